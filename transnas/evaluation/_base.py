@@ -1,0 +1,97 @@
+"""What an evaluation is: an architecture, a budget and a seed in; a measurement out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from transnas.spaces import Architecture
+
+__all__ = ["Cost", "Evaluator", "Measurement", "Objective", "Status"]
+
+Status = Literal["complete", "failed", "pruned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a measurement took: seconds of training (simulated for tables), epochs, and where."""
+
+    seconds: float = 0.0
+    epochs: float = 0.0
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How good one architecture was found to be.
+
+    `metrics` are plain floats by name (`validation_accuracy` in 0..1, ...); `curve` holds one
+    such mapping an epoch; a failed measurement says why in `error`.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = Cost()
+    status: Status = "complete"
+    error: str = ""
+    curve: tuple[Mapping[str, float], ...] = ()
+
+    @classmethod
+    def failed(cls, error: str, cost: Cost = Cost()) -> Measurement:  # noqa: B008 - immutable
+        """Return the measurement of a trial that gave no result, with the reason."""
+        return cls(cost=cost, status="failed", error=error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "metrics": dict(self.metrics), "curve": [dict(c) for c in self.curve]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+        """Inverse of `to_dict`."""
+        return cls(
+            metrics=dict(data["metrics"]),
+            cost=Cost(**data["cost"]),
+            status=data["status"],
+            error=data["error"],
+            curve=tuple(dict(c) for c in data["curve"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric and its direction."""
+
+    metric: str = "validation_accuracy"
+    maximise: bool = True
+
+    def value(self, measurement: Measurement) -> float:
+        """Return the metric; NaN if the measurement failed or does not have it."""
+        if measurement.status == "failed":
+            return math.nan
+        return float(measurement.metrics.get(self.metric, math.nan))
+
+    def reward(self, measurement: Measurement) -> float:
+        """Return the value with the sign that makes greater better; NaN means no result."""
+        value = self.value(measurement)
+        if not math.isfinite(value):
+            return math.nan
+        return value if self.maximise else -value
+
+
+class Evaluator(ABC):
+    """Measures architectures on one task. Pure: no hidden state between calls.
+
+    Evaluators are pickled to worker processes, so they hold plain data and load what is heavy
+    on first use.
+    """
+
+    @abstractmethod
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        """Measure `arch` with `budget` epochs (None: the evaluator's default) under `seed`.
+
+        Raises `InputError` for an architecture of another space or a budget that it does not
+        have; anything that goes wrong *inside* a measurement (NaN, out of memory) is returned as
+        a failed measurement or raised and stored as such by the study.
+        """

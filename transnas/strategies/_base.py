@@ -1,0 +1,97 @@
+"""The ask/tell contract of every strategy that tries one architecture after another."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from transnas._errors import InputError, unknown
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, Space
+
+__all__ = ["Exhausted", "NoSettings", "Strategy", "generator_state", "restore_generator"]
+
+
+class Exhausted(Exception):
+    """Raised by `ask` when a strategy has nothing left to propose (every architecture tried)."""
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a strategy that has none."""
+
+
+class Strategy(ABC):
+    """Proposes architectures (`ask`) and learns from their measurements (`tell`).
+
+    Deterministic: the same space, seed, settings and sequence of calls give the same proposals.
+    `ask` may be called several times before a `tell` (several workers); `tell` takes any order,
+    and architectures that were not asked for. Failed measurements are told too.
+    """
+
+    Settings: ClassVar[type[Any]] = NoSettings
+    """A frozen dataclass, one documented field a setting; the command line comes from it."""
+    max_objectives: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (Objective(),),
+        settings: Any = None,
+    ) -> None:
+        if len(objectives) > self.max_objectives:
+            raise InputError(
+                f"strategy {type(self).__name__} takes {self.max_objectives} objective(s), "
+                f"but {len(objectives)} were given; accepted for several: nsga2 and other "
+                "multi-objective strategies"
+            )
+        self.space = space
+        self.seed = seed
+        self.objectives = tuple(objectives)
+        self.settings = settings if settings is not None else self.Settings()
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def objective(self) -> Objective:
+        """The first (for most strategies the only) objective."""
+        return self.objectives[0]
+
+    @abstractmethod
+    def ask(self) -> Architecture:
+        """Return the next architecture to measure; raises `Exhausted` if there is none."""
+
+    @abstractmethod
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        """Take in the measurement of `arch`."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next `ask` depends on, as JSON-able plain data."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue exactly from a `state()` of a strategy with equal space, seed and settings."""
+
+
+def settings_from(cls: type[Strategy], given: dict[str, Any]) -> Any:
+    """Return `cls.Settings` from names and values; raises `InputError` for unknown names."""
+    known = {f.name: f for f in fields(cls.Settings)}
+    for name in given:
+        if name not in known:
+            raise unknown("setting", name, known)
+    return cls.Settings(**given)
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """Return a generator's state as JSON-able data."""
+    return dict(rng.bit_generator.state)
+
+
+def restore_generator(rng: np.random.Generator, state: dict[str, Any]) -> None:
+    """Put a generator into a state from `generator_state`."""
+    rng.bit_generator.state = state

@@ -1,0 +1,6 @@
+"""What a search is for: data, splits, loss, metrics; built-in tasks and the user's own."""
+
+from transnas.tasks._base import DataTask, FinalTest, Signature, TableTask, Task
+from transnas.tasks._registry import Source, get, names, register
+
+__all__ = ["DataTask", "FinalTest", "Signature", "Source", "TableTask", "Task", "get", "names", "register"]

@@ -1,0 +1,88 @@
+"""What a search is for: data in three splits, a signature, a loss, metrics, one final test."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from transnas._errors import InputError
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+__all__ = ["DataTask", "FinalTest", "Signature", "TableTask", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The shape of a network's input (channels, height, width) and its number of outputs."""
+
+    input_shape: tuple[int, ...]
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinalTest:
+    """One recorded look at the test split: what was measured, of what, and when (UTC)."""
+
+    subject: str
+    metrics: Mapping[str, float]
+    at: str
+
+
+@dataclass
+class Task(ABC):  # noqa: B024 - the two subclasses differ in what they hold, not in methods
+    """A named task; `kind` says what its outputs mean (`classification`, ...)."""
+
+    name: str
+    signature: Signature
+    kind: str = "classification"
+
+
+@dataclass
+class TableTask(Task):
+    """A task whose measurements are looked up in a benchmark table (see `evaluation.Table`).
+
+    `table` and `column` name the table and its data set; `space` is the only space it covers.
+    """
+
+    space: str = ""
+    table: str = ""
+    column: str = ""
+
+
+@dataclass
+class DataTask(Task):
+    """A task with data: datasets of (input tensor float32 [C, H, W], label int) pairs.
+
+    `train` and `validation` are open to every search; the test split is reached only through
+    `final_test`, which records each look.
+    """
+
+    train: Dataset[Any] = field(default_factory=lambda: _missing("train"))
+    validation: Dataset[Any] = field(default_factory=lambda: _missing("validation"))
+    classes: tuple[str, ...] = ()
+    augmentation: str = "none"
+    """Which augmentation suits the data: `none`, `shift` (digits, letters), `natural` (flips)."""
+    final_tests: list[FinalTest] = field(default_factory=list)
+    _test: Dataset[Any] | None = None
+
+    def final_test(
+        self, subject: str, measure: Callable[[Dataset[Any]], Mapping[str, float]]
+    ) -> FinalTest:
+        """Apply `measure` to the test split and record it; `subject` says what was measured.
+
+        Raises `InputError` if the task has no test split.
+        """
+        if self._test is None:
+            raise InputError(f"task {self.name!r} has no test split; accepted: a task with one")
+        result = FinalTest(subject, measure(self._test), datetime.now(timezone.utc).isoformat())
+        self.final_tests.append(result)
+        return result
+
+
+def _missing(split: str) -> Dataset[Any]:
+    raise InputError(f"task needs a {split} split; accepted: a torch Dataset")
