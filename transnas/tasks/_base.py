@@ -40,6 +40,8 @@ class Task(ABC):  # noqa: B024 - the two subclasses differ in what they hold, no
     name: str
     signature: Signature
     kind: str = "classification"
+    metric: str = "validation_accuracy"
+    """The metric that a search maximises unless it is told otherwise."""
 
 
 @dataclass
