@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "spaces", "networks", "tasks", "evaluation", "strategies", "oneshot", "meta", "studies", "testing",
-)  # fmt: skip
+    "spaces",
+    "networks",
+    "tasks",
+    "evaluation",
+    "strategies",
+    "oneshot",
+    "meta",
+    "studies",
+    "testing",
+)
 _NAMES = {
     "InputError": "transnas._errors",
     "Study": "transnas.studies",

@@ -39,13 +39,17 @@ class Measurement:
     curve: tuple[Mapping[str, float], ...] = ()
 
     @classmethod
-    def failed(cls, error: str, cost: Cost = Cost()) -> Measurement:  # noqa: B008 - immutable
+    def failed(cls, error: str, cost: Cost = Cost()) -> Measurement:
         """Return the measurement of a trial that gave no result, with the reason."""
         return cls(cost=cost, status="failed", error=error)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {**asdict(self), "metrics": dict(self.metrics), "curve": [dict(c) for c in self.curve]}
+        return {
+            **asdict(self),
+            "metrics": dict(self.metrics),
+            "curve": [dict(c) for c in self.curve],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:

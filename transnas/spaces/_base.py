@@ -68,7 +68,7 @@ class Graph:
     edges: tuple[tuple[str, str, str], ...]
 
 
-class Space(ABC):  # noqa: B024 - a space is complete with data alone; all methods have defaults
+class Space(ABC):
     """A search space as data: `choices`, `ranges`, and `mask` for what may follow a prefix.
 
     Subclasses set `name` and `choices`; a space whose validity depends on earlier choices
@@ -129,11 +129,11 @@ class Space(ABC):  # noqa: B024 - a space is complete with data alone; all metho
             )
         for r, number in zip(self.ranges, numbers, strict=True):
             if not r.low <= number <= r.high:
-                raise InputError(f"range {r.name!r} has value {number}; accepted: {r.low}..{r.high}")
+                raise InputError(
+                    f"range {r.name!r} has value {number}; accepted: {r.low}..{r.high}"
+                )
 
-    def architecture(
-        self, values: Sequence[int], numbers: Sequence[float] = ()
-    ) -> Architecture:
+    def architecture(self, values: Sequence[int], numbers: Sequence[float] = ()) -> Architecture:
         """Return the architecture with these codes; raises `InputError` if it is not valid."""
         arch = Architecture(self.name, tuple(map(int, values)), tuple(map(float, numbers)))
         self.validate(arch)

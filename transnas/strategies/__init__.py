@@ -7,8 +7,8 @@ from transnas.strategies._base import (
     generator_state,
     restore_generator,
 )
-from transnas.strategies._replicates import Replicated, register_replicated, replicate
 from transnas.strategies._registry import create, get, names, register
+from transnas.strategies._replicates import Replicated, register_replicated, replicate
 
 __all__ = [
     "Exhausted",

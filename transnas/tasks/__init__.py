@@ -3,4 +3,14 @@
 from transnas.tasks._base import DataTask, FinalTest, Signature, TableTask, Task
 from transnas.tasks._registry import Source, get, names, register
 
-__all__ = ["DataTask", "FinalTest", "Signature", "Source", "TableTask", "Task", "get", "names", "register"]
+__all__ = [
+    "DataTask",
+    "FinalTest",
+    "Signature",
+    "Source",
+    "TableTask",
+    "Task",
+    "get",
+    "names",
+    "register",
+]
