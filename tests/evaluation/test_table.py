@@ -1,0 +1,109 @@
+"""`Table` against published optima and an independent reading of the provided files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transnas import InputError, spaces, tasks
+from transnas.evaluation import Evaluator
+from transnas.evaluation.table import Table
+from transnas.spaces import Space
+from transnas.tasks import TableTask
+from transnas.testing.evaluators import EvaluatorContract
+
+SHORT = {"cifar10": "c10", "cifar100": "c100", "imagenet16-120": "in16"}
+
+
+def table(column: str, run: str | int = "mean") -> Table:
+    task = tasks.get(f"nasbench201/{column}")
+    assert isinstance(task, TableTask)
+    return Table(task, run)
+
+
+class TestContract(EvaluatorContract):
+    @pytest.fixture(params=["mean", "any"])
+    def evaluator(self, request: pytest.FixtureRequest) -> Evaluator:
+        return table("cifar100", request.param)
+
+    @pytest.fixture
+    def space(self) -> Space:
+        return spaces.get("nasbench201")
+
+
+@pytest.mark.parametrize(
+    ("column", "index", "accuracy"),
+    [
+        ("cifar10", 6111, 0.91607),
+        ("cifar100", 9930, 0.73493),
+        ("imagenet16-120", 10676, 0.46733),
+    ],
+)
+def test_embedded_table_has_the_published_optima(column: str, index: int, accuracy: float) -> None:
+    rewards = table(column).rewards(budget=200)
+    assert int(rewards.argmax()) == index
+    assert rewards[index] == pytest.approx(accuracy, abs=5e-6)
+    arch = spaces.get("nasbench201").at(index)
+    measured = table(column).evaluate(arch, 200)
+    assert measured.metrics["validation_accuracy"] == pytest.approx(rewards[index])
+    assert measured.cost.seconds == pytest.approx(table(column).seconds(200)[index])
+
+
+@pytest.mark.parametrize("column", SHORT)
+def test_rewards_equal_the_provided_files(column: str, data_file: Callable[[str], Path]) -> None:
+    short = SHORT[column]
+    with np.load(data_file("nas/nasbench201.npz"), allow_pickle=False) as file:
+        runs, twelve, sizes = file[f"val_{short}"], file[f"val12_{short}"], file[f"params_{short}"]
+    means = np.nanmean(runs.astype(np.float64), axis=1) / 100
+    assert np.abs(table(column).rewards(budget=200) - means).max() < 1e-6
+    assert np.abs(table(column).rewards(budget=12) - twelve / 100).max() < 1e-6
+    assert np.abs(table(column).rewards("parameters") - sizes * 1e6).max() < 1
+    second_run = table(column, 1).rewards(budget=200)
+    assert np.abs(second_run - runs[:, 1] / 100).max() < 1e-6
+
+
+def test_any_draws_each_known_run(data_file: Callable[[str], Path]) -> None:
+    arch = spaces.get("nasbench201").at(6111)
+    drawn = {table("cifar10", "any").evaluate(arch, 200, s).metrics["validation_accuracy"]
+             for s in range(40)}  # fmt: skip
+    with np.load(data_file("nas/nasbench201.npz"), allow_pickle=False) as file:
+        runs = file["val_c10"][6111] / 100
+    assert sorted(drawn) == pytest.approx(sorted(set(runs[~np.isnan(runs)].tolist())), abs=1e-6)
+
+
+def test_final_test_gives_the_published_test_accuracy(data_file: Callable[[str], Path]) -> None:
+    data_file("nas/nasbench201_test.npz")
+    arch = spaces.get("nasbench201").at(6111)
+    assert table("cifar10").final_test(arch)["test_accuracy"] == pytest.approx(0.943733, abs=1e-6)
+    assert "test_accuracy" not in table("cifar10").evaluate(arch, 200).metrics
+
+
+def test_other_tables_have_their_published_maxima(data_file: Callable[[str], Path]) -> None:
+    data_file("nas/transnas101.npz")
+    for name, best, text in (
+        ("transnas101-macro/class_scene", 57.4144, "224131"),
+        ("transnas101-macro/jigsaw", 97.0193, "2243"),
+        ("transnas101-micro/class_scene", 54.9363, None),
+        ("nasbench-macro/cifar10", 0.931267, None),
+    ):
+        task = tasks.get(name)
+        assert isinstance(task, TableTask)
+        rewards = Table(task).rewards()
+        assert rewards.max() == pytest.approx(best, abs=5e-5)
+        if text is not None:
+            space = spaces.get(task.space)
+            assert space.to_text(space.at(int(rewards.argmax()))) == text
+
+
+def test_unknown_budgets_metrics_and_runs_are_refused() -> None:
+    arch = spaces.get("nasbench201").at(0)
+    with pytest.raises(InputError, match="epochs 13 are not in table"):
+        table("cifar10").evaluate(arch, 13)
+    with pytest.raises(InputError, match="metric 'accuracy' is not in the table"):
+        table("cifar10").rewards("accuracy")
+    for run in (7, "median"):
+        with pytest.raises(InputError, match="accepted"):
+            table("cifar10", run)
