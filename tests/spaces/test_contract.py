@@ -14,7 +14,7 @@ from transnas.testing.spaces import SpaceContract
 
 
 class Tower(Space):
-    """A masked space of variable depth: 1 to 4 layers, absent layers are `-`, no two equal in a row."""
+    """A masked space of variable depth: absent layers are `-`, no two equal in a row."""
 
     name = "tower"
     choices = (
