@@ -1,0 +1,1 @@
+"""Learning from earlier studies in the store."""
