@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
+from transnas.strategies._stream import Stream
 
 __all__ = ["Exhausted", "NoSettings", "Strategy", "generator_state", "restore_generator"]
 
@@ -54,7 +56,12 @@ class Strategy(ABC):
         self.seed = seed
         self.objectives = tuple(objectives)
         self.settings = settings if settings is not None else self.Settings()
-        self.rng = np.random.default_rng(seed)
+        self.stream = Stream(seed)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """A numpy generator under the seed, for strategies that compute with arrays."""
+        return np.random.default_rng(self.seed)
 
     @property
     def objective(self) -> Objective:
@@ -85,6 +92,12 @@ def settings_from(cls: type[Strategy], given: dict[str, Any]) -> Any:
         if name not in known:
             raise unknown("setting", name, known)
     return cls.Settings(**given)
+
+
+def positive(name: str, value: int) -> None:
+    """Raise `InputError` unless the setting `name` is at least 1."""
+    if value < 1:
+        raise InputError(f"setting {name!r} is {value}; accepted: 1 or more")
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -1,0 +1,135 @@
+"""Local search with restarts: first improvement and best improvement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, isnan
+from typing import Any
+
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, Space
+from transnas.strategies._base import Strategy
+from transnas.strategies._draws import Shuffled, pack, unpack
+from transnas.strategies._registry import register
+
+__all__ = ["BestImprovement", "LocalSearch"]
+
+_STEPS_PER_RANGE = 4
+"""Mutants drawn into a neighbourhood for each number range (numbers have no finite list)."""
+
+
+@register("local-search")
+class LocalSearch(Strategy):
+    """Climb: try the neighbours in random order, move to the first that improves.
+
+    When all neighbours were tried, start again from a random architecture. Nothing is asked for
+    twice: what was told or is under way is skipped, and `Exhausted` is raised when all were
+    tried. With several workers a start that is told while another climb goes on takes over only
+    if it is better; any told architecture that improves is moved to, asked for or not.
+
+    Source: White, Nolen & Savani, "Exploring the Loss Landscape in Neural Architecture Search",
+    UAI 2021 (query until improvement). No settings.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (Objective(),),
+        settings: Any = None,
+    ) -> None:
+        super().__init__(space, seed, objectives, settings)
+        self._order = Shuffled(space, seed)
+        self._seen: set[Architecture] = set()
+        self._starts: set[Architecture] = set()
+        self._queue: list[Architecture] = []
+        self._reward = -inf
+
+    def ask(self) -> Architecture:
+        while self._queue:
+            arch = self._queue.pop()
+            if arch not in self._seen:
+                break
+        else:
+            arch = self._order.next(self._seen)
+            self._starts.add(arch)
+        self._seen.add(arch)
+        return arch
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        reward = self.objective.reward(measurement)
+        begins = arch in self._starts and not self._queue
+        self._seen.add(arch)
+        self._starts.discard(arch)
+        if not isnan(reward) and (begins or reward > self._reward):
+            self._move(arch, reward)
+
+    def _move(self, arch: Architecture, reward: float) -> None:
+        """Make `arch` the current one, and queue its neighbours in random order (last first)."""
+        self._reward = reward
+        options = self.space.neighbours(arch)
+        for _ in range(_STEPS_PER_RANGE * len(self.space.ranges)):
+            options.append(self.space.mutate(arch, self.stream.generator()))
+        keys = [self.stream.bits() for _ in options]
+        order = sorted(range(len(options)), key=keys.__getitem__, reverse=True)
+        self._queue = [options[i] for i in order]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "stream": self.stream.position,
+            "position": self._order.position,
+            "seen": _packed(self._seen),
+            "starts": _packed(self._starts),
+            "queue": [pack(a) for a in self._queue],
+            "reward": None if self._reward == -inf else self._reward,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.stream.position = state["stream"]
+        self._order.position = state["position"]
+        self._seen = {unpack(self.space, a) for a in state["seen"]}
+        self._starts = {unpack(self.space, a) for a in state["starts"]}
+        self._queue = [unpack(self.space, a) for a in state["queue"]]
+        self._reward = -inf if state["reward"] is None else state["reward"]
+
+
+@register("local-search-best")
+class BestImprovement(LocalSearch):
+    """Climb steepest: try all neighbours, then move to the best of them if it improves."""
+
+    _best: tuple[Architecture, float] | None = None
+
+    def ask(self) -> Architecture:
+        self._queue = [a for a in self._queue if a not in self._seen]
+        if not self._queue and self._best is not None:
+            self._move(*self._best)
+        return super().ask()
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        reward = self.objective.reward(measurement)
+        begins = arch in self._starts and not self._queue
+        self._seen.add(arch)
+        self._starts.discard(arch)
+        if isnan(reward):
+            return
+        if begins or self._reward == -inf:
+            self._move(arch, reward)
+        elif reward > (self._best[1] if self._best else self._reward):
+            self._best = (arch, reward)
+
+    def _move(self, arch: Architecture, reward: float) -> None:
+        self._best = None
+        super()._move(arch, reward)
+
+    def state(self) -> dict[str, Any]:
+        best = [pack(self._best[0]), self._best[1]] if self._best else None
+        return {**super().state(), "best": best}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        best = state["best"]
+        self._best = (unpack(self.space, best[0]), best[1]) if best else None
+
+
+def _packed(archs: set[Architecture]) -> list[Any]:
+    return [pack(a) for a in sorted(archs, key=lambda a: (a.values, a.numbers))]

@@ -1,0 +1,120 @@
+"""Evolution by tournament and mutation: aging (regularized) and non-aging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, Space
+from transnas.strategies._base import Strategy, positive
+from transnas.strategies._draws import mutate, pack, sample, unpack
+from transnas.strategies._registry import register
+
+__all__ = ["Evolution", "EvolutionSettings", "NonAgingEvolution", "RegularizedEvolution"]
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """Settings of evolution; defaults of NATS-Bench (AmoebaNet: 100 and 25)."""
+
+    population: int = 10
+    """Members alive."""
+    sample: int = 3
+    """Members drawn, with replacement, for each tournament."""
+
+    def __post_init__(self) -> None:
+        positive("population", self.population)
+        positive("sample", self.sample)
+
+
+class Evolution(Strategy):
+    """Random until the population is full; then mutants of the best of a random sample.
+
+    A cycle: draw `sample` members with replacement, mutate the best of them (`Space.mutate`:
+    uniform over one-edit neighbours unless the space says otherwise), and let the child take
+    the place of the member that dies. Only finished members are parents, so several may be
+    asked before one is told. Failed measurements never enter the population. Repeats are
+    allowed, as in the source; see `Deduplicated`.
+    """
+
+    Settings = EvolutionSettings
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (Objective(),),
+        settings: Any = None,
+    ) -> None:
+        super().__init__(space, seed, objectives, settings)
+        self._members: list[Architecture] = []
+        self._rewards: list[float] = []
+        self._born = 0
+
+    @property
+    def population(self) -> tuple[Architecture, ...]:
+        """The members alive, in no particular order."""
+        return tuple(self._members)
+
+    def ask(self) -> Architecture:
+        if len(self._members) < self.settings.population:
+            return sample(self.space, self.stream)
+        drawn = [self.stream.below(len(self._members)) for _ in range(self.settings.sample)]
+        parent = max(drawn, key=self._rewards.__getitem__)
+        return mutate(self.space, self._members[parent], self.stream)
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        reward = self.objective.reward(measurement)
+        if isnan(reward):
+            return
+        if len(self._members) < self.settings.population:
+            self._members.append(arch)
+            self._rewards.append(reward)
+        else:
+            place = self._dies(reward)
+            if place is not None:
+                self._members[place], self._rewards[place] = arch, reward
+        self._born += 1
+
+    def _dies(self, reward: float) -> int | None:
+        """Return the place of the member that a child with `reward` replaces; None: the child."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "stream": self.stream.position,
+            "members": [pack(a) for a in self._members],
+            "rewards": list(self._rewards),
+            "born": self._born,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.stream.position = state["stream"]
+        self._members = [unpack(self.space, a) for a in state["members"]]
+        self._rewards = list(state["rewards"])
+        self._born = state["born"]
+
+
+@register("regularized-evolution")
+class RegularizedEvolution(Evolution):
+    """Aging evolution: the oldest member dies, so that the last P evaluated are alive.
+
+    Source: Real et al., "Regularized Evolution for Image Classifier Architecture Search",
+    AAAI 2019; settings of Dong & Yang, NATS-Bench. The mutation is uniform over neighbours; the
+    benchmark's own script draws the node first, then the edge, which favours edges of node 1.
+    """
+
+    def _dies(self, reward: float) -> int | None:
+        return self._born % len(self._members)
+
+
+@register("non-aging-evolution")
+class NonAgingEvolution(Evolution):
+    """Elitist evolution: the worst member dies (the first in its place on ties)."""
+
+    def _dies(self, reward: float) -> int | None:
+        worst = min(range(len(self._rewards)), key=self._rewards.__getitem__)
+        return worst if reward >= self._rewards[worst] else None
