@@ -1,0 +1,108 @@
+"""What a study is: the definition that a resumed run must share, and where it came from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from transnas._errors import InputError
+from transnas.evaluation import Objective
+
+__all__ = ["FORMAT", "Definition", "default_name", "environment"]
+
+FORMAT = 1
+"""Version of what `transnas` writes into a storage; other versions are refused."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What determines a study's trials: the same definition gives the same sequence."""
+
+    task: str
+    space: str
+    strategy: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = (Objective(),)
+    seed: int = 0
+    epochs: int | None = None
+    evaluator: str = ""
+    learn_from: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data with the format's version."""
+        return {"format": FORMAT, **asdict(self), "learn_from": list(self.learn_from)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Definition:
+        """Inverse of `to_dict`; raises `InputError` for another format."""
+        if data.get("format") != FORMAT:
+            raise InputError(
+                f"study format {data.get('format')!r} cannot be read; accepted: {FORMAT} "
+                "(another version of transnas wrote it)"
+            )
+        fields = {key: value for key, value in data.items() if key != "format"}
+        objectives = tuple(Objective(**o) for o in fields["objectives"])
+        learn_from = tuple(fields["learn_from"])
+        return cls(**{**fields, "objectives": objectives, "learn_from": learn_from})
+
+    def require(self, wanted: Definition, where: str) -> None:
+        """Raise `InputError` unless this stored definition equals the `wanted` one.
+
+        `where` names the study in the message.
+        """
+        stored, given = self.to_dict(), wanted.to_dict()
+        # A setting that this version added has its default in both.
+        given["settings"] = {k: v for k, v in given["settings"].items() if k in stored["settings"]}
+        for key, value in stored.items():
+            if value != given[key]:
+                raise InputError(
+                    f"{key.replace('_', ' ')} {_shown(given[key])} does not fit {where}, which "
+                    f"has {_shown(value)}; accepted: the same, or another study name or storage"
+                )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in (None, [], {}) else repr(value)
+
+
+def default_name(definition: Definition, own_space: bool) -> str:
+    """Return the name of a study that was given none; the same command finds it again.
+
+    `own_space` says that the task has only one space, which then need not be named.
+    """
+    parts = [definition.task] if own_space else [definition.task, definition.space]
+    parts += [definition.strategy, f"seed{definition.seed}"]
+    if definition.epochs is not None:
+        parts.append(f"{definition.epochs}epochs")
+    return "-".join(parts)
+
+
+def environment(command: str | None) -> dict[str, Any]:
+    """Return what is worth knowing of a run: when, where, with which versions and command."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command or shlex.join(sys.argv),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
+    }
+
+
+def _versions(names: Sequence[str] = ("transnas", "torch", "optuna", "numpy")) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,140 @@
+"""The loop of every sampled search: ask, evaluate, tell, store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from transnas._errors import InputError
+from transnas.evaluation import Measurement, Objective
+from transnas.strategies import Exhausted
+from transnas.studies._executors import Executor, Job, Outcome
+from transnas.studies._history import History
+from transnas.studies._study import Study
+from transnas.studies._trial import Entry, Trial
+from transnas.studies._writer import Writer
+
+__all__ = ["Loop", "SearchError"]
+
+HOPELESS = 10
+"""A run whose first trials all fail is stopped after this many."""
+
+
+class SearchError(RuntimeError):
+    """A search that cannot go on, with the reason and what to do."""
+
+
+@dataclass
+class Loop:
+    """One run of a study up to `wanted` trials; `report` is called after each told trial."""
+
+    study: Study
+    history: History
+    executor: Executor
+    writer: Writer
+    wanted: int
+    report: Callable[[Trial], None]
+
+    def run(self) -> None:
+        """Search until `wanted` trials are told or the strategy has nothing left.
+
+        Raises `InputError` if the evaluator refuses its input, `SearchError` if no trial works,
+        `StorageError` if trials cannot be stored.
+        """
+        self._failures = 0
+        self._worked = any(t.status != "failed" for t in self.study.trials)
+        # Asked for by an earlier run that ended before their measurement.
+        waiting = list(self.history.pending)
+        running = 0
+        more = True
+        while True:
+            while running < self.executor.capacity and (waiting or more):
+                ask = waiting.pop(0) if waiting else self._ask()
+                if ask is None:
+                    more = False
+                    break
+                self.executor.submit(self._job(ask))
+                running += 1
+            if running == 0:
+                return
+            for outcome in self.executor.wait(seconds=1.0):
+                running -= 1
+                self._tell(outcome)
+            self.writer.check()
+
+    def _ask(self) -> int | None:
+        if self.history.told + len(self.history.pending) >= self.wanted:
+            return None
+        try:
+            return self.history.ask()
+        except Exhausted:
+            return None
+
+    def _job(self, ask: int) -> Job:
+        study = self.study
+        seed = evaluation_seed(study.seed, ask)
+        return Job(ask, self.history.pending[ask], study.budget, seed)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if isinstance(outcome.result, InputError):
+            raise outcome.result
+        measurement = judged(outcome.result, self.study.objectives, self._worked)
+        trial = Trial(
+            len(self.study.trials),
+            outcome.job.arch,
+            measurement,
+            outcome.started,
+            outcome.finished,
+        )
+        self.writer.put(Entry(trial, outcome.job.ask, self.history.asked))
+        self.study.trials.append(trial)
+        self.history.tell(outcome.job.ask, measurement)
+        snapshot = self.history.snapshot()
+        if snapshot is not None:
+            self.writer.save(snapshot)
+        self.report(trial)
+        self._stop_if_hopeless(measurement)
+
+    def _stop_if_hopeless(self, measurement: Measurement) -> None:
+        if measurement.status != "failed":
+            self._worked = True
+        if self._worked:
+            return
+        self._failures += 1
+        if self._failures >= HOPELESS:
+            raise SearchError(
+                f"the first {self._failures} trials all failed, the last with: "
+                f"{measurement.error}; they are stored, and the same command tries further ones "
+                "once the cause is mended"
+            )
+
+
+def judged(
+    measurement: Measurement, objectives: tuple[Objective, ...], worked: bool
+) -> Measurement:
+    """Return the measurement, failed with a reason if an objective has no finite value.
+
+    Raises `InputError` for a metric that is not measured at all, unless trials `worked` before.
+    """
+    if measurement.status == "failed":
+        return measurement
+    for objective in objectives:
+        if objective.metric not in measurement.metrics:
+            known = ", ".join(sorted(measurement.metrics)) or "none"
+            reason = f"objective {objective.metric!r} is not measured; accepted: {known}"
+            if not worked:
+                raise InputError(reason)
+            return replace(measurement, status="failed", error=reason)
+        value = objective.value(measurement)
+        if not math.isfinite(value):
+            reason = f"{objective.metric} is {value}"
+            return replace(measurement, status="failed", error=reason)
+    return measurement
+
+
+def evaluation_seed(seed: int, ask: int) -> int:
+    """Return the seed of one evaluation: independent for each trial, the same when retried."""
+    return int(np.random.SeedSequence([seed, ask]).generate_state(1)[0])
