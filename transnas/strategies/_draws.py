@@ -7,13 +7,23 @@ fast and which replicates can do for many seeds at once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Exhausted
-from transnas.strategies._stream import Stream, mix, permuted
+from transnas.strategies._stream import Stream, UInts, mix, permuted
 
-__all__ = ["Shuffled", "listable", "moves_by_number", "mutate", "pack", "sample", "unpack"]
+__all__ = [
+    "Shuffled",
+    "free_choices",
+    "listable",
+    "moves_by_number",
+    "mutate",
+    "order_key",
+    "pack",
+    "sample",
+    "unpack",
+]
 
 _LARGEST = 1 << 62
 _PATIENCE = 10_000
@@ -41,14 +51,14 @@ def mutate(space: Space, arch: Architecture, stream: Stream) -> Architecture:
     """Draw from the space's mutation law; `arch` itself if it has no neighbour."""
     if not moves_by_number(space):
         return space.mutate(arch, stream.generator())
-    if _product(space):
+    if free_choices(space):
         count = sum(len(c.values) - 1 for c in space.choices)
         return _edited(space, arch, stream.below(count)) if count else arch
     options = space.neighbours(arch)
     return options[stream.below(len(options))] if options else arch
 
 
-def _product(space: Space) -> bool:
+def free_choices(space: Space) -> bool:
     """Return whether every choice is free, so that the k-th neighbour needs no list of all."""
     kind = type(space)
     return kind.mask is Space.mask and kind.neighbours is Space.neighbours
@@ -66,6 +76,15 @@ def _edited(space: Space, arch: Architecture, k: int) -> Architecture:
     raise IndexError(k)
 
 
+@overload
+def order_key(key: int) -> int: ...
+@overload
+def order_key(key: UInts) -> UInts: ...
+def order_key(key: Any) -> Any:
+    """Return the key of the random order that goes with a stream's key."""
+    return mix(key)
+
+
 class Shuffled:
     """The architectures of a space in random order, each once.
 
@@ -78,7 +97,7 @@ class Shuffled:
         self.space = space
         self.seed = seed
         self.position = position
-        self._key = mix(Stream(seed).key)
+        self._key = order_key(Stream(seed).key)
 
     def next(self, seen: set[Architecture]) -> Architecture:
         """Return the next architecture that is not in `seen`; raises `Exhausted`."""

@@ -1,8 +1,8 @@
 """Replicates: many seeds of one strategy on one table, run together.
 
 A strategy may register a vectorised version of itself; replicate i of it equals the sequential
-strategy with the i-th seed, query by query. Where there is none, `replicate` runs the sequential
-strategy seed after seed.
+strategy with the i-th seed, query by query. Where there is none, or the space has laws of its own
+for sampling or mutation, `replicate` runs the sequential strategy seed after seed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Space
 from transnas.strategies._base import Exhausted, settings_from
+from transnas.strategies._draws import listable, moves_by_number
 from transnas.strategies._registry import create, get
 
 __all__ = ["Replicated", "register_replicated", "replicate"]
@@ -63,9 +64,9 @@ def replicate(
 ) -> npt.NDArray[np.int64]:
     """Run strategy `name` once a seed against a table of rewards; see `Replicated`."""
     cls = get(name)
-    if name in _REPLICATED:
-        chosen = settings_from(cls, settings)
-        return _REPLICATED[name](space, rewards, seeds, queries, chosen)
+    if name in _REPLICATED and listable(space) and moves_by_number(space):
+        known = np.where(np.isfinite(rewards), rewards, np.nan)
+        return _REPLICATED[name](space, known, seeds, queries, settings_from(cls, settings))
     runs = [one_replicate(name, space, rewards, seed, queries, **settings) for seed in seeds]
     return np.array(runs, dtype=np.int64)
 

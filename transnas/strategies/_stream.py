@@ -14,7 +14,16 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Stream", "draw_below", "draw_bits", "draw_uniform", "keys", "mix", "permuted"]
+__all__ = [
+    "Stream",
+    "UInts",
+    "draw_below",
+    "draw_bits",
+    "draw_uniform",
+    "keys",
+    "mix",
+    "permuted",
+]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _ODD = 0xD1B54A32D192ED03
@@ -75,7 +84,9 @@ def keys(seeds: Sequence[int]) -> UInts:
 
 def draw_bits(keys: UInts, positions: npt.NDArray[np.int64]) -> UInts:
     """Return what `Stream.bits` gives as draw number `positions` + 1 of each key; broadcasts."""
-    return mix(keys + (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN))
+    counters: UInts = positions.astype(np.uint64) + np.uint64(1)
+    words: UInts = keys + counters * np.uint64(_GOLDEN)
+    return mix(words)
 
 
 def draw_below(
@@ -83,14 +94,16 @@ def draw_below(
 ) -> npt.NDArray[np.int64]:
     """Vectorised `Stream.below` for n <= 2^32; `n` broadcasts."""
     bound: UInts = np.asarray(n).astype(np.uint64)
-    scaled: UInts = (draw_bits(keys, positions) >> np.uint64(32)) * bound
-    return (scaled >> np.uint64(32)).astype(np.int64)
+    scaled = (draw_bits(keys, positions) >> np.uint64(32)) * bound
+    result: npt.NDArray[np.int64] = (scaled >> np.uint64(32)).astype(np.int64)
+    return result
 
 
 def draw_uniform(keys: UInts, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Vectorised `Stream.uniform`."""
-    top: UInts = draw_bits(keys, positions) >> np.uint64(11)
-    return top.astype(np.float64) * 2.0**-53
+    top = draw_bits(keys, positions) >> np.uint64(11)
+    result: npt.NDArray[np.float64] = top.astype(np.float64) * 2.0**-53
+    return result
 
 
 @overload
@@ -130,7 +143,8 @@ def _feistel(key: Any, position: Any, n: int) -> Any:
 
 def _round(key: Any, r: int, half: Any) -> Any:
     # The key of the order is another hash of the stream's key: its rounds repeat no draw.
-    return mix(mix((key + (r + 1) * _ODD) & _MASK) ^ ((half * _GOLDEN) & _MASK)) >> 16
+    salt = (r + 1) * _ODD & _MASK
+    return mix(mix((key + salt) & _MASK) ^ ((half * _GOLDEN) & _MASK)) >> 16
 
 
 def _key(seed: int) -> int:

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from math import inf, isnan
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
-from transnas.strategies._draws import Shuffled, pack, unpack
+from transnas.strategies._draws import Shuffled, order_key, pack, unpack
 from transnas.strategies._registry import register
+from transnas.strategies._replicates import register_replicated
+from transnas.strategies._stream import draw_bits, keys, permuted
+from transnas.strategies._tables import Neighbourhood, neighbourhood
 
 __all__ = ["BestImprovement", "LocalSearch"]
 
@@ -133,3 +139,73 @@ class BestImprovement(LocalSearch):
 
 def _packed(archs: set[Architecture]) -> list[Any]:
     return [pack(a) for a in sorted(archs, key=lambda a: (a.values, a.numbers))]
+
+
+class _Climbs:
+    """First-improvement climbs of many seeds on one table; row i belongs to seed i."""
+
+    def __init__(self, space: Space, seeds: Sequence[int]) -> None:
+        self.near: Neighbourhood = neighbourhood(space)
+        self.key = keys(seeds)
+        self.rows = np.arange(len(seeds))
+        self.used = np.zeros(len(seeds), dtype=np.int64)
+        self.position = np.zeros(len(seeds), dtype=np.uint64)
+        self.seen = np.zeros((len(seeds), space.size), dtype=np.bool_)
+        self.queue = np.full((len(seeds), self.near.table.shape[1]), -1, dtype=np.int64)
+        self.reward = np.full(len(seeds), -np.inf)
+
+    def query(self, rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Ask and tell once a seed; return the indices asked for, -1 where exhausted."""
+        waiting = (self.queue >= 0) & ~self.seen[self.rows[:, None], self.queue]
+        begins = ~waiting.any(axis=1)
+        chosen = self.queue[self.rows, waiting.argmax(axis=1)] if waiting.size else self.rows.copy()
+        chosen[begins] = self._starts(self.rows[begins])
+        asked = chosen >= 0
+        self.seen[self.rows[asked], chosen[asked]] = True
+        reward = np.where(asked, rewards[chosen], np.nan)
+        moves = ~np.isnan(reward) & (begins | (reward > self.reward))
+        self.reward[moves] = reward[moves]
+        self._requeue(self.rows[moves], chosen[moves])
+        result: npt.NDArray[np.int64] = chosen
+        return result
+
+    def _starts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the next architecture in random order that each of `rows` has not seen."""
+        found = np.full(len(rows), -1, dtype=np.int64)
+        size = self.seen.shape[1]
+        open_ = np.arange(len(rows))
+        while len(open_ := open_[self.position[rows[open_]] < size]):
+            these = rows[open_]
+            order = permuted(order_key(self.key[these]), self.position[these], size)
+            index = order.astype(np.int64)
+            self.position[these] += np.uint64(1)
+            fresh = ~self.seen[these, index]
+            found[open_[fresh]] = index[fresh]
+            open_ = open_[~fresh]
+        return found
+
+    def _requeue(self, rows: npt.NDArray[np.int64], archs: npt.NDArray[np.int64]) -> None:
+        """Queue the neighbours of `archs` in random order; the rest of each row is -1."""
+        columns = np.arange(self.queue.shape[1])
+        bits = draw_bits(self.key[rows, None], self.used[rows, None] + columns)
+        degree = self.near.degree[archs]
+        bits[columns >= degree[:, None]] = np.iinfo(np.uint64).max
+        order = bits.argsort(axis=1, kind="stable")
+        self.queue[rows] = np.take_along_axis(self.near.table[archs], order, axis=1)
+        self.used[rows] += degree
+
+
+@register_replicated("local-search")
+def replicated(
+    space: Space,
+    rewards: npt.NDArray[np.float64],
+    seeds: Sequence[int],
+    queries: int,
+    settings: Any,
+) -> npt.NDArray[np.int64]:
+    """First-improvement local search for many seeds at once; see `Replicated`."""
+    climbs = _Climbs(space, seeds)
+    asked = np.empty((len(seeds), queries), dtype=np.int64)
+    for query in range(queries):
+        asked[:, query] = climbs.query(rewards)
+    return asked

@@ -6,11 +6,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
-from transnas.strategies._draws import Shuffled, pack, unpack
+from transnas.strategies._draws import Shuffled, order_key, pack, unpack
 from transnas.strategies._registry import register
+from transnas.strategies._replicates import register_replicated
+from transnas.strategies._stream import keys, permuted
 
 __all__ = ["Random"]
 
@@ -53,3 +58,19 @@ class Random(Strategy):
     def restore(self, state: dict[str, Any]) -> None:
         self._order.position = state["position"]
         self._seen = {unpack(self.space, a) for a in state["seen"]}
+
+
+@register_replicated("random")
+def replicated(
+    space: Space,
+    rewards: npt.NDArray[np.float64],
+    seeds: Sequence[int],
+    queries: int,
+    settings: Any,
+) -> npt.NDArray[np.int64]:
+    """Random search for many seeds at once; see `Replicated`."""
+    result = np.full((len(seeds), queries), -1, dtype=np.int64)
+    positions = np.arange(min(queries, space.size), dtype=np.uint64)[None, :]
+    order = permuted(order_key(keys(seeds))[:, None], positions, space.size)
+    result[:, : positions.shape[1]] = order
+    return result

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isnan
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, positive
 from transnas.strategies._draws import mutate, pack, sample, unpack
 from transnas.strategies._registry import register
+from transnas.strategies._replicates import register_replicated
+from transnas.strategies._stream import draw_below, keys
+from transnas.strategies._tables import neighbourhood
 
 __all__ = ["Evolution", "EvolutionSettings", "NonAgingEvolution", "RegularizedEvolution"]
 
@@ -118,3 +125,45 @@ class NonAgingEvolution(Evolution):
     def _dies(self, reward: float) -> int | None:
         worst = min(range(len(self._rewards)), key=self._rewards.__getitem__)
         return worst if reward >= self._rewards[worst] else None
+
+
+def replicated(
+    space: Space,
+    rewards: npt.NDArray[np.float64],
+    seeds: Sequence[int],
+    queries: int,
+    settings: EvolutionSettings,
+    *,
+    aging: bool,
+) -> npt.NDArray[np.int64]:
+    """Evolution for many seeds at once; see `Replicated`."""
+    size, drawn = settings.population, settings.sample
+    near, rows = neighbourhood(space), np.arange(len(seeds))
+    key, used = keys(seeds), np.zeros(len(seeds), dtype=np.int64)
+    members = np.zeros((len(seeds), size), dtype=np.int64)
+    fitness = np.full((len(seeds), size), -np.inf)
+    born = np.zeros(len(seeds), dtype=np.int64)
+    asked = np.empty((len(seeds), queries), dtype=np.int64)
+    for query in range(queries):
+        # Ask: a random cell while the population fills, else a mutant of the tournament's best.
+        filling = born < size
+        picks = draw_below(key[:, None], used[:, None] + np.arange(drawn), size)
+        winner = picks[rows, fitness[rows[:, None], picks].argmax(axis=1)]
+        parents = members[rows, winner]
+        k = draw_below(key, used + drawn, near.degree[parents])
+        fresh = draw_below(key, used, space.size)
+        chosen = np.where(filling, fresh, near.mutants(parents, k))
+        used += np.where(filling, 1, drawn + (near.degree[parents] > 0))
+        # Tell: the child takes the place of the one that dies; failures leave no trace.
+        reward = rewards[chosen]
+        place = born % size if aging else np.where(filling, born, fitness.argmin(axis=1))
+        enters = ~np.isnan(reward) & (aging | filling | (reward >= fitness[rows, place]))
+        members[rows[enters], place[enters]] = chosen[enters]
+        fitness[rows[enters], place[enters]] = reward[enters]
+        born += ~np.isnan(reward)
+        asked[:, query] = chosen
+    return asked
+
+
+register_replicated("regularized-evolution")(partial(replicated, aging=True))
+register_replicated("non-aging-evolution")(partial(replicated, aging=False))

@@ -15,7 +15,8 @@ from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
 from transnas.strategies._registry import register
-from transnas.strategies._stream import Stream
+from transnas.strategies._replicates import register_replicated
+from transnas.strategies._stream import Stream, draw_uniform, keys
 
 __all__ = ["Policies", "Reinforce", "ReinforceSettings"]
 
@@ -162,12 +163,14 @@ class Policies:
         masks = np.stack([self._mask(d, codes) for d in range(codes.shape[1])], axis=1)
         p = softmax(self.theta, masks)
         chosen = np.arange(p.shape[-1]) == codes[:, :, None]
-        score = gain[:, None, None] * (chosen - p)
+        score: Floats = gain[:, None, None] * (chosen - p)
         if not bonus.any():
             return score
-        log_p = np.log(np.where(masks, p, 1.0))
+        # Where p is 0, so is p log p.
+        log_p = np.log(np.where(p > 0, p, 1.0))
         entropy = -(p * log_p).sum(axis=-1, keepdims=True)
-        return score - bonus[:, None, None] * p * (log_p + entropy)
+        score -= bonus[:, None, None] * p * (log_p + entropy)
+        return score
 
     def _mask(self, d: int, codes: Codes) -> Masks:
         """Return which values of choice `d` may follow the first d codes of each row, [R, V]."""
@@ -185,10 +188,34 @@ def softmax(theta: Floats, mask: Masks) -> Floats:
     shown = np.where(mask, theta, -np.inf)
     weights: Floats = np.exp(shown - shown.max(axis=-1, keepdims=True))
     total: Floats = weights.sum(axis=-1, keepdims=True)
-    return weights / total
+    weights /= total
+    return weights
 
 
 def _averaged(mean: Floats, value: Floats, momentum: float, steps: Floats, told: Masks) -> Floats:
     """Return the bias-corrected moving average after one more value (`steps` came before)."""
     weight = (1 - momentum) / (1 - momentum ** (steps + 1))
     return np.where(told, mean + weight * (value - mean), mean)
+
+
+@register_replicated("reinforce")
+def replicated(
+    space: Space,
+    rewards: npt.NDArray[np.float64],
+    seeds: Sequence[int],
+    queries: int,
+    settings: ReinforceSettings,
+) -> npt.NDArray[np.int64]:
+    """REINFORCE for many seeds at once; see `Replicated`."""
+    streams = [Stream(seed) for seed in seeds]
+    policies = Policies(space, streams, settings)
+    key, count = keys(seeds)[:, None], len(space.choices)
+    index = {arch.values: i for i, arch in enumerate(space.architectures())}
+    asked: Codes = np.empty((len(seeds), queries), dtype=np.int64)
+    for query in range(queries):
+        # The stream's first draw went into theta.
+        positions = 1 + query * count + np.arange(count)
+        codes = policies.sample(draw_uniform(key, positions[None, :]))
+        asked[:, query] = [index[values] for values in map(tuple, codes.tolist())]
+        policies.learn(codes, rewards[asked[:, query]])
+    return asked
