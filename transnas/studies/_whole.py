@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from transnas._errors import InputError
+
+__all__ = ["require_writable", "write_whole"]
+
+
+def require_writable(path: str | Path, field: str = "out") -> Path:
+    """Return `path` if a file can be written there; raises `InputError` otherwise.
+
+    Asked before work starts, so that hours of it do not end at a missing folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{field} {str(path)!r} is a folder; accepted: a path to a file")
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(
+            f"{field} {str(path)!r} is in a folder that does not exist; "
+            "accepted: a file in an existing folder"
+        )
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(
+            f"{field} {str(path)!r} cannot be written; accepted: a path that you may write to"
+        )
+    return path
+
+
+def write_whole(path: str | Path, content: str | bytes, field: str = "out") -> Path:
+    """Write `content` to `path` in one step: readers see the old file or the whole new one."""
+    path = require_writable(path, field)
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(
+            f"{field} {str(path)!r} cannot be written ({error.strerror}); "
+            "accepted: a path that you may write to"
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return path
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

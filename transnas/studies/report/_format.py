@@ -1,0 +1,62 @@
+"""Numbers, times and texts as people read them; everything that reaches the page is escaped."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+
+__all__ = ["duration", "escape", "hide_password", "metric_name", "panel", "sentence", "value"]
+
+
+def escape(text: object) -> str:
+    """Return `text` safe inside HTML elements and quoted attributes."""
+    return html.escape(str(text), quote=True)
+
+
+def hide_password(text: str) -> str:
+    """Return `text` with the password of every URL in it replaced by `***`."""
+    return re.sub(r"(\w://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+
+
+def panel(title: str, body: str, css: str = "") -> str:
+    """Return a titled card around `body` (HTML)."""
+    kind = f" class='{css}'" if css else ""
+    return f"<figure{kind}><figcaption>{escape(title)}</figcaption>{body}</figure>"
+
+
+def sentence(text: str) -> str:
+    """Return a remark as a paragraph."""
+    return f"<p class='note'>{escape(text)}</p>"
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name in words: `validation_accuracy` -> `validation accuracy`."""
+    return metric.replace("_", " ")
+
+
+def value(metric: str, number: float) -> str:
+    """Return a metric's value: fractions of `..accuracy` as percent, others to 4 digits."""
+    if not math.isfinite(number):
+        return "–"
+    if metric.endswith("accuracy") and 0.0 <= number <= 1.0:
+        return f"{100 * number:.2f} %"
+    if number == int(number) and abs(number) < 1e15:
+        return f"{int(number):,}"
+    return f"{number:.4g}" if abs(number) < 1e5 else f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the two largest units that matter: `2 h 05 min`, `3.4 s`."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if seconds < 3600 and minutes < 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,266 @@
+"""One study as a section of the page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from transnas.evaluation import Objective
+from transnas.studies._trial import Trial
+from transnas.studies.report._charts import Line, Point, chart
+from transnas.studies.report._format import (
+    duration,
+    escape,
+    hide_password,
+    metric_name,
+    panel,
+    sentence,
+    value,
+)
+from transnas.studies.report._graph import draw_architecture
+from transnas.studies.report._importance import importance_figure
+from transnas.studies.report._parallel import parallel_figure
+from transnas.studies.report._trials import failures, trial_table
+
+if TYPE_CHECKING:
+    from transnas.studies._study import Study
+
+__all__ = ["study_section"]
+
+_TOP_CURVES = 5
+_MOST_METRICS = 12
+
+
+def study_section(study: Study, anchor: str) -> str:
+    """Return the whole section of `study`; `anchor` is its id on the page."""
+    trials = study.trials
+    objective = study.objectives[0]
+    rewards = study.rewards()
+    valued = [t for t, reward in zip(trials, rewards, strict=True) if not math.isnan(reward)]
+    ranked = sorted(valued, key=lambda t: -objective.reward(t.measurement))
+    parts = [
+        _heading(study, anchor),
+        _tiles(trials, ranked, study.objectives),
+        f"<div class='columns'>{_incumbent(study, ranked)}"
+        f"<div class='stack'>{_progress(trials, objective)}</div></div>",
+        _choices(study, valued, objective),
+        _outcomes(study, ranked),
+        _finals(study.final_tests),
+        f"<h3>All trials</h3>{failures(trials)}"
+        f"{trial_table(study.space, trials, ranked, study.objectives)}",
+        _origin(study),
+    ]
+    return f"<section id='{escape(anchor)}'>{''.join(parts)}</section>"
+
+
+def _heading(study: Study, anchor: str) -> str:
+    facts = [("task", study.task), ("space", study.space.name), ("strategy", study.strategy)]
+    words = "".join(f"<span><b>{k}</b> {escape(v)}</span>" for k, v in facts)
+    return f"<h2>{escape(study.name)}</h2><p class='facts'>{words}</p>"
+
+
+def _tiles(
+    trials: Sequence[Trial], ranked: Sequence[Trial], objectives: Sequence[Objective]
+) -> str:
+    objective = objectives[0]
+    best = ranked[0] if ranked else None
+    shown = value(objective.metric, objective.value(best.measurement)) if best else "–"
+    seconds = sum(t.measurement.cost.seconds for t in trials)
+    epochs = sum(t.measurement.cost.epochs for t in trials)
+    where = ", ".join(sorted({t.measurement.cost.device for t in trials} - {""})) or "unknown"
+    failed = len(trials) - len(ranked)
+    tiles = [
+        (shown, f"best {metric_name(objective.metric)}", f"trial {best.number}" if best else ""),
+        (
+            f"{len(trials):,}",
+            "trials",
+            f"{failed:,} without a result" if failed else "all complete",
+        ),
+        (duration(seconds), "spent on evaluations", where),
+        (f"{epochs:,.0f}", "epochs of training", _until(trials, best)),
+    ]
+    body = "".join(
+        f"<div class='tile'><strong>{escape(a)}</strong><span>{escape(b)}</span>"
+        f"<small>{escape(c)}</small></div>"
+        for a, b, c in tiles
+    )
+    return f"<div class='tiles'>{body}</div>"
+
+
+def _until(trials: Sequence[Trial], best: Trial | None) -> str:
+    if best is None:
+        return ""
+    spent = sum(t.measurement.cost.epochs for t in trials if t.number <= best.number)
+    return f"best found after {spent:,.0f}"
+
+
+def _incumbent(study: Study, ranked: Sequence[Trial]) -> str:
+    if not ranked:
+        return panel("Best architecture", sentence("No trial has a result yet."))
+    best = ranked[0]
+    text = study.space.to_text(best.architecture)
+    metrics = "".join(
+        f"<tr><th scope='row'>{escape(metric_name(name))}</th>"
+        f"<td class='n'>{escape(value(name, number))}</td></tr>"
+        for name, number in sorted(best.metrics.items())[:_MOST_METRICS]
+    )
+    body = (
+        f"{draw_architecture(study.space, best.architecture)}"
+        f"<code class='block'>{escape(text)}</code><table class='plain'>{metrics}</table>"
+    )
+    return panel(f"Best architecture (trial {best.number})", body, "incumbent")
+
+
+def _progress(trials: Sequence[Trial], objective: Objective) -> str:
+    """Return the value of trials and incumbent against trials, and against cost."""
+    metric = objective.metric
+    spent = list(accumulate(t.measurement.cost.seconds for t in trials))
+    points, steps = [], []
+    best = -math.inf
+    for i, trial in enumerate(trials):
+        reward = objective.reward(trial.measurement)
+        if math.isnan(reward):
+            continue
+        number = objective.value(trial.measurement)
+        points.append((i, number, f"trial {trial.number}: {value(metric, number)}"))
+        if reward > best:
+            best = reward
+            steps.append((i, number))
+    if not points:
+        return ""
+    steps.append((len(trials) - 1, steps[-1][1]))
+    unit, name = _unit(spent[-1])
+    charts = []
+    for xs, label in (
+        ([float(i + 1) for i in range(len(trials))], "trials"),
+        ([s / unit for s in spent], f"cumulative cost ({name})"),
+    ):
+        line = Line("best so far", [xs[i] for i, _ in steps], [v for _, v in steps], stepped=True)
+        charts.append(
+            chart(
+                f"{metric_name(metric).capitalize()} against {label}",
+                label,
+                [line],
+                [Point(xs[i], v, text) for i, v, text in points],
+                format_y=lambda y: _tick(metric, y),
+            )
+        )
+    return "".join(charts if spent[-1] > 0 else charts[:1])
+
+
+def _choices(study: Study, valued: Sequence[Trial], objective: Objective) -> str:
+    return (
+        "<h3>What the choices did</h3><div class='columns choices'>"
+        f"{importance_figure(study.space, valued, objective)}"
+        f"{parallel_figure(study.space, valued, objective)}</div>"
+    )
+
+
+def _outcomes(study: Study, ranked: Sequence[Trial]) -> str:
+    """Return Pareto fronts and learning curves, where the study has them."""
+    figures = [_front(study, other) for other in study.objectives[1:]]
+    figures.append(_curves(ranked, study.objectives[0].metric))
+    found = "".join(figures)
+    return f"<div class='columns even'>{found}</div>" if found else ""
+
+
+def _front(study: Study, other: Objective) -> str:
+    first = study.objectives[0]
+    front = {t.number for t in study.front}
+    points = []
+    for trial in study.trials:
+        x, y = other.value(trial.measurement), first.value(trial.measurement)
+        if math.isfinite(x) and math.isfinite(y):
+            text = f"trial {trial.number}: {value(other.metric, x)}, {value(first.metric, y)}"
+            points.append(Point(x, y, text, strong=trial.number in front))
+    edge = sorted((p.x, p.y) for p in points if p.strong)
+    line = Line("front", [x for x, _ in edge], [y for _, y in edge], colour=1)
+    return chart(
+        f"Pareto front: {metric_name(first.metric)} against {metric_name(other.metric)}",
+        metric_name(other.metric),
+        [line] if len(study.objectives) == 2 else [],
+        sorted(points, key=lambda p: p.strong),
+        format_x=lambda x: _tick(other.metric, x),
+        format_y=lambda y: _tick(first.metric, y),
+        note=f"{len(front)} trials are on the front (large dots): no other is better in all.",
+    )
+
+
+def _curves(ranked: Sequence[Trial], metric: str) -> str:
+    lines: list[Line] = []
+    for trial in ranked[:_TOP_CURVES]:
+        known = [(e, p[metric]) for e, p in enumerate(trial.measurement.curve, 1) if metric in p]
+        known = [(e, v) for e, v in known if math.isfinite(v)]
+        if known:
+            xs, ys = [float(e) for e, _ in known], [v for _, v in known]
+            lines.append(Line(f"trial {trial.number}", xs, ys, colour=len(lines)))
+    title = "Learning curves of the best trials"
+    return chart(title, "epochs", lines, format_y=lambda y: _tick(metric, y))
+
+
+def _finals(tests: Sequence[Mapping[str, Any]]) -> str:
+    if not tests:
+        none = "None recorded: no network of this study has seen test data."
+        return f"<h3>Final tests</h3>{sentence(none)}"
+    rows = "".join(
+        f"<tr><td>{escape(t.get('subject', ''))}</td><td>{_metrics(t.get('metrics', {}))}</td>"
+        f"<td>{escape(str(t.get('at', ''))[:19].replace('T', ' '))}</td></tr>"
+        for t in tests
+    )
+    return (
+        "<h3>Final tests</h3><p class='note'>Every look at test data is recorded here.</p>"
+        "<div class='scroll'><table><thead><tr><th>Subject</th><th>Test metrics</th>"
+        f"<th>When (UTC)</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"<b>{escape(value(name, number))}</b> {escape(metric_name(name))}"
+        for name, number in metrics.items()
+    )
+
+
+def _origin(study: Study) -> str:
+    """Return how to repeat the study, and what it ran on."""
+    info = dict(study.info)
+    command = hide_password(str(info.pop("command", "") or ""))
+    facts: dict[str, Any] = {"seed": study.seed, "epochs a trial": study.budget}
+    facts["settings"] = study.settings or "defaults"
+    facts |= {k: v for k, v in info.items() if v not in (None, "", [], (), {})}
+    facts["storage"] = study.storage
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(k.replace('_', ' '))}</th><td>{_fact(v)}</td></tr>"
+        for k, v in facts.items()
+        if v is not None
+    )
+    again = "The same command continues it, or repeats it on an empty storage."
+    shown = f"{sentence(again)}<code class='block command'>{escape(command)}</code>"
+    table = f"<div class='scroll'><table class='plain'>{rows}</table></div>"
+    return f"<h3>Where it comes from</h3>{shown if command else ''}{table}"
+
+
+def _fact(fact: object) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{escape(k)} {_fact(v)}" for k, v in fact.items())
+    if isinstance(fact, list | tuple):
+        return ", ".join(_fact(v) for v in fact)
+    text = fact if isinstance(fact, str) else json.dumps(fact, default=str)
+    return escape(hide_password(text))
+
+
+def _tick(metric: str, number: float) -> str:
+    if metric.endswith("accuracy"):
+        return f"{round(100 * number, 6):g}%"
+    return f"{number:.4g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    """Return a unit of time in which `seconds` is a handy number, and its name."""
+    for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 3 * unit:
+            return unit, name
+    return 1.0, "seconds"
