@@ -66,10 +66,13 @@ def measure(evaluator: Evaluator, job: Job) -> Measurement | InputError:
     """Evaluate a job; whatever goes wrong inside becomes a failed measurement with its reason."""
     start = time.perf_counter()
     try:
-        return evaluator.evaluate(job.arch, job.budget, job.seed)
+        result = evaluator.evaluate(job.arch, job.budget, job.seed)
+        if not isinstance(result, Measurement):
+            raise TypeError(f"the evaluator returned {type(result).__name__}, not a Measurement")
+        return result
     except InputError as error:
         return error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _free_device_memory()
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Measurement.failed(reason, Cost(seconds=time.perf_counter() - start))

@@ -11,20 +11,17 @@ import numpy as np
 from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.strategies import Exhausted
+from transnas.studies._errors import SearchError
 from transnas.studies._executors import Executor, Job, Outcome
 from transnas.studies._history import History
 from transnas.studies._study import Study
 from transnas.studies._trial import Entry, Trial
 from transnas.studies._writer import Writer
 
-__all__ = ["Loop", "SearchError"]
+__all__ = ["Loop"]
 
 HOPELESS = 10
 """A run whose first trials all fail is stopped after this many."""
-
-
-class SearchError(RuntimeError):
-    """A search that cannot go on, with the reason and what to do."""
 
 
 @dataclass

@@ -89,6 +89,7 @@ def search(
     )
     for field, value in (("trials", trials), ("retries", retries + 1)):
         _require_positive(field, value)
+    _workers(workers)
     if timeout is not None and not timeout > 0:
         raise InputError(f"timeout {timeout} is not accepted; accepted: seconds above 0")
     chosen = name or default_name(plan.definition, plan.own_space)
@@ -98,8 +99,8 @@ def search(
         if len(study.trials) >= trials:
             return study
         try:
-            make = lambda: _executor(plan.evaluator, workers, timeout, retries)  # noqa: E731
-            _run(store, number, study, plan, make, trials, shown)
+            executor = _Executors(plan.evaluator, workers, timeout, retries)
+            _run(store, number, study, plan, executor, trials, shown)
         except InputError:
             if created and not study.trials:
                 store.discard(number)
@@ -207,10 +208,39 @@ def _require_positive(field: str, value: Any) -> None:
         raise InputError(f"{field} {value!r} is not accepted; accepted: a positive integer")
 
 
-def _executor(
-    evaluator: Evaluator, workers: int | str, timeout: float | None, retries: int
-) -> Executor:
-    return InProcess(evaluator, timeout)
+@dataclass(frozen=True)
+class _Executors:
+    """How to run evaluations."""
+
+    evaluator: Evaluator
+    workers: int | str
+    timeout: float | None
+    retries: int
+
+    def start(self, most: int) -> Executor:
+        """Return the executor that `workers` names, with at most `most` workers."""
+        where, count = _workers(self.workers)
+        if where == "ray":
+            from transnas.studies._ray import RayWorkers
+
+            return RayWorkers(self.evaluator, count, most, self.timeout, self.retries)
+        if count == 1:
+            return InProcess(self.evaluator, self.timeout)
+        from transnas.studies._processes import Processes
+
+        return Processes(self.evaluator, min(count or 1, most), self.timeout, self.retries)
+
+
+def _workers(given: int | str) -> tuple[str, int | None]:
+    """Return where workers run (`local` or `ray`) and how many; None: as many as there are."""
+    where, _, count = str(given).rpartition(":")
+    if given == "ray":
+        return "ray", None
+    if where in ("", "ray") and count.isdecimal() and int(count) > 0:
+        return where or "local", int(count)
+    raise InputError(
+        f"workers {given!r} is not accepted; accepted: a positive integer, 'ray' or 'ray:4'"
+    )
 
 
 # Doing it ------------------------------------------------------------------------------------
@@ -238,7 +268,7 @@ def _run(
     number: int,
     study: Study,
     plan: _Plan,
-    executor: Callable[[], Executor],
+    executors: _Executors,
     trials: int,
     progress: Progress,
 ) -> None:
@@ -250,7 +280,7 @@ def _run(
         entries = store.read(number, codec)
         study.trials[:] = [entry.trial for entry in entries]
         history = replayed(plan.strategy, plan.space, entries, store.snapshot(number))
-        workers = executor()
+        workers = executors.start(most=trials - history.told)
         try:
             with progress.running(study), _terminate_as_interrupt():
                 Loop(study, history, workers, writer, trials, progress.trial).run()

@@ -17,16 +17,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Objective
+from transnas.studies._errors import StorageError
 from transnas.studies._lease import Lease
 from transnas.studies._trial import ATTRIBUTES, Codec, Entry
 
-__all__ = ["OptunaStore", "StorageError", "Store", "open_store"]
+__all__ = ["OptunaStore", "Store", "open_store"]
 
 ACCEPTED = "sqlite:///file.db, postgresql://user@host/database, journal:///file.log or memory://"
-
-
-class StorageError(RuntimeError):
-    """A storage stopped working: full, gone, or written to by somebody else."""
 
 
 class Store(ABC):
@@ -197,12 +194,23 @@ class OptunaStore(Store):
             with quiet_optuna():
                 study = self.storage.create_new_study(directions, name)
         except optuna.exceptions.DuplicatedStudyError:
+            study = self._adopt(name, directions)
+        # The definition comes last: it says that the study is complete.
+        for key in sorted(attributes, key="definition".__eq__):
+            self.storage.set_study_user_attr(study, key, attributes[key])
+        return study
+
+    def _adopt(self, name: str, directions: list[StudyDirection]) -> int:
+        """Return a study that another process began to create, perhaps killed since."""
+        study = self.storage.get_study_id_from_name(name)
+        if (
+            self.storage.get_study_directions(study) != directions
+            or self.storage.get_n_trials(study) > 0
+        ):
             raise InputError(
                 f"study {name!r} in {self.label} was not made by transnas; "
                 "accepted: another study name or storage"
-            ) from None
-        for key, value in attributes.items():
-            self.storage.set_study_user_attr(study, key, value)
+            )
         return study
 
     def attributes(self, study: int) -> dict[str, Any]:

@@ -148,11 +148,11 @@ class Codec:
 
 
 def strict_json(data: Any) -> Any:
-    """Return `data` with numbers that JSON lacks (NaN, infinity) as text."""
+    """Return `data` with numbers that JSON lacks (NaN, infinity) as text, arrays' as floats."""
     try:
         json.dumps(data, allow_nan=False)
-    except ValueError:
-        return json.loads(json.dumps(data), parse_constant=str)
+    except (TypeError, ValueError):
+        return json.loads(json.dumps(data, default=float), parse_constant=str)
     return data
 
 
