@@ -8,29 +8,45 @@ from typing import TYPE_CHECKING
 
 from transnas._errors import InputError
 from transnas.studies._whole import require_writable, write_whole
+from transnas.studies.report._comparison import comparison_section
+from transnas.studies.report._comparison import title as comparison_title
 from transnas.studies.report._graph import draw_architecture, draw_graph
 from transnas.studies.report._page import page
 from transnas.studies.report._study import study_section
 
 if TYPE_CHECKING:
+    from transnas.studies._comparison import Comparison
     from transnas.studies._study import Study
 
 __all__ = ["draw_architecture", "draw_graph", "report_html", "write_report"]
 
 
-def report_html(studies: Sequence[Study], title: str | None = None) -> str:
+def report_html(
+    studies: Sequence[Study],
+    title: str | None = None,
+    comparisons: Sequence[Comparison] = (),
+) -> str:
     """Return the page as text; it refers to no other file and no network address."""
-    if not studies:
-        raise InputError("report needs at least one study; accepted: names of stored studies")
     sections = [
         (f"study-{i}", study.name, study_section(study, f"study-{i}"))
         for i, study in enumerate(studies, start=1)
     ]
-    one = len(sections) == 1
-    return page(title or (f"Search on {studies[0].task}" if one else "Studies"), sections)
+    sections += [
+        (f"comparison-{i}", comparison_title(c), comparison_section(c, f"comparison-{i}"))
+        for i, c in enumerate(comparisons, start=1)
+    ]
+    if not sections:
+        raise InputError("report is empty; accepted: one study or comparison, or more")
+    alone = f"Search on {studies[0].task}" if studies else "Comparison of methods"
+    return page(title or (alone if len(sections) == 1 else "Searches"), sections)
 
 
-def write_report(studies: Sequence[Study], path: str | Path, title: str | None = None) -> Path:
+def write_report(
+    studies: Sequence[Study],
+    path: str | Path,
+    title: str | None = None,
+    comparisons: Sequence[Comparison] = (),
+) -> Path:
     """Write the page to `path`, whole or not at all, and return the path."""
     path = require_writable(path)
-    return write_whole(path, report_html(studies, title))
+    return write_whole(path, report_html(studies, title, comparisons))

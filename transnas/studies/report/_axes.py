@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from transnas.studies.report._format import escape, panel, sentence
 
-__all__ = ["Frame", "Scale", "figure", "frame", "scale"]
+__all__ = ["Frame", "Scale", "clipped", "figure", "frame", "scale"]
 
 WIDTH, HEIGHT = 460.0, 270.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 40.0
@@ -80,6 +80,15 @@ def frame(
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(_text(middle, HEIGHT - 5, x_label, "middle", "label"))
     return Frame(x, y, "".join(parts))
+
+
+def clipped(svg: str) -> str:
+    """Return `svg` cut at the edges of the frame; a nested SVG clips by itself."""
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    box = f"{LEFT} {TOP} {width} {height}"
+    return (
+        f'<svg x="{LEFT}" y="{TOP}" width="{width}" height="{height}" viewBox="{box}">{svg}</svg>'
+    )
 
 
 def figure(title: str, svg: str, legend: str = "", note: str = "") -> str:

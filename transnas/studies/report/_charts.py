@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from transnas.studies.report._axes import Frame, figure, frame
+from transnas.studies.report._axes import Frame, clipped, figure, frame
 from transnas.studies.report._format import escape, panel
 
 __all__ = ["COLOURS", "Line", "Point", "bars", "chart"]
@@ -50,8 +50,11 @@ def chart(
     format_x: Callable[[float], str] = lambda x: f"{x:g}",
     format_y: Callable[[float], str] = lambda y: f"{y:g}",
     note: str = "",
+    window: tuple[float, float] | None = None,
 ) -> str:
     """Return a figure with `points` under `lines`, or an empty string without finite data.
+
+    `window` limits the y axis; lines are cut there.
 
     Long series are thinned, so that the page stays small whatever the study's size.
     """
@@ -62,10 +65,12 @@ def chart(
         ys += [*line.y, *line.low, *line.high]
     if not xs:
         return ""
-    box = frame(xs, ys, x_label, format_x, format_y)
+    box = frame(xs, window or ys, x_label, format_x, format_y)
     dots = "".join(_dot(box, p) for p in points if not p.strong)
     strong = "".join(_dot(box, p) for p in points if p.strong)
     drawn = "".join(_band(box, line) for line in lines) + "".join(_line(box, s) for s in lines)
+    if window:
+        drawn = clipped(drawn)
     return figure(title, box.svg + dots + drawn + strong, _legend(lines), note)
 
 

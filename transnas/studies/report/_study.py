@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -14,7 +13,6 @@ from transnas.studies.report._charts import Line, Point, chart
 from transnas.studies.report._format import (
     duration,
     escape,
-    hide_password,
     metric_name,
     panel,
     sentence,
@@ -22,13 +20,14 @@ from transnas.studies.report._format import (
 )
 from transnas.studies.report._graph import draw_architecture
 from transnas.studies.report._importance import importance_figure
+from transnas.studies.report._origin import origin
 from transnas.studies.report._parallel import parallel_figure
 from transnas.studies.report._trials import failures, trial_table
 
 if TYPE_CHECKING:
     from transnas.studies._study import Study
 
-__all__ = ["study_section"]
+__all__ = ["study_section", "tick"]
 
 _TOP_CURVES = 5
 _MOST_METRICS = 12
@@ -51,7 +50,7 @@ def study_section(study: Study, anchor: str) -> str:
         _finals(study.final_tests),
         f"<h3>All trials</h3>{failures(trials)}"
         f"{trial_table(study.space, trials, ranked, study.objectives)}",
-        _origin(study),
+        origin(dict(study.info), _facts(study)),
     ]
     return f"<section id='{escape(anchor)}'>{''.join(parts)}</section>"
 
@@ -145,7 +144,7 @@ def _progress(trials: Sequence[Trial], objective: Objective) -> str:
                 label,
                 [line],
                 [Point(xs[i], v, text) for i, v, text in points],
-                format_y=lambda y: _tick(metric, y),
+                format_y=lambda y: tick(metric, y),
             )
         )
     return "".join(charts if spent[-1] > 0 else charts[:1])
@@ -183,8 +182,8 @@ def _front(study: Study, other: Objective) -> str:
         metric_name(other.metric),
         [line] if len(study.objectives) == 2 else [],
         sorted(points, key=lambda p: p.strong),
-        format_x=lambda x: _tick(other.metric, x),
-        format_y=lambda y: _tick(first.metric, y),
+        format_x=lambda x: tick(other.metric, x),
+        format_y=lambda y: tick(first.metric, y),
         note=f"{len(front)} trials are on the front (large dots): no other is better in all.",
     )
 
@@ -198,7 +197,7 @@ def _curves(ranked: Sequence[Trial], metric: str) -> str:
             xs, ys = [float(e) for e, _ in known], [v for _, v in known]
             lines.append(Line(f"trial {trial.number}", xs, ys, colour=len(lines)))
     title = "Learning curves of the best trials"
-    return chart(title, "epochs", lines, format_y=lambda y: _tick(metric, y))
+    return chart(title, "epochs", lines, format_y=lambda y: tick(metric, y))
 
 
 def _finals(tests: Sequence[Mapping[str, Any]]) -> str:
@@ -224,35 +223,18 @@ def _metrics(metrics: Mapping[str, float]) -> str:
     )
 
 
-def _origin(study: Study) -> str:
-    """Return how to repeat the study, and what it ran on."""
-    info = dict(study.info)
-    command = hide_password(str(info.pop("command", "") or ""))
-    facts: dict[str, Any] = {"seed": study.seed, "epochs a trial": study.budget}
-    facts["settings"] = study.settings or "defaults"
-    facts |= {k: v for k, v in info.items() if v not in (None, "", [], (), {})}
-    facts["storage"] = study.storage
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(k.replace('_', ' '))}</th><td>{_fact(v)}</td></tr>"
-        for k, v in facts.items()
-        if v is not None
-    )
-    again = "The same command continues it, or repeats it on an empty storage."
-    shown = f"{sentence(again)}<code class='block command'>{escape(command)}</code>"
-    table = f"<div class='scroll'><table class='plain'>{rows}</table></div>"
-    return f"<h3>Where it comes from</h3>{shown if command else ''}{table}"
+def _facts(study: Study) -> dict[str, Any]:
+    return {
+        "seed": study.seed,
+        "epochs a trial": study.budget,
+        "settings": study.settings or "defaults",
+        "learnt from": list(study.definition.learn_from),
+        "storage": study.storage,
+    }
 
 
-def _fact(fact: object) -> str:
-    if isinstance(fact, Mapping):
-        return ", ".join(f"{escape(k)} {_fact(v)}" for k, v in fact.items())
-    if isinstance(fact, list | tuple):
-        return ", ".join(_fact(v) for v in fact)
-    text = fact if isinstance(fact, str) else json.dumps(fact, default=str)
-    return escape(hide_password(text))
-
-
-def _tick(metric: str, number: float) -> str:
+def tick(metric: str, number: float) -> str:
+    """Return a metric's value as short as an axis needs it."""
     if metric.endswith("accuracy"):
         return f"{round(100 * number, 6):g}%"
     return f"{number:.4g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"

@@ -1,0 +1,196 @@
+"""`compare`: methods x tasks x seeds at equal budget."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from transnas import spaces, strategies, tasks
+from transnas._errors import InputError
+from transnas.evaluation import Objective
+from transnas.evaluation.table import Table
+from transnas.studies._comparison import Comparison, arm
+from transnas.studies._definition import environment
+from transnas.studies._search import search
+from transnas.studies._settings import method_and_settings
+from transnas.studies._statistics import Floats
+from transnas.tasks import TableTask, Task
+
+__all__ = ["compare"]
+
+
+def compare(
+    methods: Sequence[str],
+    on: Sequence[str | Path | Task],
+    seeds: int | Sequence[int] = 20,
+    trials: int = 50,
+    *,
+    space: str | None = None,
+    epochs: int | None = None,
+    objective: Objective | str | None = None,
+    storage: str = "sqlite:///transnas.db",
+    workers: int | str = 1,
+    progress: bool | None = None,
+    command: str | None = None,
+) -> Comparison:
+    """Run `methods` on the tasks `on` with every seed and the same number of trials.
+
+    On tables all seeds run together (`strategies.replicate`). Elsewhere each seed is a study of
+    its own in `storage`, named `compare-...`, so that the same call continues after a stop.
+
+    Args:
+        methods: Strategy names, with settings as `name:key=value,...`; the first is the baseline.
+        on: Tasks, as for `search`.
+        seeds: How many seeds (0, 1, ...), or which.
+        trials: Architectures measured by each method, failed ones included.
+        space: As for `search`.
+        epochs: Budget of an evaluation.
+        objective: The metric; default: the first task's own.
+        storage: Where studies of tasks without table are kept.
+        workers: As for `search`; tables need none.
+        progress: As for `search`.
+        command: The command line to record; default: this process's.
+
+    Raises:
+        InputError: Something given is not accepted; nothing was started or written.
+    """
+    request = _checked(methods, on, seeds, trials, space, epochs, objective)
+    arms = []
+    for task in request.tasks:
+        for method in request.methods:
+            best, seconds = (
+                _on_table(request, task, method)
+                if isinstance(task, TableTask)
+                else _on_studies(request, task, method, storage, workers, progress)
+            )
+            arms.append(arm(task.name, method, best, seconds))
+    return Comparison(
+        metric=request.objective.metric,
+        maximise=request.objective.maximise,
+        epochs=epochs,
+        trials=trials,
+        seeds=request.seeds,
+        arms=tuple(arms),
+        info={**environment(command), "commit": _commit()},
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A checked request."""
+
+    methods: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    seeds: tuple[int, ...]
+    trials: int
+    space: str | None
+    epochs: int | None
+    objective: Objective
+
+
+def _checked(
+    methods: Sequence[str],
+    on: Sequence[str | Path | Task],
+    seeds: int | Sequence[int],
+    trials: int,
+    space: str | None,
+    epochs: int | None,
+    objective: Objective | str | None,
+) -> _Request:
+    for field, given in (("methods", methods), ("tasks", on)):
+        if not given:
+            raise InputError(f"{field} are empty; accepted: one or more")
+        if len({str(g) for g in given}) < len(given):
+            raise InputError(f"{field} name one twice; accepted: different {field}")
+    for method in methods:
+        method_and_settings(method)
+    if trials < 1:
+        raise InputError(f"trials {trials} is not accepted; accepted: a positive integer")
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen or min(chosen) < 0:
+        raise InputError(f"seeds {seeds} are not accepted; accepted: 1 or more, none negative")
+    found = tuple(t if isinstance(t, Task) else tasks.get(str(t)) for t in on)
+    if objective is None or isinstance(objective, str):
+        objective = Objective(objective or found[0].metric)
+    for task in found:
+        if isinstance(task, TableTask):
+            if space not in (None, task.space):
+                raise InputError(
+                    f"space {space!r} does not fit task {task.name!r}; accepted: {task.space}"
+                )
+            Table(task).rewards(objective.metric, epochs)
+    if space is not None:
+        spaces.get(space)
+    return _Request(tuple(methods), found, chosen, trials, space, epochs, objective)
+
+
+def _on_table(request: _Request, task: TableTask, method: str) -> tuple[Floats, Floats]:
+    """Return best values so far [seeds, trials] and costs [seeds] from the task's table."""
+    table, space = Table(task), spaces.get(task.space)
+    values = table.rewards(request.objective.metric, request.epochs)
+    sign = 1.0 if request.objective.maximise else -1.0
+    name, settings = method_and_settings(method)
+    asked = strategies.replicate(
+        name, space, sign * values, request.seeds, request.trials, **settings
+    )
+    # An exhausted strategy asks -1: it finds nothing more and pays nothing more.
+    queried = asked >= 0
+    rewards = np.where(queried, sign * values[asked], np.nan)
+    cost = np.where(queried, table.seconds(request.epochs)[asked], 0.0)
+    return sign * _running_best(rewards), cost.sum(axis=1)
+
+
+def _on_studies(
+    request: _Request,
+    task: Task,
+    method: str,
+    storage: str,
+    workers: int | str,
+    progress: bool | None,
+) -> tuple[Floats, Floats]:
+    """Return best values so far [seeds, trials] and costs [seeds] from a study a seed."""
+    name, settings = method_and_settings(method)
+    sign = 1.0 if request.objective.maximise else -1.0
+    rewards = np.full((len(request.seeds), request.trials), np.nan)
+    seconds = np.zeros(len(request.seeds))
+    for row, seed in enumerate(request.seeds):
+        study = search(
+            task,
+            request.space,
+            name,
+            request.trials,
+            storage=storage,
+            name=f"compare-{task.name}-{method}-seed{seed}",
+            epochs=request.epochs,
+            seed=seed,
+            workers=workers,
+            objectives=request.objective,
+            settings=settings,
+            progress=progress,
+        )
+        if study.interrupted:
+            raise KeyboardInterrupt
+        # A study that was continued beyond this budget counts only up to it.
+        rewards[row, : len(study.trials)] = study.rewards()[: request.trials]
+        seconds[row] = sum(t.measurement.cost.seconds for t in study.trials[: request.trials])
+    return sign * _running_best(rewards), seconds
+
+
+def _running_best(rewards: Floats) -> Floats:
+    """Return the best reward so far along the last axis; NaN before the first."""
+    return np.asarray(np.fmax.accumulate(rewards, axis=1))
+
+
+def _commit() -> str:
+    """Return the commit of the source tree that this code runs from; empty if it is none."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

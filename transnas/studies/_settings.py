@@ -1,0 +1,79 @@
+"""Strategy settings written as text: `key=value`, typed by the strategy's `Settings`."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from transnas import strategies
+from transnas._errors import InputError, unknown
+
+__all__ = ["method_and_settings", "typed_settings"]
+
+
+def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of `strategy` that `key=value` texts give, as its fields' types.
+
+    Raises `InputError` for another form, an unknown name, or a value of the wrong type.
+    """
+    cls = strategies.get(strategy).Settings
+    types_by_name = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise InputError(f"setting {assignment!r} is not readable; accepted: name=value")
+        if name not in known:
+            raise unknown(f"setting of strategy {strategy!r}", name, known)
+        if name in found:
+            raise InputError(f"setting {name!r} is given twice; accepted: once")
+        found[name] = _typed(name, text.strip(), types_by_name[name])
+    return found
+
+
+def method_and_settings(method: str) -> tuple[str, dict[str, Any]]:
+    """Split `name` or `name:key=value,key=value` into a strategy's name and its settings."""
+    name, _, rest = method.partition(":")
+    return name, typed_settings(name, rest.split(",") if rest else ())
+
+
+def _typed(name: str, text: str, kind: Any) -> Any:
+    options = _options(kind)
+    for option in options:
+        if option is type(None):
+            if text.lower() == "none":
+                return None
+        elif option is bool:
+            if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+        elif option in (int, float, str):
+            try:
+                return option(text)
+            except ValueError:
+                continue
+        elif text == str(option):
+            return option
+    accepted = " or ".join(_described(option) for option in options)
+    raise InputError(f"setting {name!r} has value {text!r}; accepted: {accepted}")
+
+
+def _options(kind: Any) -> list[Any]:
+    """Return the types (or literal values) that `kind` allows, the strictest first."""
+    if get_origin(kind) in (Union, types.UnionType):
+        found = [option for part in get_args(kind) for option in _options(part)]
+        order = [type(None), bool, int, float]
+        return sorted(found, key=lambda o: order.index(o) if o in order else len(order))
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [kind]
+
+
+def _described(option: Any) -> str:
+    names = {bool: "true, false", int: "an integer", float: "a number", str: "text"}
+    if option is type(None):
+        return "none"
+    return names.get(option, repr(option))

@@ -1,0 +1,63 @@
+"""Intervals and tests for comparisons over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import wilcoxon
+
+__all__ = ["bootstrap_mean", "holm", "paired_p"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def bootstrap_mean(
+    values: Floats, resamples: int = 4000, confidence: float = 0.95, seed: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, lower and upper end of the percentile bootstrap over the first axis.
+
+    `values` [n, columns] are resampled by rows, the same rows for every column. NaN means that a
+    row has nothing in a column, and is left out of that column's means.
+    """
+    n = len(values)
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        mean = filled.sum(axis=0) / known.sum(axis=0)
+        means = (weights @ filled) / (weights @ known.astype(np.float64))
+    tail = 50 * (1 - confidence)
+    found = ~np.isnan(means).all(axis=0)
+    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    if found.any():
+        low[found], high[found] = np.nanpercentile(means[:, found], [tail, 100 - tail], axis=0)
+    return mean, low, high
+
+
+def paired_p(first: Floats, second: Floats) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test on pairs with both values.
+
+    Pairs without a difference count half for each side (zero split). NaN for fewer than two
+    pairs, 1 if no pair differs.
+    """
+    both = ~(np.isnan(first) | np.isnan(second))
+    differences = second[both] - first[both]
+    if len(differences) < 2:
+        return float("nan")
+    if not differences.any():
+        return 1.0
+    return float(wilcoxon(differences, zero_method="zsplit").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values, which hold for all the tests together; NaN stays NaN."""
+    adjusted = [float("nan")] * len(p_values)
+    order = sorted((p, i) for i, p in enumerate(p_values) if p == p)
+    worst = 0.0
+    for rank, (p, i) in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * p))
+        adjusted[i] = worst
+    return adjusted
