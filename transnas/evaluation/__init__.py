@@ -1,5 +1,43 @@
-"""How good one architecture is: training, tables, latency, cost."""
+"""How good one architecture is: training, tables, latency, cost. Evaluators load on first use."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from transnas.evaluation._base import Cost, Evaluator, Measurement, Objective, Status
 
-__all__ = ["Cost", "Evaluator", "Measurement", "Objective", "Status"]
+if TYPE_CHECKING:
+    from transnas.evaluation.combined import Combined
+    from transnas.evaluation.cost import CostEvaluator
+    from transnas.evaluation.latency import Latency
+    from transnas.evaluation.recipe import Recipe
+    from transnas.evaluation.table import Table
+    from transnas.evaluation.training import Training
+
+_LAZY = {
+    "Combined": "combined",
+    "CostEvaluator": "cost",
+    "Latency": "latency",
+    "Recipe": "recipe",
+    "Table": "table",
+    "Training": "training",
+}
+
+__all__ = [
+    "Combined",
+    "Cost",
+    "CostEvaluator",
+    "Evaluator",
+    "Latency",
+    "Measurement",
+    "Objective",
+    "Recipe",
+    "Status",
+    "Table",
+    "Training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"transnas.evaluation.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'transnas.evaluation' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What a search is for: data in three splits, a signature, a loss, metrics, one final test."""
+"""What a search is for: data in three splits, a signature, a metric, one recorded final test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FinalTest:
 
 
 @dataclass
-class Task(ABC):  # noqa: B024 - the two subclasses differ in what they hold, not in methods
+class Task(ABC):
     """A named task; `kind` says what its outputs mean (`classification`, ...)."""
 
     name: str
@@ -69,8 +69,50 @@ class DataTask(Task):
     classes: tuple[str, ...] = ()
     augmentation: str = "none"
     """Which augmentation suits the data: `none`, `shift` (digits, letters), `natural` (flips)."""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """What turns a file's pixels into inputs (size, scale, mean, std); {}: nothing."""
     final_tests: list[FinalTest] = field(default_factory=list)
     _test: Dataset[Any] | None = None
+
+    @classmethod
+    def from_datasets(
+        cls,
+        name: str,
+        train: Dataset[Any],
+        validation: Dataset[Any] | None = None,
+        test: Dataset[Any] | None = None,
+        *,
+        classes: tuple[str, ...] = (),
+        augmentation: str = "none",
+        in_memory: bool = True,
+        seed: int = 0,
+    ) -> DataTask:
+        """Return a task on your own torch data sets of (float image [C, H, W], label) pairs.
+
+        The signature is read off the data. Without `validation`, a stratified fifth of `train`
+        (drawn by `seed`) is taken. `in_memory` reads every pair once, checks it, and keeps it as
+        one tensor, which trains several times faster; False keeps the data sets as they are (for
+        data larger than memory, or with random transforms of their own): only the first pairs are
+        checked, and `validation` and `classes` are then required. Inputs are used as given: scale
+        them to about zero mean and unit variance. Raises `InputError` for data that cannot be
+        trained on.
+        """
+        from transnas.tasks._datasets import task_from_datasets
+
+        return task_from_datasets(
+            name, train, validation, test, tuple(classes), augmentation, in_memory, seed
+        )
+
+    @property
+    def has_test(self) -> bool:
+        """Whether `final_test` can be done."""
+        return self._test is not None
+
+    def joined(self) -> Dataset[Any]:
+        """Return training and validation data as one data set, for the last, longer training."""
+        from transnas.tasks._tensors import concatenate
+
+        return concatenate(self.train, self.validation)
 
     def final_test(
         self, subject: str, measure: Callable[[Dataset[Any]], Mapping[str, float]]

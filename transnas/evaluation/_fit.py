@@ -1,0 +1,236 @@
+"""The training loop: one network, one recipe, a number of epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from transnas._errors import InputError
+from transnas.evaluation.recipe import Recipe
+from transnas.tasks._tensors import TensorSplit
+
+__all__ = [
+    "Curve",
+    "Progress",
+    "Stopped",
+    "Workplace",
+    "deterministic",
+    "fit",
+    "measure",
+    "workplace",
+]
+
+_Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Curve = list[dict[str, float]]
+Progress = Callable[[int, Mapping[str, float]], None]
+"""Called after each epoch with its number (from 1) and its metrics."""
+
+
+class Stopped(Exception):
+    """A training that was given up: why, and the learning curve until then."""
+
+    def __init__(self, reason: str, curve: Curve) -> None:
+        super().__init__(reason)
+        self.curve = curve
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A device and how numbers are held there."""
+
+    fabric: Any
+    """`lightning_fabric.Fabric`: moves the network, casts, scales."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors go."""
+        device: torch.device = self.fabric.device
+        return device
+
+    @property
+    def label(self) -> str:
+        """The device in words, for the record."""
+        return (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else str(self.device)
+        )
+
+
+def workplace(device: str = "auto", precision: str = "auto") -> Workplace:
+    """Return the device called `device` (`auto`: a GPU if there is one; `cpu`, `cuda`, `cuda:1`).
+
+    Raises `InputError` for a device that is not there.
+    """
+    from lightning_fabric import Fabric
+
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise InputError(f"device {device!r} is unknown; accepted: auto, cpu, cuda, cuda:0, ...")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {device!r} is not there; accepted: cpu, or one of "
+            f"{torch.cuda.device_count()} CUDA device(s)"
+        )
+    if precision == "auto":
+        mixed = kind == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if mixed else "32-true"
+    devices = [int(number or 0)] if kind == "cuda" else 1
+    return Workplace(
+        Fabric(accelerator=kind, devices=devices, precision=cast(_Precision, precision))
+    )
+
+
+@contextmanager
+def deterministic(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside, and give the caller its random state back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+def fit(
+    network: nn.Module,
+    train: Dataset[Any],
+    validation: Dataset[Any] | None,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int = 0,
+    augmentation: str = "none",
+    at: Workplace,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train `network` in place and return its learning curve, one mapping an epoch.
+
+    A mapping has `train_loss` (smoothed targets, augmented images), and with `validation` also
+    `validation_loss` and `validation_accuracy`. The network ends on the workplace's device, in
+    evaluation mode. Raises `Stopped` when a loss is not finite, or when `deadline` seconds have
+    passed.
+    """
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = _optimiser(network, recipe)
+    wrapped, optimiser = at.fabric.setup(network, optimiser)
+    batches = _Batches(train, recipe.batch_size, at.device, generator)
+    steps, step, curve = epochs * len(batches), 0, Curve()
+    held_out = None if validation is None else on_device(validation, at.device)
+    for epoch in range(1, epochs + 1):
+        wrapped.train()
+        total = torch.zeros((), device=at.device)
+        for images, labels in batches.epoch(augmentation if recipe.augment else "none"):
+            if deadline is not None and time.perf_counter() - started > deadline:
+                raise Stopped(f"training exceeded {deadline:g} s in epoch {epoch}", curve)
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(step, steps)
+            loss = F.cross_entropy(wrapped(images), labels, label_smoothing=recipe.label_smoothing)
+            optimiser.zero_grad(set_to_none=True)
+            at.fabric.backward(loss)
+            at.fabric.clip_gradients(
+                wrapped, optimiser, max_norm=recipe.gradient_clip, error_if_nonfinite=False
+            )
+            optimiser.step()
+            total += loss.detach()
+            step += 1
+        metrics = {"train_loss": float(total) / len(batches)}
+        if math.isfinite(metrics["train_loss"]) and held_out is not None:
+            metrics |= {f"validation_{k}": v for k, v in measure(wrapped, held_out, at).items()}
+        if not all(map(math.isfinite, metrics.values())):
+            raise Stopped(f"loss is not finite in epoch {epoch}", curve)
+        curve.append(metrics)
+        if progress is not None:
+            progress(epoch, metrics)
+    wrapped.eval()
+    return curve
+
+
+def measure(network: nn.Module, split: Dataset[Any], at: Workplace) -> dict[str, float]:
+    """Return `loss` (cross-entropy) and `accuracy` (0..1) of `network` on `split`."""
+    network.eval()
+    loss, right = torch.zeros((), device=at.device), torch.zeros((), device=at.device)
+    count = 0
+    with torch.no_grad(), at.fabric.autocast():
+        for images, labels in _Batches(split, 512, at.device).epoch():
+            scores = network(images).float()
+            loss += F.cross_entropy(scores, labels, reduction="sum")
+            right += (scores.argmax(1) == labels).sum()
+            count += len(labels)
+    return {"loss": float(loss) / count, "accuracy": float(right) / count}
+
+
+def on_device(split: Dataset[Any], device: torch.device) -> Dataset[Any]:
+    """Return `split` with its tensors on `device`, if it is held in memory."""
+    return split.to(device) if isinstance(split, TensorSplit) else split
+
+
+class _Batches:
+    """The batches of a split, shuffled if there is a generator.
+
+    A last batch of one image is left out of shuffled epochs: normalisation cannot use it.
+    """
+
+    def __init__(
+        self,
+        split: Dataset[Any],
+        size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.split = on_device(split, device)
+        self.device = device
+        self.generator = generator
+        count = len(split)  # type: ignore[arg-type]
+        self.size = min(size, count)
+        whole, rest = divmod(count, self.size)
+        shortest = 2 if generator is not None else 1
+        self.count = whole + (rest >= shortest)
+        self.used = whole * self.size + (rest if rest >= shortest else 0)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs float32 [B, C, H, W], labels int64 [B]) on the device."""
+        total = len(self.split)  # type: ignore[arg-type]
+        order = torch.arange(total)
+        if self.generator is not None:
+            order = torch.randperm(total, generator=self.generator)
+        chunks = torch.split(order[: self.used], self.size)
+        if isinstance(self.split, TensorSplit):
+            for chunk in chunks:
+                yield self.split.batch(chunk, augmentation, self.generator)
+            return
+        loader = DataLoader(self.split, batch_sampler=[chunk.tolist() for chunk in chunks])
+        for images, labels in loader:
+            yield images.float().to(self.device), labels.long().to(self.device)
+
+
+def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+    )

@@ -1,0 +1,66 @@
+"""`Recipe`: how a network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from transnas._errors import InputError, unknown
+
+__all__ = ["Recipe"]
+
+_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with Nesterov momentum and a cosine schedule, as NAS-Bench-201 and DARTS train."""
+
+    epochs: int = 12
+    """Epochs when an evaluation names no budget."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 0.1
+    """Highest learning rate, reached after the warm-up."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises linearly."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 5e-4
+    """Decay of weights; scales, shifts and biases are left alone."""
+    label_smoothing: float = 0.1
+    """Share of the target spread over all classes."""
+    gradient_clip: float = 5.0
+    """Largest norm of a step's gradient."""
+    augment: bool = True
+    """Whether images are moved and mirrored as the task says."""
+    precision: str = "auto"
+    """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on GPUs that have it, else 32-true."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("learning_rate", 0, math.inf),
+            ("warmup", 0, 1), ("momentum", 0, 1), ("weight_decay", 0, math.inf),
+            ("label_smoothing", 0, 1), ("gradient_clip", 0, math.inf),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise InputError(f"recipe field {name!r} is {value!r}; accepted: {low} to {high}")
+        for name in ("epochs", "batch_size"):
+            if int(getattr(self, name)) != getattr(self, name):
+                raise InputError(f"recipe field {name!r} is not whole; accepted: whole numbers")
+        if self.precision not in _PRECISIONS:
+            raise unknown("precision", self.precision, _PRECISIONS)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of `step` of `steps`: linear warm-up, then half a cosine."""
+        rising = max(1, round(self.warmup * steps)) if self.warmup else 0
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        done = (step - rising) / max(1, steps - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of the fields."""
+        return [f.name for f in fields(cls)]

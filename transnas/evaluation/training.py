@@ -1,0 +1,93 @@
+"""`Training`: an architecture is measured by training it on the task's data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from transnas import networks
+from transnas._errors import InputError
+from transnas.evaluation._base import Cost, Evaluator, Measurement
+from transnas.evaluation._counting import flops, parameters
+from transnas.evaluation._fit import Progress, Stopped, deterministic, fit, measure, workplace
+from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation.recipe import Recipe
+from transnas.spaces import Architecture, Space
+from transnas.tasks import DataTask, Task
+
+__all__ = [
+    "Progress",
+    "Recipe",
+    "Stopped",
+    "Training",
+    "deterministic",
+    "fit",
+    "measure",
+    "workplace",
+]
+
+
+class Training(Evaluator):
+    """Trains each architecture on `task.train` and measures it on `task.validation`.
+
+    The budget is a number of epochs, over which the learning rate falls to zero, so that a short
+    training is a whole one. Metrics: `validation_accuracy` (0..1) and `validation_loss` after the
+    last epoch, `train_loss`, `parameters`, `flops` (multiply-adds of one image). A loss that is
+    not finite, or more than `deadline` seconds, fail the measurement with the reason; its curve
+    is kept. The same architecture, budget and seed give the same measurement on one machine with
+    the same number of threads.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        space: Space,
+        recipe: Recipe = Recipe(),  # noqa: B008 - immutable
+        device: str = "auto",
+        skeleton: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        if not isinstance(task, DataTask):
+            raise InputError(f"task {task.name!r} has no data to train on; accepted: a DataTask")
+        if deadline is not None and not deadline > 0:
+            raise InputError(f"deadline {deadline} is not accepted; accepted: seconds above 0")
+        self.task = task
+        self.space = space
+        self.recipe = recipe
+        self.device = device
+        self.skeleton = resolve_skeleton(space, task.signature, skeleton)
+        self.deadline = deadline
+        self.progress = progress
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        """Train `arch` for `budget` epochs; see `Evaluator.evaluate`."""
+        epochs = whole("epochs", self.recipe.epochs if budget is None else budget, 1)
+        self.space.validate(arch)
+        at = workplace(self.device, self.recipe.precision)
+        started = time.perf_counter()
+        with deterministic(seed, at.device):
+            network = networks.build(self.space, arch, self.task.signature, **self.skeleton)
+            size = {
+                "parameters": float(parameters(network)),
+                "flops": float(flops(network, self.task.signature)),
+            }
+            try:
+                curve = fit(
+                    network,
+                    self.task.train,
+                    self.task.validation,
+                    self.recipe,
+                    epochs=epochs,
+                    seed=seed,
+                    augmentation=self.task.augmentation,
+                    at=at,
+                    deadline=self.deadline,
+                    progress=self.progress,
+                )
+            except Stopped as stopped:
+                cost = Cost(time.perf_counter() - started, len(stopped.curve), at.label)
+                return Measurement(size, cost, "failed", str(stopped), tuple(stopped.curve))
+        cost = Cost(time.perf_counter() - started, epochs, at.label)
+        return Measurement({**curve[-1], **size}, cost, curve=tuple(curve))

@@ -1,0 +1,172 @@
+"""The network of NAS-Bench-201: stem, three stages of cells, residual blocks between them.
+
+Dong & Yang, "NAS-Bench-201" (ICLR 2020), figure 1. With 16 channels and 5 cells a stage it is the
+published network, to the parameter. Deviations: maps of odd size are halved upwards (the
+published shortcut drops a row), and the stem may have a stride, for large images.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks.operations import Mode, ReLUConvBN, Zero, initialise, operation
+from transnas.spaces import Architecture, Space
+from transnas.spaces.nasbench201 import EDGES, OPERATIONS
+from transnas.tasks import Signature
+
+__all__ = ["Skeleton", "build", "flops", "parameters"]
+
+_NODES = 4
+_STAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is not searched; the defaults are the published network."""
+
+    channels: int = 16
+    """Channels of the first stage; each later stage has twice as many."""
+    cells: int = 5
+    """Cells a stage."""
+    stem_stride: int = 1
+    """Stride of the first convolution: 2 or 4 make images of more than 64 pixels affordable."""
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "cells", "stem_stride"):
+            positive(name, getattr(self, name))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.channels * 2**stage for stage in range(_STAGES))
+
+    def maps(self, signature: Signature) -> tuple[int, ...]:
+        """Pixels of each stage's map."""
+        height, width = signature.input_shape[1:]
+        strides = [self.stem_stride * 2**stage for stage in range(_STAGES)]
+        return tuple(-(-height // s) * -(-width // s) for s in strides)
+
+
+def suggest(signature: Signature) -> dict[str, int]:
+    """Return the published skeleton for maps around 32x32, fewer cells below, a stride above."""
+    side = max(signature.input_shape[1:])
+    if side <= 16:
+        return {"channels": 16, "cells": 1}
+    return {"stem_stride": 2 ** max(0, (side - 1).bit_length() - 6)}
+
+
+class Cell(nn.Module):
+    """Four nodes; node j sums the operations on the edges from nodes i < j."""
+
+    def __init__(self, operations: tuple[str, ...], channels: int, mode: Mode) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(operation(o, channels, channels, 1, mode) for o in operations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        nodes = [x]
+        for j in range(1, _NODES):
+            terms = [
+                edge(nodes[i])
+                for (i, target), edge in zip(EDGES, self.edges, strict=True)
+                if target == j and not isinstance(edge, Zero)
+            ]
+            total = torch.zeros_like(x) if not terms else terms[0]
+            for term in terms[1:]:
+                total = total + term
+            nodes.append(total)
+        return nodes[-1]
+
+
+class Reduction(nn.Module):
+    """The residual block between stages: half the map, twice the channels; not searched."""
+
+    def __init__(self, channels_in: int, channels_out: int, mode: Mode) -> None:
+        super().__init__()
+        self.first = ReLUConvBN(channels_in, channels_out, 3, 2, mode)
+        self.second = ReLUConvBN(channels_out, channels_out, 3, 1, mode)
+        self.shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, ceil(H / 2), ceil(W / 2)]."""
+        small = F.avg_pool2d(x, 2, 2, ceil_mode=True)
+        out: Tensor = self.shortcut(small) + self.second(self.first(x))
+        return out
+
+
+class Network(nn.Module):
+    """The whole network; `cells` are those of the searched kind, in order."""
+
+    def __init__(
+        self, operations: tuple[str, ...], signature: Signature, skeleton: Skeleton, mode: Mode
+    ) -> None:
+        super().__init__()
+        channels, stride = skeleton.channels, skeleton.stem_stride
+        self.stem = nn.Sequential(
+            nn.Conv2d(signature.input_shape[0], channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        body: list[nn.Module] = []
+        for stage, width in enumerate(skeleton.widths):
+            if stage:
+                body.append(Reduction(width // 2, width, Mode()))
+            body += [Cell(operations, width, mode) for _ in range(skeleton.cells)]
+        self.body = nn.Sequential(*body)
+        self.norm = nn.BatchNorm2d(skeleton.widths[-1])
+        self.head = nn.Linear(skeleton.widths[-1], signature.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]."""
+        x = F.relu(self.norm(self.body(self.stem(x))))
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+@register("nasbench201", suggest)
+def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
+    """Return the network of a NAS-Bench-201 cell; keywords are the fields of `Skeleton`."""
+    operations = tuple(OPERATIONS[code] for code in arch.values)
+    network = Network(operations, signature, skeleton_from(Skeleton, skeleton), Mode())
+    initialise(network)
+    return network
+
+
+def parameters(arch: Architecture, signature: Signature, skeleton: Skeleton = Skeleton()) -> int:
+    """Return the exact number of trainable parameters, by formula."""
+    n1, n3 = _convolutions(arch)
+    widths = skeleton.widths
+    total = 9 * signature.input_shape[0] * widths[0] + 2 * widths[0]
+    for c in widths:
+        total += skeleton.cells * (n3 * (9 * c * c + 2 * c) + n1 * (c * c + 2 * c))
+    for small, c in itertools.pairwise(widths):
+        total += 9 * small * c + 9 * c * c + 4 * c + small * c
+    return total + 2 * widths[-1] + (widths[-1] + 1) * signature.outputs
+
+
+def flops(arch: Architecture, signature: Signature, skeleton: Skeleton = Skeleton()) -> int:
+    """Return the FLOPs of one image, by formula, counted as the benchmark does: multiply-adds.
+
+    Convolutions and the linear layer with its bias; normalisation and pooling are not counted.
+    `torch.utils.flop_counter` has two operations a multiply-add and leaves the bias out, so it
+    counts 2 (flops - outputs).
+    """
+    n1, n3 = _convolutions(arch)
+    widths, maps = skeleton.widths, skeleton.maps(signature)
+    total = 9 * signature.input_shape[0] * widths[0] * maps[0]
+    for c, pixels in zip(widths, maps, strict=True):
+        total += skeleton.cells * pixels * c * c * (9 * n3 + n1)
+    for small, c, pixels in zip(widths, widths[1:], maps[1:], strict=False):
+        total += pixels * (9 * small * c + 9 * c * c + small * c)
+    return total + (widths[-1] + 1) * signature.outputs
+
+
+def _convolutions(arch: Architecture) -> tuple[int, int]:
+    names = [OPERATIONS[code] for code in arch.values]
+    return names.count("nor_conv_1x1"), names.count("nor_conv_3x3")

@@ -1,0 +1,177 @@
+"""Operations that cell-based spaces choose from, behind one factory.
+
+Every operation maps [B, channels_in, H, W] to [B, channels_out, ceil(H / stride),
+ceil(W / stride)], for odd and even sizes alike. Definitions: Dong & Yang (ICLR 2020), which are
+those of Liu et al., "DARTS" (ICLR 2019), section 3.1.1, where both have the operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transnas._errors import unknown
+
+__all__ = [
+    "FactorizedReduce",
+    "Mode",
+    "Pool",
+    "ReLUConvBN",
+    "Zero",
+    "initialise",
+    "operation",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How operations are built: for stand-alone training (the defaults) or inside a supernet."""
+
+    affine: bool = True
+    """Batch normalisation has scale and shift; off in supernets, where they rival edge weights."""
+    pool_bn: bool = False
+    """Pooling is followed by a normalisation without scale and shift (DARTS search only)."""
+    track_running_stats: bool = True
+    """Normalisation keeps running statistics for evaluation; off: always the batch's own."""
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Return the batch normalisation of this mode."""
+        return nn.BatchNorm2d(
+            channels, affine=self.affine, track_running_stats=self.track_running_stats
+        )
+
+
+class Zero(nn.Module):
+    """No information: zeros of the output's shape."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.channels = channels_out if channels_in != channels_out else None
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> zeros."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        if self.channels is None:
+            return torch.zeros_like(x)
+        return x.new_zeros(x.shape[0], self.channels, x.shape[2], x.shape[3])
+
+
+class ReLUConvBN(nn.Module):
+    """ReLU, convolution (same padding), batch normalisation.
+
+    The convolution has a bias if and only if the normalisation has no shift of its own.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, mode: Mode
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels_in, channels_out, kernel, stride, kernel // 2, bias=not mode.affine
+        )
+        self.norm = mode.norm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.norm(self.conv(F.relu(x)))
+        return out
+
+
+class Pool(nn.Module):
+    """3x3 pooling over the pixels that exist; a 1x1 convolution first where channels change."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, mode: Mode, maximum: bool = False
+    ) -> None:
+        super().__init__()
+        self.change: nn.Module = nn.Identity()
+        if channels_in != channels_out:
+            self.change = ReLUConvBN(channels_in, channels_out, 1, 1, mode)
+        self.pool: nn.Module = (
+            nn.MaxPool2d(3, stride, 1)
+            if maximum
+            else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        )
+        self.norm: nn.Module = nn.Identity()
+        if mode.pool_bn:
+            self.norm = nn.BatchNorm2d(
+                channels_out, affine=False, track_running_stats=mode.track_running_stats
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.norm(self.pool(self.change(x)))
+        return out
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the map without losing pixels: two 1x1 stride-2 convolutions, one shifted by (1, 1).
+
+    Odd sizes are padded by one at the bottom and right first.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, mode: Mode) -> None:
+        super().__init__()
+        half = channels_out // 2
+        bias = not mode.affine
+        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=bias)
+        self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=bias)
+        self.norm = mode.norm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, ceil(H / 2), ceil(W / 2)]."""
+        x = F.relu(x)
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+        return out
+
+
+def _skip(channels_in: int, channels_out: int, stride: int, mode: Mode) -> nn.Module:
+    if stride == 1 and channels_in == channels_out:
+        return nn.Identity()
+    if stride == 1:
+        return ReLUConvBN(channels_in, channels_out, 1, 1, mode)
+    return FactorizedReduce(channels_in, channels_out, mode)
+
+
+_Factory = Callable[[int, int, int, Mode], nn.Module]
+_OPERATIONS: dict[str, _Factory] = {
+    "none": lambda ci, co, stride, mode: Zero(ci, co, stride),
+    "skip_connect": _skip,
+    "nor_conv_1x1": lambda ci, co, stride, mode: ReLUConvBN(ci, co, 1, stride, mode),
+    "nor_conv_3x3": lambda ci, co, stride, mode: ReLUConvBN(ci, co, 3, stride, mode),
+    "avg_pool_3x3": lambda ci, co, stride, mode: Pool(ci, co, stride, mode),
+    "max_pool_3x3": lambda ci, co, stride, mode: Pool(ci, co, stride, mode, maximum=True),
+}
+
+
+def operation(
+    name: str, channels_in: int, channels_out: int, stride: int = 1, mode: Mode | None = None
+) -> nn.Module:
+    """Return the operation called `name`; `stride` is 1 or 2.
+
+    Raises `InputError` for a name that is not known.
+    """
+    if name not in _OPERATIONS:
+        raise unknown("operation", name, _OPERATIONS)
+    return _OPERATIONS[name](channels_in, channels_out, stride, mode or Mode())
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw weights as He et al., "Delving Deep into Rectifiers" (ICCV 2015), in place.
+
+    Convolutions: normal with variance 2 / fan-out; normalisation: 1 and 0; linear: torch's
+    uniform weights with zero bias.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
