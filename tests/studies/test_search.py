@@ -156,7 +156,7 @@ def test_trials_fail_with_reasons_and_the_study_goes_on(sqlite: str) -> None:
 
 
 def test_a_study_whose_first_trials_all_fail_stops(sqlite: str) -> None:
-    with pytest.raises(SearchError, match="the first 10 trials all failed.*not mounted"):
+    with pytest.raises(SearchError, match=r"the first 10 trials all failed.*not mounted"):
         run(sqlite, 50, evaluator=Hopeless())
     (name,) = list_studies(sqlite)
     assert len(load_study(name, sqlite).trials) == 10

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from multiprocessing.connection import Connection, wait
@@ -108,10 +109,9 @@ class Processes(Executor):
 
     def _send(self, worker: _Worker, job: Job, tries: int) -> None:
         worker.job, worker.tries = job, tries
-        try:
+        # One that died while idle is seen at the next look, which sends the job to its successor.
+        with suppress(OSError):
             worker.pipe.send(job)
-        except OSError:
-            pass  # it died while idle; the next look sees that and sends the job to its successor
 
     def _look_at(self, worker: _Worker) -> Outcome | None:
         """Take in a worker's messages, its death, or the end of its job's time."""
