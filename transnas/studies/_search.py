@@ -69,7 +69,8 @@ def search(
         name: The study's name; default: made from task, space, strategy, seed and epochs.
         epochs: Budget of an evaluation; default: the evaluator's.
         seed: Seed of the strategy and of every evaluation; one worker repeats exactly.
-        workers: 1: in this process; n: in n processes; "ray" or "ray:n": on a Ray cluster.
+        workers: 1: in this process; n: in n processes; "ray" or "ray:n": on a Ray cluster;
+            "simulated:n": n workers on a virtual clock, for evaluators that state their cost.
         objectives: Metrics (text: maximised) or `Objective`s; default: the task's metric.
         learn_from: Storages whose studies on the same space the search learns from.
         evaluator: How architectures are measured; default: the task's table, or training.
@@ -224,6 +225,10 @@ class _Executors:
             from transnas.studies._ray import RayWorkers
 
             return RayWorkers(self.evaluator, count, most, self.timeout, self.retries)
+        if where == "simulated":
+            from transnas.studies._simulated import Simulated
+
+            return Simulated(self.evaluator, min(count or 1, most))
         if count == 1:
             return InProcess(self.evaluator, self.timeout)
         from transnas.studies._processes import Processes
@@ -232,14 +237,15 @@ class _Executors:
 
 
 def _workers(given: int | str) -> tuple[str, int | None]:
-    """Return where workers run (`local` or `ray`) and how many; None: as many as there are."""
+    """Return where workers run (`local`, `ray`, `simulated`) and how many; None: as many as there are."""
     where, _, count = str(given).rpartition(":")
     if given == "ray":
         return "ray", None
-    if where in ("", "ray") and count.isdecimal() and int(count) > 0:
+    if where in ("", "ray", "simulated") and count.isdecimal() and int(count) > 0:
         return where or "local", int(count)
     raise InputError(
-        f"workers {given!r} is not accepted; accepted: a positive integer, 'ray' or 'ray:4'"
+        f"workers {given!r} is not accepted; accepted: a positive integer, 'ray', 'ray:4' or "
+        "'simulated:4'"
     )
 
 
