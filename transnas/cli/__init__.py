@@ -1,1 +1,5 @@
-"""Placeholder filled by this room."""
+"""The command line: parses, calls the API, prints."""
+
+from transnas.cli._main import main
+
+__all__ = ["main"]

@@ -1,19 +1,25 @@
 """Studies: the loop, its storage (Optuna), executors, and what earlier studies teach."""
 
+from transnas.studies._compare import compare
+from transnas.studies._comparison import Comparison
 from transnas.studies._errors import SearchError, StorageError
 from transnas.studies._search import search
 from transnas.studies._study import Study, list_studies, load_study
 from transnas.studies._trial import Trial
+from transnas.studies.report import write_report
 from transnas.studies.sources import SourceStudy, sources
 
 __all__ = [
+    "Comparison",
     "SearchError",
     "SourceStudy",
     "StorageError",
     "Study",
     "Trial",
+    "compare",
     "list_studies",
     "load_study",
     "search",
     "sources",
+    "write_report",
 ]

@@ -15,7 +15,7 @@ from transnas._errors import InputError
 from transnas.studies._statistics import Floats, bootstrap_mean, holm, paired_p
 from transnas.studies._whole import require_writable
 
-__all__ = ["Arm", "Comparison", "Row", "arm"]
+__all__ = ["Arm", "Comparison", "Row", "arm", "require_plottable"]
 
 FORMAT = 1
 
@@ -133,15 +133,11 @@ class Comparison:
 
     def plot(self, path: str | Path) -> Path:
         """Draw the anytime curves with their intervals; .png, .svg, .pdf or .html by suffix."""
-        path = require_writable(path, "plot")
+        path = require_plottable(path)
         if path.suffix == ".html":
             from transnas.studies.report import write_report
 
             return write_report((), path, comparisons=(self,))
-        if path.suffix not in (".png", ".svg", ".pdf"):
-            raise InputError(
-                f"plot {str(path)!r} has no known suffix; accepted: .png .svg .pdf .html"
-            )
         from transnas.studies._figures import draw_comparison
 
         return draw_comparison(self, path)
@@ -175,6 +171,15 @@ class Comparison:
             ) from error
 
 
+def require_plottable(path: str | Path) -> Path:
+    """Return `path` if `Comparison.plot` can write there; raises `InputError` otherwise."""
+    path = require_writable(path, "plot")
+    if path.suffix not in _SUFFIXES:
+        raise InputError(f"plot {str(path)!r} has no known suffix; accepted: {' '.join(_SUFFIXES)}")
+    return path
+
+
+_SUFFIXES = (".png", ".svg", ".pdf", ".html")
 _SERIES = ("values", "seconds", "mean", "low", "high")
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import wilcoxon
 
 __all__ = ["bootstrap_mean", "holm", "paired_p"]
 
@@ -49,6 +48,8 @@ def paired_p(first: Floats, second: Floats) -> float:
         return float("nan")
     if not differences.any():
         return 1.0
+    from scipy.stats import wilcoxon  # half a second that other commands need not wait
+
     return float(wilcoxon(differences, zero_method="zsplit").pvalue)
 
 

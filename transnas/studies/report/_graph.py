@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from itertools import pairwise
 
 from transnas.spaces import Architecture, Graph, Space
@@ -10,7 +11,7 @@ from transnas.studies.report._charts import COLOURS
 from transnas.studies.report._format import escape
 from transnas.studies.report._layout import NODE_HEIGHT, Item, Layout, layered
 
-__all__ = ["draw_architecture", "draw_graph"]
+__all__ = ["draw_architecture", "draw_graph", "standalone_drawing"]
 
 _CHARACTER = 7.1
 """Width of an average character at the font size of the drawing; generous, so labels fit."""
@@ -21,6 +22,14 @@ _TALL = 400.0
 def draw_architecture(space: Space, arch: Architecture) -> str:
     """Return `arch` as an SVG element; the same operation has one colour all over a space."""
     return draw_graph(space.graph(arch), [v for c in space.choices for v in c.values])
+
+
+def standalone_drawing(space: Space, arch: Architecture) -> str:
+    """Return `arch` as the text of an SVG file."""
+    style = (files("transnas.studies.report") / "page.css").read_text(encoding="utf-8")
+    head = '<svg xmlns="http://www.w3.org/2000/svg" class="graph"'
+    drawing = draw_architecture(space, arch).replace('<svg class="graph"', head, 1)
+    return drawing.replace("<defs>", f"<style>{style}</style><defs>", 1)
 
 
 def draw_graph(graph: Graph, operations: Sequence[str] = ()) -> str:

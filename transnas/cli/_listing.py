@@ -1,0 +1,74 @@
+"""`transnas list`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from transnas.cli import _options as options
+
+__all__ = ["list_"]
+
+
+def list_(
+    what: Annotated[
+        Literal["spaces", "tasks", "strategies", "studies"],
+        typer.Argument(help="What to list.", show_default=False),
+    ],
+    storage: options.Storage = options.DEFAULT_STORAGE,
+) -> None:
+    """List what there is, one name a line, with what is worth knowing of it."""
+    listed = {"spaces": _spaces, "tasks": _tasks, "strategies": _strategies}
+    rows = listed[what]() if what in listed else _studies(storage)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        print(f"{name:<{width}}  {about}".rstrip())
+
+
+def _spaces() -> list[tuple[str, str]]:
+    from transnas import spaces
+
+    found = []
+    for name in spaces.names():
+        space = spaces.get(name)
+        ranges = f", {len(space.ranges)} ranges" if space.ranges else ""
+        found.append((name, f"{space.size:,} architectures, {len(space.choices)} choices{ranges}"))
+    return found
+
+
+def _tasks() -> list[tuple[str, str]]:
+    from transnas import tasks
+
+    return [(name, "") for name in tasks.names()]
+
+
+def _strategies() -> list[tuple[str, str]]:
+    """Return each strategy with the settings that --set takes and their defaults."""
+    from dataclasses import fields
+
+    from transnas import strategies
+
+    found = []
+    for name in strategies.names():
+        cls = strategies.get(name)
+        defaults = cls.Settings()
+        settings = [f"{f.name}={getattr(defaults, f.name)}" for f in fields(cls.Settings)]
+        found.append((name, " ".join(settings)))
+    return found
+
+
+def _studies(storage: str) -> list[tuple[str, str]]:
+    from transnas.studies import list_studies, load_study
+    from transnas.studies.report import format_value
+
+    found = []
+    for name in list_studies(storage):
+        study = load_study(name, storage)
+        about = f"{len(study.trials)} trials"
+        if study.best is not None:
+            objective = study.objectives[0]
+            best = format_value(objective.metric, objective.value(study.best.measurement))
+            about += f", best {objective.metric} {best}"
+        found.append((name, about))
+    return found

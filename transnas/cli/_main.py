@@ -1,0 +1,72 @@
+"""`main`: runs a command and turns every expected error into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import typer
+
+from transnas._errors import InputError
+from transnas.cli._app import app
+
+__all__ = ["main"]
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""The base of all usage errors; typer carries its own click, which has no public name for it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with `argv` (default: the process's) and return the exit code.
+
+    0: done; 1: the work failed; 2: something given is not accepted; 130: stopped by Ctrl-C. Errors
+    are one sentence on standard error.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line
+        try:
+            code = app(arguments, prog_name="transnas", standalone_mode=False, obj=arguments)
+        except InputError as error:
+            return _say(f"error: {error}", BAD_INPUT)
+        except _UsageError as error:
+            return _say(f"error: {error.format_message()}", BAD_INPUT)
+        except (KeyboardInterrupt, typer.Abort):
+            return _say("stopped; the same command continues where it was", INTERRUPTED)
+        except BrokenPipeError:
+            # The reader went away (`transnas list tasks | head -1`); let Python close in peace.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception as error:
+            if not _expected(error):
+                raise
+            return _say(f"error: {error}", FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _expected(error: Exception) -> bool:
+    """Return whether `error` is a failed search or storage, whose message says all."""
+    from transnas.studies import SearchError, StorageError
+
+    return isinstance(error, (SearchError, StorageError))
+
+
+def _say(sentence: str, code: int) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    return code
+
+
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=file or sys.stderr)

@@ -1,0 +1,62 @@
+"""Options that several commands share, each with its one help text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "DEFAULT_STORAGE",
+    "Device",
+    "Epochs",
+    "LearnFrom",
+    "Metric",
+    "Name",
+    "Objectives",
+    "Seed",
+    "SpaceName",
+    "Storage",
+    "Task",
+    "Workers",
+]
+
+DEFAULT_STORAGE = "sqlite:///transnas.db"
+
+Task = Annotated[
+    str,
+    typer.Option(
+        help="A built-in task (`transnas list tasks`), a folder of images in class folders, "
+        "or a .npz file.",
+        show_default=False,
+    ),
+]
+SpaceName = Annotated[
+    str | None, typer.Option("--space", help="What can be built; default: what the task has.")
+]
+Storage = Annotated[
+    str,
+    typer.Option(help="Where studies are kept: sqlite:///file.db, postgresql://..., or others."),
+]
+Name = Annotated[str | None, typer.Option(help="Name of the study; default: made from the rest.")]
+Epochs = Annotated[
+    int | None, typer.Option(help="Training epochs of an evaluation; default: the evaluator's.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Workers = Annotated[str, typer.Option(help="1: this process; 4: so many processes; ray or ray:4.")]
+LearnFrom = Annotated[
+    list[str] | None,
+    typer.Option(help="Storage of earlier studies to learn from; may be repeated."),
+]
+Objectives = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective", help="Metric to maximise, or metric:min; may be repeated for a Pareto front."
+    ),
+]
+Metric = Annotated[
+    str | None, typer.Option("--objective", help="Metric to maximise, or metric:min.")
+]
+Device = Annotated[
+    str, typer.Option(help="Where networks are trained: auto, cpu, cuda, cuda:1, ...")
+]

@@ -1,0 +1,157 @@
+"""`transnas search`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transnas.cli import _options as options
+
+if TYPE_CHECKING:
+    from transnas.evaluation import Evaluator, Objective
+    from transnas.studies import Study
+
+__all__ = ["command_line", "objective", "search"]
+
+
+def search(
+    context: typer.Context,
+    task: options.Task,
+    space: options.SpaceName = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="How to search (`transnas list strategies`); default: regularized-evolution, or "
+            "store-transfer with --learn-from."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Architectures to measure in all.")] = 30,
+    epochs: options.Epochs = None,
+    seed: options.Seed = 0,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    name: options.Name = None,
+    workers: options.Workers = "1",
+    learn_from: options.LearnFrom = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of the strategy; may be repeated."
+        ),
+    ] = None,
+    objective_: options.Objectives = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a trial is given up.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="How often a trial is tried again whose worker died.")
+    ] = 1,
+    device: options.Device = "auto",
+) -> None:
+    """Search an architecture for a task; the same command continues a stopped search."""
+    import transnas
+    from transnas.studies._settings import typed_settings
+
+    chosen = strategy or ("store-transfer" if learn_from else "regularized-evolution")
+    study = transnas.search(
+        task,
+        space,
+        chosen,
+        trials,
+        storage=storage,
+        name=name,
+        epochs=epochs,
+        seed=seed,
+        workers=workers,
+        objectives=[objective(text) for text in objective_] if objective_ else None,
+        learn_from=tuple(learn_from or ()),
+        evaluator=_evaluator(task, space, device),
+        timeout=timeout,
+        retries=retries,
+        settings=typed_settings(chosen, set_ or ()),
+        command=command_line(context),
+    )
+    print(_summary(study))
+    print(_next_steps(study, trials, context.obj))
+    if study.interrupted:
+        raise typer.Exit(130)
+
+
+def command_line(context: typer.Context) -> str:
+    """Return the command as it was given, for the record."""
+    return shlex.join(["transnas", *context.obj])
+
+
+def objective(text: str) -> Objective:
+    """Read `metric`, `metric:max` or `metric:min`."""
+    from transnas import InputError
+    from transnas.evaluation import Objective
+
+    metric, _, direction = text.partition(":")
+    if not metric or direction not in ("", "max", "min"):
+        raise InputError(f"objective {text!r} is not readable; accepted: metric or metric:min")
+    return Objective(metric, direction != "min")
+
+
+def _evaluator(task: str, space: str | None, device: str) -> Evaluator | None:
+    """Return the training on `device`; None where the search finds the evaluator itself."""
+    if device == "auto":
+        return None
+    from transnas import InputError, spaces, tasks
+    from transnas.evaluation import Training
+    from transnas.tasks import DataTask
+
+    found = tasks.get(task)
+    if not isinstance(found, DataTask):
+        raise InputError(f"device {device!r} does not fit task {task!r}, a table; accepted: auto")
+    return Training(found, spaces.get(space or "nasbench201"), device=device)
+
+
+def _summary(study: Study) -> str:
+    """Return the best architecture, its metrics and the cost, a line each."""
+    from transnas.studies.report import duration, format_value
+
+    seconds = sum(t.measurement.cost.seconds for t in study.trials)
+    failed = sum(t.status == "failed" for t in study.trials)
+    lines = [("study", f"{study.name} in {study.storage}")]
+    if study.best is None:
+        lines.append(("best", "none: no trial has a result"))
+    else:
+        lines.append(("best", study.space.to_text(study.best.architecture)))
+        lines += [
+            (o.metric, f"{format_value(o.metric, o.value(study.best.measurement))}")
+            for o in study.objectives
+        ]
+        lines.append(("found", f"in trial {study.best.number} of {len(study.trials)}"))
+    if len(study.objectives) > 1:
+        lines.append(("front", f"{len(study.front)} trials that no other beats in all"))
+    cost = f"{duration(seconds)} of evaluations"
+    lines.append(("cost", cost + (f", {failed} failed trials" if failed else "")))
+    width = max(len(key) for key, _ in lines)
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in lines)
+
+
+def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
+    """Return the commands that one may want next."""
+    from transnas import tasks
+    from transnas.tasks import TableTask
+
+    here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
+    steps = [("look", f"transnas report {here} --out report.html")]
+    if not isinstance(tasks.get(study.task), TableTask) and study.best is not None:
+        steps.append(("train", f"transnas train --study {here} --epochs 100 --out best"))
+    wanted = trials if study.interrupted else 2 * trials
+    steps.append(("go on", shlex.join(["transnas", *_with_trials(arguments, wanted)])))
+    return "\nnext\n" + "\n".join(f"  {what:<6} {command}" for what, command in steps)
+
+
+def _with_trials(arguments: Sequence[str], trials: int) -> list[str]:
+    """Return the arguments of a search with another number of trials."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != "--trials" and not argument.startswith("--trials="):
+            kept.append(argument)
+        skip = argument == "--trials" and not skip
+    return [*kept, "--trials", str(trials)]
