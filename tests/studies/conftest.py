@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def _as_server_user(command: list[str], folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of an empty database on a server of its own; skips where PostgreSQL is absent.
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server of our own; skips where PostgreSQL is absent.
 
     In CI, absence is an error, so that no test is lost unseen.
     """
@@ -58,11 +59,25 @@ def postgres() -> Iterator[str]:
         log = str(folder / "log")
         _as_server_user([control, "-D", data, "-l", log, "-w", "-o", options, "start"], folder)
         try:
-            yield f"postgresql://tester@127.0.0.1:{port}/postgres"
+            yield f"postgresql://tester@127.0.0.1:{port}"
         finally:
             _as_server_user([control, "-D", data, "-m", "immediate", "-w", "stop"], folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """URL of an empty database on a real PostgreSQL server."""
+    import psycopg2
+
+    name = f"test_{uuid.uuid4().hex}"
+    connection = psycopg2.connect(f"{postgres_server}/postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return f"{postgres_server}/{name}"
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ class _Executors:
 
 
 def _workers(given: int | str) -> tuple[str, int | None]:
-    """Return where workers run (`local`, `ray`, `simulated`) and how many; None: as many as there are."""
+    """Return where workers run (`local`, `ray`, `simulated`) and how many; None: all there are."""
     where, _, count = str(given).rpartition(":")
     if given == "ray":
         return "ray", None

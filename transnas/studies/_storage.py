@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,8 @@ def _journal(url: str, path: Path, create: bool) -> Store:
     from optuna.storages.journal import JournalFileBackend
 
     existed = check_file(url, path, create)
+    if existed and create:
+        _mend_journal(path)
     try:
         store = OptunaStore(url, JournalStorage(JournalFileBackend(str(path))))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -139,6 +142,36 @@ def _journal(url: str, path: Path, create: bool) -> Store:
         ) from error
     store.file = None if existed else path
     return store
+
+
+def _mend_journal(path: Path) -> None:
+    """Drop a last line that was cut short by a full disk or a crash.
+
+    Optuna would append to it, and lose the next record too.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not _is_cut_short(path):
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        if _is_cut_short(path):
+            content = path.read_bytes()
+            with path.open("rb+") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Return whether a journal (lines of JSON objects) ends within a line."""
+    with path.open("rb") as file:
+        first = file.read(1)
+        if first != b"{":
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def check_file(url: str, path: Path, create: bool) -> bool:

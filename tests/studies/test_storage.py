@@ -1,0 +1,191 @@
+"""Storages under stress: a full disk, a restarted server, bulk against public interface."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from study_toys import SPACE, TASK, Sum
+
+from transnas.evaluation import Cost, Measurement, Objective
+from transnas.studies import StorageError, load_study, search
+from transnas.studies._executors import now
+from transnas.studies._lease import Lease
+from transnas.studies._storage import OptunaStore, Store, open_store
+from transnas.studies._trial import Codec, Entry, Trial
+
+HERE = Path(__file__).parent
+OBJECTIVES = (Objective(), Objective("size", maximise=False))
+CODEC = Codec(SPACE, OBJECTIVES)
+
+
+def entries() -> list[Entry]:
+    """Return told trials of every status, with values that JSON and SQL treat specially."""
+    curve = ({"validation_accuracy": math.nan}, {"validation_accuracy": math.inf}, {"loss": 1.0})
+    measurements = [
+        Measurement({"validation_accuracy": 0.1 + 0.2, "size": 3.0, "params": 5e-324}),
+        Measurement({"validation_accuracy": math.nan}, Cost(1.5), "failed", "NaN — “quoted”"),
+        Measurement({"validation_accuracy": 0.5, "size": 1.0}, status="pruned", curve=curve),
+        Measurement.failed("line\nbreak ' \\ \x00".replace("\x00", "0")),
+    ]
+    return [
+        Entry(Trial(i, SPACE.at(100 + i), m, now(), now()), ask, asked)
+        for i, (m, ask, asked) in enumerate(
+            zip(measurements, [1, 0, 2, 3], [2, 2, 4, 4], strict=True)
+        )
+    ]
+
+
+def create(store: Store, name: str) -> tuple[int, Lease]:
+    """Create a study and take its lease."""
+    attributes = {"definition": {"format": 1}, "info": {}}
+    study = store.create(name, OBJECTIVES, attributes)
+    return study, store.acquire(study)
+
+
+def test_bulk_and_public_interface_write_the_same(sqlite: str, postgres: str) -> None:
+    for url in (sqlite, postgres):
+        with open_store(url, create=True) as bulk:
+            storage = bulk.storage  # type: ignore[attr-defined]
+            assert isinstance(storage, RDBStorage)
+            public = OptunaStore("public", storage)
+            told, frozen = entries(), []
+            for store, name in ((bulk, "bulk"), (public, "public")):
+                study, lease = create(store, name)
+                lease = store.append(study, lease, CODEC, told[:2], {"told": 2})
+                lease = store.append(study, lease, CODEC, told[2:], None)
+                store.release(study, lease)
+                assert store.snapshot(study) == {"told": 2}
+                assert str(bulk.read(study, CODEC)) == str(public.read(study, CODEC)) == str(told)
+                frozen.append(storage.get_all_trials(study))
+            for one, other in zip(*frozen, strict=True):
+                one._trial_id = other._trial_id
+                assert str(one) == str(other)
+            assert set(bulk.studies()) >= {"bulk", "public"}
+            assert bulk.studies() == public.studies()
+
+
+def test_an_append_is_whole_or_nothing(sqlite: str) -> None:
+    with open_store(sqlite, create=True) as store:
+        study, lease = create(store, "x")
+        told = entries()
+        broken = [
+            told[0],
+            Entry(Trial(1, SPACE.at(5), Measurement({"a": object()}), now(), now()), 1, 2),
+        ]  # type: ignore[dict-item]
+        with pytest.raises(TypeError):
+            store.append(study, lease, CODEC, broken, None)
+        assert store.read(study, CODEC) == []
+        store.append(study, lease, CODEC, told, None)
+        assert len(store.read(study, CODEC)) == 4
+
+
+def test_a_study_half_created_by_a_killed_process_is_adopted(storage: str) -> None:
+    with open_store(storage, create=True) as store:
+        store.create("half", (Objective(),), {})
+        assert store.find("half") is None
+    study = search(TASK, None, "random", 3, storage=storage, name="half", evaluator=Sum())
+    assert len(study.trials) == 3
+
+
+FULL = """
+import resource, sys
+from study_toys import TASK, Sum
+from transnas.studies import StorageError, load_study, search
+
+url, limit = sys.argv[1], int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    search(TASK, None, "random", 20000, storage=url, name="x", evaluator=Sum(0.001), progress=False)
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_full_disk_ends_a_search_clearly_and_keeps_what_was_stored(
+    kind: str, tmp_path: Path
+) -> None:
+    url = f"{kind}:///{tmp_path}/x.db"
+    command = [sys.executable, "-c", FULL, url, "1000000"]
+    result = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "cannot be written" in result.stdout
+    assert "the same command continues" in result.stdout
+    stored = load_study("x", url)
+    assert len(stored.trials) > 50
+    resumed = search(
+        TASK, None, "random", len(stored.trials) + 5, storage=url, name="x", evaluator=Sum()
+    )
+    assert resumed.trials[: len(stored.trials)] == stored.trials
+    assert len({t.architecture for t in resumed.trials}) == len(resumed.trials)
+
+
+def test_connections_that_a_server_drops_are_made_again(postgres: str) -> None:
+    with open_store(postgres) as store:
+        study, lease = create(store, "dropped")
+        engine: sa.Engine = store.engine  # type: ignore[attr-defined]
+        drop = sa.text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        )
+
+        cuts = 0
+
+        def cut(connection: sa.Connection, *_: object) -> None:
+            """Lose the connection in the middle of the first transaction."""
+            nonlocal cuts
+            cuts += 1
+            if cuts > 1:
+                return
+            other = sa.create_engine(engine.url)
+            with other.connect() as control:
+                control.execute(drop)
+            other.dispose()
+
+        sa.event.listen(engine, "before_cursor_execute", cut)
+        lease = store.append(study, lease, CODEC, entries(), None)
+        store.release(study, lease)
+        assert len(store.read(study, CODEC)) == 4
+
+
+def test_a_commit_whose_answer_was_lost_is_not_repeated(postgres: str) -> None:
+    with open_store(postgres) as store:
+        study, lease = create(store, "answered")
+        engine: sa.Engine = store.engine  # type: ignore[attr-defined]
+        original = engine.dialect.do_commit
+
+        def commit(connection: sa.engine.interfaces.DBAPIConnection) -> None:
+            original(connection)  # type: ignore[arg-type]
+            engine.dialect.do_commit = original  # type: ignore[method-assign]
+            raise sa.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
+
+        engine.dialect.do_commit = commit  # type: ignore[method-assign]
+        store.append(study, lease, CODEC, entries(), None)
+        assert len(store.read(study, CODEC)) == 4
+
+
+def test_a_failing_storage_is_reported_to_the_search(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(TASK, None, "random", 2, storage=sqlite, name="x", evaluator=Sum())
+    engine = sa.create_engine(sqlite)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE trial_values"))
+    engine.dispose()
+
+    class Dropping(Sum):
+        def evaluate(self, *args: object, **options: object) -> Measurement:
+            with engine.begin() as connection:
+                connection.execute(sa.text("DROP TABLE IF EXISTS trial_values"))
+            return super().evaluate(*args, **options)  # type: ignore[arg-type]
+
+    Dropping.__name__ = "Sum"
+    with pytest.raises(StorageError, match="no such table: trial_values"):
+        search(TASK, None, "random", 200, storage=sqlite, name="x", evaluator=Dropping(0.01))
+    engine.dispose()
+    assert len(load_study("x", sqlite).trials) == 2
