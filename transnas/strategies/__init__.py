@@ -7,14 +7,23 @@ from transnas.strategies._base import (
     generator_state,
     restore_generator,
 )
+from transnas.strategies._optuna import as_optuna_sampler, suggest
 from transnas.strategies._registry import create, get, names, register
 from transnas.strategies._replicates import Replicated, register_replicated, replicate
+from transnas.strategies._stream import Stream
+from transnas.strategies.wrappers import Averaged, Deduplicated, Retrying, Wrapper
 
 __all__ = [
+    "Averaged",
+    "Deduplicated",
     "Exhausted",
     "NoSettings",
     "Replicated",
+    "Retrying",
     "Strategy",
+    "Stream",
+    "Wrapper",
+    "as_optuna_sampler",
     "create",
     "generator_state",
     "get",
@@ -23,4 +32,5 @@ __all__ = [
     "register_replicated",
     "replicate",
     "restore_generator",
+    "suggest",
 ]

@@ -7,6 +7,7 @@ fast and which replicates can do for many seeds at once.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, overload
 
 from transnas.spaces import Architecture, Space
@@ -21,8 +22,10 @@ __all__ = [
     "mutate",
     "order_key",
     "pack",
+    "packed",
     "sample",
     "unpack",
+    "without_ranges",
 ]
 
 _LARGEST = 1 << 62
@@ -38,6 +41,13 @@ def listable(space: Space) -> bool:
 def moves_by_number(space: Space) -> bool:
     """Return whether mutating in `space` is drawing one of its `neighbours` uniformly."""
     return type(space).mutate is Space.mutate and not space.ranges
+
+
+def without_ranges(space: Space) -> Space:
+    """Return the space of the choices alone, which can be listed."""
+    plain = copy(space)
+    plain.ranges = ()
+    return plain
 
 
 def sample(space: Space, stream: Stream) -> Architecture:
@@ -126,6 +136,11 @@ class Shuffled:
 def pack(arch: Architecture) -> list[Any]:
     """Return `arch` as JSON-able codes and numbers, for states."""
     return [list(arch.values), list(arch.numbers)]
+
+
+def packed(archs: set[Architecture]) -> list[Any]:
+    """Return a set of architectures as JSON-able data, in one order whatever their hashes."""
+    return [pack(a) for a in sorted(archs, key=lambda a: (a.values, a.numbers))]
 
 
 def unpack(space: Space, data: Any) -> Architecture:

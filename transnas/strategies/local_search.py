@@ -12,7 +12,7 @@ import numpy.typing as npt
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
-from transnas.strategies._draws import Shuffled, order_key, pack, unpack
+from transnas.strategies._draws import Shuffled, order_key, pack, packed, unpack
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies._stream import draw_bits, keys, permuted
@@ -84,8 +84,8 @@ class LocalSearch(Strategy):
         return {
             "stream": self.stream.position,
             "position": self._order.position,
-            "seen": _packed(self._seen),
-            "starts": _packed(self._starts),
+            "seen": packed(self._seen),
+            "starts": packed(self._starts),
             "queue": [pack(a) for a in self._queue],
             "reward": None if self._reward == -inf else self._reward,
         }
@@ -135,10 +135,6 @@ class BestImprovement(LocalSearch):
         super().restore(state)
         best = state["best"]
         self._best = (unpack(self.space, best[0]), best[1]) if best else None
-
-
-def _packed(archs: set[Architecture]) -> list[Any]:
-    return [pack(a) for a in sorted(archs, key=lambda a: (a.values, a.numbers))]
 
 
 class _Climbs:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
-from transnas.strategies._draws import Shuffled, order_key, pack, unpack
+from transnas.strategies._draws import Shuffled, order_key, packed, unpack
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies._stream import keys, permuted
@@ -52,8 +52,7 @@ class Random(Strategy):
         self._seen.add(arch)
 
     def state(self) -> dict[str, Any]:
-        seen = sorted(self._seen, key=lambda a: (a.values, a.numbers))
-        return {"position": self._order.position, "seen": [pack(a) for a in seen]}
+        return {"position": self._order.position, "seen": packed(self._seen)}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._order.position = state["position"]

@@ -1,0 +1,291 @@
+"""Optuna's samplers as strategies."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from transnas._errors import InputError
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, Space
+from transnas.strategies._base import Exhausted, Strategy, positive
+from transnas.strategies._draws import Shuffled, pack, unpack
+from transnas.strategies._optuna import decode, distributions, parameters
+from transnas.strategies._registry import register
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+__all__ = ["CMAES", "NSGA2", "NSGA3", "QMC", "TPE", "OptunaGP", "OptunaRandom", "OptunaStrategy"]
+
+_REPEATS = 100
+"""Repeats in a row that are answered from memory before a random architecture breaks them."""
+
+
+class OptunaStrategy(Strategy):
+    """Asks the Optuna sampler that `sampler` returns; any sampler becomes a strategy so.
+
+    Choices are categorical parameters, see `_optuna.decode` for masks. All objectives are
+    maximised as rewards. A proposal that was measured before is told its result at once, and one
+    that is under way is withdrawn, so that no evaluation is spent on a repeat; after 100 repeats
+    in a row an untried architecture is taken at random. Failed measurements are failed trials,
+    which Optuna's samplers ignore. `Exhausted` when all architectures were tried.
+
+    Samplers hold state that only pickle could save. `state` is therefore the log of asks and
+    tells, and `restore` goes through it again: exact, at the price of asking again.
+    """
+
+    max_objectives = sys.maxsize
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (Objective(),),
+        settings: Any = None,
+    ) -> None:
+        super().__init__(space, seed, objectives, settings)
+        self._begin()
+
+    @abstractmethod
+    def sampler(self, seed: int) -> BaseSampler:
+        """Return a new Optuna sampler with a seed in 0..2^32-1."""
+
+    def _begin(self) -> None:
+        self._distributions = distributions(self.space)
+        self._study = self._new_study()
+        self._order = Shuffled(self.space, self.seed)
+        self._known: dict[Architecture, list[float] | None] = {}
+        self._pending: dict[Architecture, Trial] = {}
+        self._log: list[Any] = []
+
+    def _new_study(self) -> Study:
+        import optuna
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = self.sampler(self.seed & 0xFFFFFFFF)
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+        try:  # a study in memory is no event for the user's log
+            directions = ["maximize"] * len(self.objectives)
+            return optuna.create_study(sampler=sampler, directions=directions)
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+
+    def ask(self) -> Architecture:
+        if not self.space.ranges and self._tried() >= self.space.size:
+            raise Exhausted(f"all architectures of space {self.space.name!r} were tried")
+        arch, trial = self._new_proposal()
+        self._pending[arch] = trial
+        self._log.append(None)
+        return arch
+
+    def _tried(self) -> int:
+        return len(self._known.keys() | self._pending.keys())
+
+    def _new_proposal(self) -> tuple[Architecture, Trial]:
+        for _ in range(_REPEATS):
+            trial = self._study.ask(self._distributions)
+            arch = decode(self.space, trial.params)
+            if arch not in self._known and arch not in self._pending:
+                return arch, trial
+            self._finish(trial, self._known.get(arch))
+        arch = self._order.next(self._known.keys() | self._pending.keys())
+        self._study.enqueue_trial(parameters(self.space, arch))
+        return arch, self._study.ask(self._distributions)
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        rewards = [objective.reward(measurement) for objective in self.objectives]
+        self._tell(arch, None if any(map(isnan, rewards)) else rewards)
+
+    def _tell(self, arch: Architecture, rewards: list[float] | None) -> None:
+        trial = self._pending.pop(arch, None)
+        if trial is not None:
+            self._finish(trial, rewards)
+        else:
+            self._add(arch, rewards)
+        self._known[arch] = rewards
+        self._log.append([pack(arch), rewards])
+
+    def _finish(self, trial: Trial, rewards: list[float] | None) -> None:
+        from optuna.trial import TrialState
+
+        state = TrialState.COMPLETE if rewards else TrialState.FAIL
+        self._study.tell(trial, rewards, state=state)
+
+    def _add(self, arch: Architecture, rewards: list[float] | None) -> None:
+        """Enter the result of an architecture that was not asked for."""
+        import optuna
+
+        state = optuna.trial.TrialState.COMPLETE if rewards else optuna.trial.TrialState.FAIL
+        params = parameters(self.space, arch)
+        trial = optuna.create_trial(
+            state=state, params=params, distributions=self._distributions, values=rewards
+        )
+        self._study.add_trial(trial)
+
+    def state(self) -> dict[str, Any]:
+        return {"log": list(self._log)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._begin()
+        for entry in state["log"]:
+            if entry is None:
+                self.ask()
+            else:
+                self._tell(unpack(self.space, entry[0]), entry[1])
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Settings of the samplers with a model."""
+
+    startup: int = 10
+    """Random trials before the model is used."""
+
+    def __post_init__(self) -> None:
+        positive("startup", self.startup)
+
+
+@dataclass(frozen=True)
+class PopulationSettings:
+    """Settings of the genetic samplers."""
+
+    population: int = 50
+    """Trials in a generation."""
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise InputError(f"setting 'population' is {self.population}; accepted: 2 or more")
+
+
+@register("tpe")
+class TPE(OptunaStrategy):
+    """Tree-structured Parzen estimator, several objectives too (`optuna.samplers.TPESampler`).
+
+    Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011.
+    """
+
+    Settings = ModelSettings
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import TPESampler
+
+        return TPESampler(n_startup_trials=self.settings.startup, seed=seed)
+
+
+@register("nsga2")
+class NSGA2(OptunaStrategy):
+    """Non-dominated sorting genetic algorithm (`optuna.samplers.NSGAIISampler`).
+
+    Source: Deb et al., "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", 2002.
+    What was told without being asked for is in no generation, and not selected from.
+    """
+
+    Settings = PopulationSettings
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import NSGAIISampler
+
+        return NSGAIISampler(population_size=self.settings.population, seed=seed)
+
+
+@register("nsga3")
+class NSGA3(OptunaStrategy):
+    """NSGA with reference points, for many objectives (`optuna.samplers.NSGAIIISampler`).
+
+    Source: Deb & Jain, "An Evolutionary Many-Objective Optimization Algorithm", 2014.
+    """
+
+    Settings = PopulationSettings
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import NSGAIIISampler
+
+        return NSGAIIISampler(population_size=self.settings.population, seed=seed)
+
+
+@register("optuna-gp")
+class OptunaGP(OptunaStrategy):
+    """Optuna's Gaussian process on one-hot choices (`optuna.samplers.GPSampler`).
+
+    About a tenth of a second a proposal; see the strategies of `transnas.meta` for faster ones.
+    """
+
+    Settings = ModelSettings
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import GPSampler
+
+        return GPSampler(
+            n_startup_trials=self.settings.startup, seed=seed, warn_independent_sampling=False
+        )
+
+
+@register("optuna-random")
+class OptunaRandom(OptunaStrategy):
+    """Optuna's random sampler, repeats skipped (`optuna.samplers.RandomSampler`)."""
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed)
+
+
+class _Numeric(OptunaStrategy):
+    """A sampler that works on number ranges; the choices beside them are drawn at random."""
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (Objective(),),
+        settings: Any = None,
+    ) -> None:
+        if not space.ranges:
+            raise InputError(
+                f"space {space.name!r} has only categorical choices; strategy "
+                f"{type(self).__name__} accepts: spaces with number ranges "
+                "(for choices: tpe, sobol)"
+            )
+        super().__init__(space, seed, objectives, settings)
+
+
+@register("cma-es")
+class CMAES(_Numeric):
+    """Covariance matrix adaptation (`optuna.samplers.CmaEsSampler`, with the extra `samplers`).
+
+    Source: Hansen, "The CMA Evolution Strategy: A Tutorial", 2016.
+    """
+
+    max_objectives = 1
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import CmaEsSampler
+
+        try:
+            import cmaes  # noqa: F401
+        except ImportError:
+            raise InputError(
+                "strategy 'cma-es' needs the package cmaes; accepted after: "
+                "pip install 'transnas[samplers]'"
+            ) from None
+        return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+
+
+@register("qmc")
+class QMC(_Numeric):
+    """Scrambled Sobol points on the numbers (`optuna.samplers.QMCSampler`)."""
+
+    def sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import QMCSampler
+
+        return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)

@@ -1,0 +1,191 @@
+"""Strategies around a strategy: what applies to all of them is written once.
+
+    Deduplicated(create("regularized-evolution", space, seed))
+
+A wrapper is an ordinary strategy. The one inside sees a consistent world: everything it asked
+for is told to it in the end, once a call of its `ask`.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+from transnas.evaluation import Cost, Measurement
+from transnas.spaces import Architecture
+from transnas.strategies._base import Exhausted, NoSettings, Strategy, positive
+from transnas.strategies._draws import pack, unpack
+
+__all__ = ["Averaged", "Deduplicated", "Retrying", "Wrapper"]
+
+_PATIENCE = 1000
+
+Key = tuple[tuple[int, ...], tuple[float, ...]]
+
+
+class Wrapper(Strategy):
+    """A strategy around `inner`, with its space, seed and objectives."""
+
+    max_objectives = sys.maxsize
+
+    def __init__(self, inner: Strategy) -> None:
+        super().__init__(inner.space, inner.seed, inner.objectives, NoSettings())
+        self.inner = inner
+
+    def state(self) -> dict[str, Any]:
+        return {"inner": self.inner.state(), **self._own_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.inner.restore(state["inner"])
+        self._restore_own(state)
+
+    @abstractmethod
+    def _own_state(self) -> dict[str, Any]:
+        """Return the wrapper's own part of the state."""
+
+    @abstractmethod
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        """Inverse of `_own_state`."""
+
+
+class Deduplicated(Wrapper):
+    """Proposes one architecture of each isomorphism class (`Space.canonical`), and only once.
+
+    A twin of what was measured is told its result at once, a twin of what is under way when
+    that is told, and the inner strategy is asked again. `Exhausted` after 1,000 twins in a row.
+    """
+
+    def __init__(self, inner: Strategy) -> None:
+        super().__init__(inner)
+        self._known: dict[Key, Measurement] = {}
+        self._pending: dict[Key, list[Architecture]] = {}
+
+    def ask(self) -> Architecture:
+        for _ in range(_PATIENCE):
+            arch = self.inner.ask()
+            key = self._key(arch)
+            if key in self._known:
+                self.inner.tell(arch, self._known[key])
+            elif key in self._pending:
+                self._pending[key].append(arch)
+            else:
+                self._pending[key] = [arch]
+                return arch
+        raise Exhausted(f"{_PATIENCE} proposals in a row were twins of earlier ones")
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        key = self._key(arch)
+        self._known[key] = measurement
+        waiting = self._pending.pop(key, [])
+        if arch in waiting:
+            waiting.remove(arch)
+        for told in (arch, *waiting):
+            self.inner.tell(told, measurement)
+
+    def _key(self, arch: Architecture) -> Key:
+        return self.space.canonical(arch).values, arch.numbers
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "known": [[*key, m.to_dict()] for key, m in self._known.items()],
+            "pending": [[*key, [pack(a) for a in archs]] for key, archs in self._pending.items()],
+        }
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        self._known = {(tuple(v), tuple(n)): Measurement.from_dict(m) for v, n, m in state["known"]}
+        self._pending = {
+            (tuple(v), tuple(n)): [unpack(self.space, a) for a in archs]
+            for v, n, archs in state["pending"]
+        }
+
+
+class Retrying(Wrapper):
+    """Proposes an architecture again whose measurement failed, up to `attempts` times in all.
+
+    The inner strategy is told the failure of the last attempt only.
+    """
+
+    def __init__(self, inner: Strategy, attempts: int = 2) -> None:
+        super().__init__(inner)
+        positive("attempts", attempts)
+        self.attempts = attempts
+        self._failures: dict[Architecture, int] = {}
+        self._again: list[Architecture] = []
+
+    def ask(self) -> Architecture:
+        return self._again.pop(0) if self._again else self.inner.ask()
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        failures = self._failures.pop(arch, 0) + 1
+        if measurement.status == "failed" and failures < self.attempts:
+            self._failures[arch] = failures
+            self._again.append(arch)
+        else:
+            self.inner.tell(arch, measurement)
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "failures": [[pack(a), n] for a, n in self._failures.items()],
+            "again": [pack(a) for a in self._again],
+        }
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        self._failures = {unpack(self.space, a): n for a, n in state["failures"]}
+        self._again = [unpack(self.space, a) for a in state["again"]]
+
+
+class Averaged(Wrapper):
+    """Has each architecture measured `times` times, and tells the inner strategy the mean.
+
+    The mean is over the measurements that did not fail, metric by metric; costs are added. If
+    all failed, the last failure is told.
+    """
+
+    def __init__(self, inner: Strategy, times: int = 3) -> None:
+        super().__init__(inner)
+        positive("times", times)
+        self.times = times
+        self._due: list[Architecture] = []
+        self._results: dict[Architecture, list[Measurement]] = {}
+
+    def ask(self) -> Architecture:
+        if not self._due:
+            self._due = [self.inner.ask()] * self.times
+        return self._due.pop()
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        results = [*self._results.pop(arch, []), measurement]
+        if len(results) < self.times:
+            self._results[arch] = results
+        else:
+            self.inner.tell(arch, mean(results))
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "due": [pack(a) for a in self._due],
+            "results": [[pack(a), [m.to_dict() for m in ms]] for a, ms in self._results.items()],
+        }
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        self._due = [unpack(self.space, a) for a in state["due"]]
+        self._results = {
+            unpack(self.space, a): [Measurement.from_dict(m) for m in ms]
+            for a, ms in state["results"]
+        }
+
+
+def mean(measurements: list[Measurement]) -> Measurement:
+    """Return the mean of the measurements that did not fail, at the cost of all of them."""
+    cost = Cost(
+        sum(m.cost.seconds for m in measurements),
+        sum(m.cost.epochs for m in measurements),
+        measurements[-1].cost.device,
+    )
+    good = [m for m in measurements if m.status != "failed"]
+    if not good:
+        return replace(measurements[-1], cost=cost)
+    shared = set.intersection(*(set(m.metrics) for m in good))
+    metrics = {k: sum(m.metrics[k] for m in good) / len(good) for k in sorted(shared)}
+    return Measurement(metrics, cost)
