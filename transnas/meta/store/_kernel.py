@@ -1,0 +1,80 @@
+"""How alike two architectures are expected to perform."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from transnas.meta.store._features import Features, Float
+
+__all__ = ["Kernel"]
+
+_HAMMING, _SUMMARY, _PATHS = 0.1, 0.4, 0.5
+"""Shares of the three parts; they add to one."""
+_PATH_SCALE = 1.5
+"""Length scale of the path part, in median squared distances of the reference."""
+
+
+class Kernel:
+    """k(x, x') = 0.1 k_codes + 0.4 k_summary + 0.5 k_paths, with k(x, x) = 1.
+
+    - k_codes = exp(-h / (c / 2)): h of the c pruned choices differ.
+    - k_summary = exp(-|u - u'|^2 / 2d): the d summary features, standardised on `reference`.
+    - k_paths = exp(-D^2 / (1.5 m)): D is the distance of the weighted path counts, m its median
+      square over pairs of `reference`. Two cells that compute sums of the same paths are alike
+      however their edges are numbered.
+    """
+
+    def __init__(self, reference: Features) -> None:
+        """Fix the scales on `reference`, a sample of the space (or all of it)."""
+        spread = reference.summary.std(axis=0)
+        self._varying = spread > 0
+        self._mean = reference.summary.mean(axis=0)[self._varying]
+        self._spread = spread[self._varying]
+        self._choices = max(reference.codes.shape[1], 1)
+        rows = np.unique(np.linspace(0, len(reference) - 1, 1000).astype(np.int64))
+        part = reference[rows]
+        distances = self._path_distances(part, part)
+        off_diagonal = distances[~np.eye(len(part), dtype=np.bool_)]
+        typical = float(np.median(off_diagonal)) if off_diagonal.size else 0.0
+        self._path_scale = _PATH_SCALE * (typical or 1.0)
+
+    def between(self, a: Features, b: Features) -> Float:
+        """Return the kernel of every pair, [len(a), len(b)]."""
+        out = np.zeros((len(a), len(b)), dtype=np.float32)
+        for column_a, column_b in zip(a.codes.T, b.codes.T, strict=True):
+            out += column_a[:, None] != column_b[None, :]
+        np.exp(out * np.float32(-2.0 / self._choices), out=out)
+        out *= np.float32(_HAMMING)
+        u, v = self._standardised(a), self._standardised(b)
+        squares = _distances((u * u).sum(1), (v * v).sum(1), u @ v.T)
+        out += np.float32(_SUMMARY) * np.exp(squares * np.float32(-0.5 / max(u.shape[1], 1)))
+        squares = self._path_distances(a, b)
+        out += np.float32(_PATHS) * np.exp(squares * np.float32(-1.0 / self._path_scale))
+        return out
+
+    def _standardised(self, features: Features) -> Float:
+        kept = features.summary[:, self._varying]
+        standardised: Float = ((kept - self._mean) / self._spread).astype(np.float32)
+        return standardised
+
+    def _path_distances(self, a: Features, b: Features) -> Float:
+        shared = [(j, a.terms[term]) for term, j in b.terms.items() if term in a.terms]
+        rows, columns = [j for j, _ in shared], [i for _, i in shared]
+        to_a = csr_matrix(
+            (np.ones(len(shared), dtype=np.float32), (rows, columns)),
+            shape=(len(b.terms), len(a.terms)),
+        )
+        products = np.asarray((a.paths @ (b.paths @ to_a).T).todense(), dtype=np.float32)
+        return _distances(_norms(a.paths), _norms(b.paths), products)
+
+
+def _norms(matrix: csr_matrix) -> Float:
+    norms: Float = np.asarray(matrix.multiply(matrix).sum(axis=1), dtype=np.float32).ravel()
+    return norms
+
+
+def _distances(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], products: Float) -> Float:
+    squares: Float = a[:, None] + b[None, :] - 2 * products
+    return np.maximum(squares, 0, out=squares)

@@ -1,0 +1,114 @@
+"""A prior made from earlier studies on the same space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from transnas._errors import InputError
+from transnas.evaluation import Objective
+from transnas.meta._prior import Prior, read_prior, write_prior
+from transnas.meta.store._candidates import is_listable, kernel_of, listed
+from transnas.meta.store._features import Float, describe
+from transnas.meta.store._sources import (
+    SmoothedSource,
+    SourceTask,
+    distinct,
+    normal_scores,
+    smooth,
+    thin,
+)
+from transnas.meta.store.strategy import StoreTransfer
+from transnas.spaces import Architecture, Space
+
+__all__ = ["StorePrior", "learn"]
+
+_KIND, _FORMAT = "store", 1
+FEWEST = 3
+"""Sources with fewer distinct architectures say nothing about an order and are ignored."""
+
+
+@dataclass(frozen=True)
+class StorePrior(Prior):
+    """Smoothed earlier studies on one space; none is allowed and means a search from scratch."""
+
+    space: Space
+    sources: tuple[SmoothedSource, ...]
+
+    def strategy(
+        self, space: Space, seed: int = 0, objectives: Sequence[Objective] = (Objective(),)
+    ) -> StoreTransfer:
+        """Return a search of a new task on `space`; raises `InputError` for another space."""
+        if space.name != self.space.name:
+            raise InputError(
+                f"prior is of space {self.space.name!r}; accepted for this search: {space.name!r}"
+            )
+        return StoreTransfer(space, seed, objectives, sources=self.sources)
+
+    def save(self, folder: Path) -> None:
+        """Write the prior into `folder`."""
+        sources = [
+            {
+                "name": source.name,
+                "noise": source.noise,
+                "architectures": [self.space.to_json(arch) for arch in source.architectures],
+            }
+            for source in self.sources
+        ]
+        arrays = {f"weights.{j}": source.weights for j, source in enumerate(self.sources)}
+        data = {"space": self.space.name, "sources": sources}
+        write_prior(Path(folder), _KIND, _FORMAT, data, arrays)
+
+    @classmethod
+    def load(cls, folder: Path, space: Space) -> StorePrior:
+        """Read a prior that `save` wrote.
+
+        Raises `InputError` if `folder` holds no readable prior of `space`.
+        """
+        data, arrays = read_prior(Path(folder), _KIND, _FORMAT, space)
+        try:
+            sources = [
+                SmoothedSource(
+                    source["name"],
+                    tuple(space.from_json(text) for text in source["architectures"]),
+                    arrays[f"weights.{j}"],
+                    source["noise"],
+                )
+                for j, source in enumerate(data["sources"])
+            ]
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"prior {str(folder)!r} is damaged: {error} is missing; accepted: a prior as saved"
+            ) from error
+        return cls(space, tuple(sources))
+
+
+def learn(sources: Sequence[SourceTask], space: Space) -> StorePrior:
+    """Return the prior of any number of earlier studies on `space`.
+
+    Failed (NaN) measurements are ignored, repeated ones averaged, isomorphs merged; sources
+    with fewer than 3 distinct architectures are left out.
+    """
+    smoothed = []
+    for source in sources:
+        archs, rewards = distinct(space, source)
+        if len(archs) < FEWEST:
+            continue
+        scores = normal_scores(rewards)
+        kept = thin(rewards)
+        archs = [archs[i] for i in kept.tolist()]
+        weights, noise = smooth(_gram(space, archs), scores[kept])
+        smoothed.append(SmoothedSource(source.name, tuple(archs), weights, noise))
+    return StorePrior(space, tuple(smoothed))
+
+
+def _gram(space: Space, archs: Sequence[Architecture]) -> Float:
+    if is_listable(space):
+        candidates = listed(space)
+        positions = np.array([candidates.position[arch] for arch in archs])
+        return candidates.between(positions, positions)
+    features = describe(space, archs)
+    return kernel_of(space).between(features, features)

@@ -1,0 +1,85 @@
+"""Which candidate to measure next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from transnas.meta.store._candidates import Candidates
+from transnas.meta.store._features import Float
+from transnas.meta.store._posterior import Posterior
+from transnas.meta.store._trust import RELATIONS, weigh
+
+__all__ = ["RANDOM_STARTS", "Search", "expected_improvement"]
+
+RANDOM_STARTS = 3
+"""Random architectures at the start where there is no source."""
+
+
+def expected_improvement(mean: Float, deviation: Float) -> Float:
+    """Return E[max(0, f)] for f ~ N(mean, deviation^2), element by element."""
+    z = mean / deviation
+    density = np.exp(np.float32(-0.5) * z * z) * np.float32(1 / np.sqrt(2 * np.pi))
+    improvement: Float = deviation * (z * ndtr(z) + density)
+    return improvement
+
+
+class Search:
+    """Gaussian process search over a set of candidates."""
+
+    def __init__(self, candidates: Candidates, sources: Float) -> None:
+        """Start without observations; `sources` [J, N] are the smoothed sources F, J >= 0."""
+        self.candidates = candidates
+        self.relations = len(RELATIONS) if len(sources) else 1
+        self.posterior = Posterior(candidates, sources)
+        self.free = np.ones(len(candidates), dtype=np.bool_)
+        self.observed: list[int] = []
+        self.rewards: list[float] = []
+
+    def take(self, i: int) -> None:
+        """Never propose candidate `i` again."""
+        self.free[i] = False
+
+    def observe(self, i: int, reward: float) -> None:
+        """Take in the reward of candidate `i`."""
+        self.take(i)
+        self.posterior.observe(i)
+        self.observed.append(i)
+        self.rewards.append(reward)
+
+    def propose(self, rng: np.random.Generator) -> int:
+        """Return the free candidate with the greatest expected improvement (ties at random).
+
+        Before there is enough to improve on: with sources the one with the greatest mean score,
+        without sources a random one. Needs a free candidate.
+        """
+        if self.relations == 1 and len(self.observed) < RANDOM_STARTS:
+            return _any_of(np.flatnonzero(self.free), rng)
+        worth = self._acquisition() if self.observed else self.posterior.mean_source
+        worth = np.where(self.free, worth, -np.inf)
+        return _any_of(np.flatnonzero(worth == worth.max()), rng)
+
+    def _acquisition(self) -> Float:
+        """Return expected improvement over the best mean of an observed candidate, [N].
+
+        Averaged over the credible relations between target and sources: a relation that has
+        little credit but promises much elsewhere is put to the test early.
+        """
+        posterior = self.posterior
+        deviation = posterior.deviation()
+        total: Float = np.zeros(len(self.candidates), dtype=np.float32)
+        hypotheses = weigh(posterior, np.array(self.rewards), self.relations)
+        largest = max(hypothesis.scale for hypothesis in hypotheses)
+        for h in hypotheses:
+            mean = posterior.spread(h.residual / h.scale)
+            mean += np.float32(h.relation) * posterior.mean_source
+            gain = expected_improvement(mean - mean[self.observed].max(), deviation)
+            total += np.float32(h.probability * h.scale / largest) * gain
+        return total
+
+
+def _any_of(positions: Sequence[int] | npt.NDArray[np.int64], rng: np.random.Generator) -> int:
+    return int(positions[rng.integers(len(positions))])
