@@ -29,6 +29,7 @@ from transnas.studies._storage import (
     OptunaStore,
     Store,
     check_file,
+    label_of,
     lost_lease,
     quiet_optuna,
     study_is_held,
@@ -50,7 +51,7 @@ def open_relational(url: str, create: bool) -> Store:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
         raise InputError(f"storage {url!r} is not a URL; accepted: {ACCEPTED}") from None
-    label = parsed.render_as_string(hide_password=True)
+    label = label_of(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, label, create)
     if parsed.drivername == "postgresql":
@@ -130,14 +131,6 @@ class RelationalStore(OptunaStore):
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(t.studies.c.study_id))
             return {row.study_name: row.study_id for row in rows}
-
-    def discard(self, study: int) -> None:
-        """See `Store.discard`."""
-        self.storage.delete_study(study)
-        empty = not self.storage.get_all_studies()
-        if self.file is not None and empty:
-            self.close()
-            self.file.unlink(missing_ok=True)
 
     # Reading --------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from transnas.studies._errors import StorageError
 from transnas.studies._lease import Lease
 from transnas.studies._trial import ATTRIBUTES, Codec, Entry
 
-__all__ = ["OptunaStore", "Store", "open_store"]
+__all__ = ["OptunaStore", "Store", "label_of", "open_store"]
 
 ACCEPTED = "sqlite:///file.db, postgresql://user@host/database, journal:///file.log or memory://"
 
@@ -79,7 +80,11 @@ class Store(ABC):
 
     @abstractmethod
     def discard(self, study: int) -> None:
-        """Delete a study, and the storage's file if this object created it and it is empty."""
+        """Delete a study."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Delete the storage's file if this object created it and it holds no study."""
 
     def find(self, name: str) -> int | None:
         """Return the number of the study called `name`, or None."""
@@ -117,6 +122,11 @@ def open_store(url: str, create: bool = False) -> Store:
     from transnas.studies._relational import open_relational
 
     return open_relational(url, create)
+
+
+def label_of(url: str) -> str:
+    """Return a storage's URL without a password, as it is shown and recorded."""
+    return re.sub(r"(://[^/@:]*):[^@/]*@", r"\1:***@", url)
 
 
 _MEMORY: dict[str, InMemoryStorage] = {}
@@ -306,7 +316,11 @@ class OptunaStore(Store):
     def discard(self, study: int) -> None:
         """See `Store.discard`."""
         self.storage.delete_study(study)
+
+    def abandon(self) -> None:
+        """See `Store.abandon`."""
         if self.file is not None and not self.storage.get_all_studies():
+            self.close()
             self.file.unlink(missing_ok=True)
 
     def _lease(self, study: int) -> Lease | None:

@@ -30,6 +30,7 @@ class SourceStudy:
     storage: str
     study: str
     task: str
+    evaluator: str
     budget: int | None
     seed: int
     trials: int
@@ -38,7 +39,7 @@ class SourceStudy:
 
     def record(self) -> dict[str, Any]:
         """Return what identifies the source, as JSON data."""
-        names = ("storage", "study", "task", "budget", "seed", "trials")
+        names = ("storage", "study", "task", "evaluator", "budget", "seed", "trials")
         return {name: getattr(self, name) for name in names}
 
 
@@ -110,6 +111,7 @@ def _source(label: str, study: Study, objective: Objective) -> SourceStudy:
         storage=label,
         study=study.name,
         task=study.task,
+        evaluator=study.definition.evaluator,
         budget=study.budget,
         seed=study.seed,
         trials=len(study.trials),

@@ -1,0 +1,168 @@
+"""What a search is asked to do, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transnas import spaces, strategies, tasks
+from transnas._errors import InputError
+from transnas.evaluation import Evaluator, Objective
+from transnas.spaces import Space
+from transnas.strategies import Strategy
+from transnas.strategies._base import settings_from
+from transnas.studies._definition import Definition
+from transnas.studies._storage import label_of
+from transnas.studies.sources import SourceStudy
+from transnas.tasks import DataTask, TableTask, Task
+
+__all__ = ["Plan", "make_plan", "require_positive"]
+
+DEFAULT_STRATEGY = "regularized-evolution"
+LEARNING_STRATEGY = "store-transfer"
+DEFAULT_SPACE = "nasbench201"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request: the definition, and the objects that it names."""
+
+    definition: Definition
+    space: Space
+    evaluator: Evaluator
+    create: Callable[[], Strategy]
+    """Makes the strategy; one that learns, without its sources."""
+    own_space: bool
+    """Whether the task has only this space."""
+    learn_from: tuple[str, ...]
+
+    def strategy(self, found: Sequence[SourceStudy]) -> Callable[[], Strategy]:
+        """Return what makes the strategy, with what it learns from these sources."""
+        if not self.learn_from:
+            return self.create
+        from transnas.meta.store import learn
+
+        prior = learn(_by_task(found), self.space)
+        seed, objectives = self.definition.seed, self.definition.objectives
+        return lambda: prior.strategy(self.space, seed, objectives)
+
+
+def _by_task(found: Sequence[SourceStudy]) -> list[Any]:
+    """Return one source for all studies that measured the same thing."""
+    from transnas.meta.store import SourceTask
+
+    groups: dict[tuple[str, int | None, str], list[SourceStudy]] = {}
+    for source in found:
+        groups.setdefault((source.task, source.budget, source.evaluator), []).append(source)
+    return [
+        SourceTask(
+            task if budget is None else f"{task} at {budget} epochs",
+            [arch for source in group for arch in source.architectures],
+            [reward for source in group for reward in source.rewards.tolist()],
+        )
+        for (task, budget, _), group in groups.items()
+    ]
+
+
+def make_plan(
+    task: str | Path | Task,
+    space: str | Space | None,
+    strategy: str | None,
+    objectives: Sequence[Objective | str] | Objective | str | None,
+    epochs: int | None,
+    seed: int,
+    settings: Mapping[str, Any] | None,
+    evaluator: Evaluator | None,
+    learn_from: tuple[str, ...],
+) -> Plan:
+    """Check a request; raises `InputError` for anything in it that is not accepted."""
+    if epochs is not None:
+        require_positive("epochs", epochs)
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
+    name = _strategy(strategy, learn_from)
+    cls = strategies.get(name)
+    chosen_settings = settings_from(cls, dict(settings or {}))
+    found = task if isinstance(task, Task) else tasks.get(str(task))
+    chosen_space = _space(found, space)
+    chosen_objectives = _objectives(found, objectives)
+    chosen_evaluator = evaluator or _evaluator(found, chosen_space)
+
+    def create() -> Strategy:
+        return cls(chosen_space, seed, chosen_objectives, chosen_settings)
+
+    create()  # refuses what the strategy cannot do
+    definition = Definition(
+        task=found.name,
+        space=chosen_space.name,
+        strategy=name,
+        settings=asdict(chosen_settings),
+        objectives=chosen_objectives,
+        seed=seed,
+        epochs=epochs,
+        evaluator=type(chosen_evaluator).__name__,
+        learn_from=tuple(label_of(url) for url in learn_from),
+    )
+    own_space = isinstance(found, TableTask)
+    return Plan(definition, chosen_space, chosen_evaluator, create, own_space, learn_from)
+
+
+def _strategy(given: str | None, learn_from: Sequence[str]) -> str:
+    if not learn_from:
+        return given or DEFAULT_STRATEGY
+    if given not in (None, LEARNING_STRATEGY):
+        strategies.get(str(given))  # an unknown name is the greater mistake
+        raise InputError(
+            f"strategy {given!r} does not learn from earlier studies; accepted: {LEARNING_STRATEGY}"
+        )
+    import transnas.meta.store  # noqa: F401 - registers the strategy
+
+    return LEARNING_STRATEGY
+
+
+def _space(task: Task, given: str | Space | None) -> Space:
+    own = task.space if isinstance(task, TableTask) else None
+    chosen = given if isinstance(given, Space) else spaces.get(given or own or DEFAULT_SPACE)
+    if own and chosen.name != own:
+        raise InputError(
+            f"space {chosen.name!r} does not fit task {task.name!r}, which is a table; "
+            f"accepted: {own}"
+        )
+    return chosen
+
+
+def _objectives(
+    task: Task, given: Sequence[Objective | str] | Objective | str | None
+) -> tuple[Objective, ...]:
+    if given is None:
+        return (Objective(task.metric),)
+    if isinstance(given, (str, Objective)):
+        given = (given,)
+    if not given:
+        raise InputError("objectives are empty; accepted: one metric or more")
+    chosen = tuple(Objective(o) if isinstance(o, str) else o for o in given)
+    if len({o.metric for o in chosen}) < len(chosen):
+        raise InputError("objectives name a metric twice; accepted: different metrics")
+    return chosen
+
+
+def _evaluator(task: Task, space: Space) -> Evaluator:
+    if isinstance(task, TableTask):
+        from transnas.evaluation.table import Table
+
+        return Table(task)
+    if isinstance(task, DataTask):
+        from transnas.evaluation.training import Training
+
+        return Training(task, space)
+    raise InputError(
+        f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
+    )
+
+
+def require_positive(field: str, value: Any) -> None:
+    """Raise `InputError` unless `value` is an integer above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{field} {value!r} is not accepted; accepted: a positive integer")
