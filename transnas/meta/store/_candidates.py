@@ -49,7 +49,8 @@ class Candidates:
         if self._table is not None:
             row: Float = self._table[i]
             return row
-        return self.kernel.between(self.features[i : i + 1], self.features)[0]
+        column: Float = self.kernel.between(self.features[i : i + 1], self.features)[0]
+        return column
 
     def between(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Float:
         """Return the kernel of the candidates at positions `a` with those at `b`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
@@ -44,28 +46,29 @@ class Posterior:
         self.variance: Float = own + (self._slopes * self._slopes).sum(axis=0)
         self.slack: Float = np.ones(len(candidates), dtype=np.float32)
         self.n = 0
-        self._allocate(64)
+        self._rows: Float = np.empty((64, len(candidates)), dtype=np.float32)
+        self._factor: Doubles = np.zeros((64, 64))
+        self._ones: Doubles = np.zeros(64)
+        self._source: Doubles = np.zeros(64)
 
-    def _allocate(self, capacity: int) -> None:
+    def _grow(self) -> None:
         n = self.n
-        rows, factor = np.empty((capacity, len(self.slack)), np.float32), np.zeros((capacity,) * 2)
-        ones, source = np.zeros(capacity), np.zeros(capacity)
-        if n:
-            rows[:n], factor[:n, :n] = self._rows[:n], self._factor[:n, :n]
-            ones[:n], source[:n] = self._ones[:n], self._source[:n]
-        self._rows, self._factor, self._ones, self._source = rows, factor, ones, source
+        self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._factor = np.pad(self._factor, (0, n))
+        self._ones = np.pad(self._ones, (0, n))
+        self._source = np.pad(self._source, (0, n))
 
     def observe(self, i: int) -> None:
         """Take in that candidate `i` has been measured (again)."""
         n = self.n
         if n == len(self._rows):
-            self._allocate(2 * n)
+            self._grow()
         covariance = np.float32(AMPLITUDE**2) * self._candidates.column(i)
         if len(self._slopes):
             covariance = covariance + self._slopes[:, i] @ self._slopes
         left = self._rows[:n, i]
         known = left.astype(np.float64)
-        pivot = np.sqrt(max(float(covariance[i]) + NOISE**2 - known @ known, NOISE**2))
+        pivot = math.sqrt(max(float(covariance[i]) + NOISE**2 - float(known @ known), NOISE**2))
         row = (covariance - left @ self._rows[:n]) * np.float32(1 / pivot)
         self._rows[n] = row
         self._factor[n, :n], self._factor[n, n] = known, pivot
@@ -95,7 +98,8 @@ class Posterior:
     def deviation(self) -> Float:
         """Return the standard deviation at each candidate with the offset unknown, [N]."""
         unknown = self.slack * self.slack / np.float32(self.ones @ self.ones)
-        return np.sqrt(self.variance + unknown)
+        deviation: Float = np.sqrt(self.variance + unknown)
+        return deviation
 
     def spread(self, whitened: Doubles) -> Float:
         """Return V' whitened: what whitened residuals say about each candidate, [N]."""

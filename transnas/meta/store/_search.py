@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
@@ -81,5 +79,5 @@ class Search:
         return total
 
 
-def _any_of(positions: Sequence[int] | npt.NDArray[np.int64], rng: np.random.Generator) -> int:
+def _any_of(positions: npt.NDArray[np.int64], rng: np.random.Generator) -> int:
     return int(positions[rng.integers(len(positions))])
