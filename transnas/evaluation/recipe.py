@@ -35,7 +35,7 @@ class Recipe:
     augment: bool = True
     """Whether images are moved and mirrored as the task says."""
     precision: str = "auto"
-    """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on GPUs that have it, else 32-true."""
+    """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on a GPU, else 32-true."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -95,7 +95,8 @@ def _read(data: Dataset[Any], name: str, most: int | None = None) -> tuple[Tenso
     count = min(len(data), most or len(data))
     if count == 0:
         raise InputError(f"{name} holds no images; accepted: at least one a class")
-    images, labels = [], []
+    images: list[Tensor] = []
+    labels: list[float] = []
     for i in range(count):
         image, label = _pair(data[i], i, name)
         if images and image.shape != images[0].shape:
@@ -122,6 +123,8 @@ def _pair(item: Any, index: int, name: str) -> tuple[Tensor, float]:
         raise InputError(
             f"label of item {index} of {name} is a {type(label).__name__}; {accepted}"
         ) from None
+    if not number.is_integer():
+        raise InputError(f"label of item {index} of {name} is {number}; {accepted}")
     return image.detach().float().cpu(), number
 
 

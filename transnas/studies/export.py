@@ -1,0 +1,252 @@
+"""Networks as files that need no transnas to load, and the way back for those that have it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from transnas import networks, spaces
+from transnas._errors import InputError, unknown
+from transnas.tasks import DataTask, Signature, Task
+
+__all__ = ["Exported", "describe", "export", "load_network"]
+
+VERSION = 1
+"""Of the JSON description; a reader refuses others."""
+_TOLERANCE = 1e-3
+"""Largest difference of outputs, relative to the largest output or 1, that rounding explains."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how far each program's outputs were from the network's."""
+
+    files: tuple[Path, ...]
+    differences: Mapping[str, float]
+    """Largest absolute difference of outputs on random images, by format; outputs are scores."""
+
+
+def export(
+    network: nn.Module,
+    signature: Signature,
+    folder: str | Path,
+    formats: Sequence[str] = ("safetensors", "onnx", "torch"),
+    metadata: Mapping[str, Any] | None = None,
+) -> Exported:
+    """Write `network` into `folder`, in evaluation mode, with a free batch size.
+
+    - `safetensors`: `network.safetensors` (weights) and `network.json` (architecture, space,
+      skeleton, input shape, and `metadata`), which `load_network` reads;
+    - `onnx`: `network.onnx`, input `images` [B, C, H, W], output `scores` [B, outputs];
+    - `torch`: `network.pt2`, loaded by `torch.export.load` with torch alone.
+
+    Programs are run beside the network before anything is put in place. All files are written to
+    a temporary folder first, so that a failure leaves what was there. Raises `InputError` for an
+    unknown format, a missing extra, or metadata that is not JSON.
+    """
+    for name in formats:
+        if name not in _WRITERS:
+            raise unknown("format", name, _WRITERS)
+    if not formats:
+        raise InputError(f"formats are empty; accepted: {', '.join(_WRITERS)}")
+    if "onnx" in formats:
+        _require("onnx", "onnxscript", "onnxruntime")
+    description = _description(network, signature, metadata or {})
+    target = _folder(folder)
+    was_training, device = network.training, next(network.parameters()).device
+    network.cpu().eval()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=target) as temporary:
+            differences: dict[str, float] = {}
+            for name in formats:
+                difference = _WRITERS[name](network, signature, Path(temporary), description)
+                if difference is not None:
+                    differences[name] = difference
+            written = sorted(Path(temporary).iterdir())
+            for file in written:
+                os.replace(file, target / file.name)
+    finally:
+        network.to(device).train(was_training)
+    return Exported(tuple(target / file.name for file in written), differences)
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Return what a user of the network must know of its task: `metadata` for `export`."""
+    about: dict[str, Any] = {"task": task.name, "kind": task.kind}
+    if isinstance(task, DataTask):
+        about |= {"classes": list(task.classes), "preprocessing": dict(task.preprocessing)}
+    return about
+
+
+def load_network(folder: str | Path) -> nn.Module:
+    """Return the network that `export` wrote as safetensors, in evaluation mode, on the CPU.
+
+    Raises `InputError` if files are missing, damaged, or of a network that no space builds.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder)
+    for name in ("network.json", "network.safetensors"):
+        if not (path / name).is_file():
+            raise InputError(f"folder {str(path)!r} has no {name}; accepted: an exported network")
+    try:
+        about = json.loads((path / "network.json").read_text(encoding="utf-8"))
+        version, built = about["version"], about["built"]
+        if version != VERSION or built is None:
+            raise InputError(
+                f"network in {str(path)!r} is of version {version} and "
+                f"{'not ' if built is None else ''}built from a space; accepted: version "
+                f"{VERSION}, built from a space"
+            )
+        space = spaces.get(built["space"])
+        arch = space.from_json(json.dumps(built["architecture"]))
+        signature = Signature(tuple(about["input_shape"]), int(about["outputs"]))
+        skeleton = dict(built["skeleton"])
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"file {str(path / 'network.json')!r} is not readable ({error}); "
+            "accepted: one written by export"
+        ) from error
+    network = networks.build(space, arch, signature, **skeleton)
+    try:
+        network.load_state_dict(load_file(path / "network.safetensors"))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise InputError(
+            f"file {str(path / 'network.safetensors')!r} is not readable "
+            f"({str(error).splitlines()[0]}); accepted: the weights beside network.json"
+        ) from error
+    return network.eval()
+
+
+# Formats: each writes its files into a folder and returns the difference of outputs, if it ran ----
+
+
+def _write_safetensors(
+    network: nn.Module, signature: Signature, folder: Path, description: str
+) -> float | None:
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, folder / "network.safetensors")
+    (folder / "network.json").write_text(description, encoding="utf-8")
+    return None
+
+
+def _write_torch(
+    network: nn.Module, signature: Signature, folder: Path, description: str
+) -> float | None:
+    file = folder / "network.pt2"
+    torch.export.save(_program(network, signature), file)
+    images = _images(signature, 3)
+    with torch.no_grad():
+        found = torch.export.load(file).module()(images)
+        return _difference("torch", found, network(images))
+
+
+def _write_onnx(
+    network: nn.Module, signature: Signature, folder: Path, description: str
+) -> float | None:
+    import onnxruntime
+
+    file = folder / "network.onnx"
+    program = torch.onnx.export(
+        _program(network, signature),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["scores"],
+    )
+    assert program is not None  # None is for the exporter that dynamo=True is not
+    program.save(file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    images = _images(signature, 3)
+    (found,) = session.run(["scores"], {"images": images.numpy()})
+    with torch.no_grad():
+        return _difference("onnx", torch.from_numpy(found), network(images))
+
+
+_WRITERS: dict[str, Callable[[nn.Module, Signature, Path, str], float | None]] = {
+    "safetensors": _write_safetensors,
+    "onnx": _write_onnx,
+    "torch": _write_torch,
+}
+
+
+def _program(network: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    with torch.no_grad():
+        return torch.export.export(network, (_images(signature, 2),), dynamic_shapes=({0: batch},))
+
+
+def _images(signature: Signature, count: int) -> torch.Tensor:
+    """Return random images [count, C, H, W], always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, *signature.input_shape, generator=generator)
+
+
+def _description(network: nn.Module, signature: Signature, metadata: Mapping[str, Any]) -> str:
+    origin = networks.origin(network)
+    built = None
+    if origin is not None:
+        architecture = json.loads(origin.architecture)
+        built = {
+            "space": origin.space,
+            "architecture": architecture,
+            "skeleton": dict(origin.skeleton),
+        }
+    about = {
+        "version": VERSION,
+        "input_shape": list(signature.input_shape),
+        "outputs": signature.outputs,
+        "built": built,
+        "metadata": dict(metadata),
+    }
+    try:
+        return json.dumps(about, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"metadata is not JSON ({error}); accepted: plain data") from error
+
+
+def _folder(folder: str | Path) -> Path:
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"folder {str(path)!r} cannot be made ({error.strerror}); accepted: a writable folder"
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"folder {str(path)!r} is read-only; accepted: a writable folder")
+    return path
+
+
+def _require(*modules: str) -> None:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(
+                f"format 'onnx' needs {module}, which is not installed; accepted after: "
+                "pip install 'transnas[export]'"
+            ) from error
+
+
+def _difference(name: str, found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest absolute difference; raises `RuntimeError` if it is more than rounding."""
+    difference = float((found - expected).abs().max())
+    if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise RuntimeError(
+            f"the {name} program's scores differ from the network's by {difference:g}; "
+            "nothing was written"
+        )
+    return difference

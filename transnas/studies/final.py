@@ -1,0 +1,65 @@
+"""The last step of a search: train the winner longer, and look at the test split once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from transnas import networks
+from transnas._errors import InputError
+from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation.training import Progress, Recipe, deterministic, fit, measure, workplace
+from transnas.spaces import Architecture, Space
+from transnas.tasks import DataTask, FinalTest, Task
+
+__all__ = ["train_final"]
+
+
+def train_final(
+    task: Task,
+    space: Space,
+    arch: Architecture,
+    epochs: int = 60,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: str = "auto",
+    skeleton: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, FinalTest]:
+    """Train `arch` on training and validation data, then do the recorded final test.
+
+    Returns the network (on the CPU, in evaluation mode) and the test's metrics `test_accuracy`
+    (0..1) and `test_loss`; the look is also kept in `task.final_tests`. Raises `InputError` for a
+    task without data or test split before any training, and `Stopped` if the loss is not finite.
+    """
+    if not isinstance(task, DataTask):
+        raise InputError(f"task {task.name!r} has no data to train on; accepted: a DataTask")
+    if not task.has_test:
+        raise InputError(f"task {task.name!r} has no test split; accepted: a task with one")
+    whole("epochs", epochs, 1)
+    space.validate(arch)
+    recipe = recipe or Recipe()
+    chosen = resolve_skeleton(space, task.signature, skeleton)
+    at = workplace(device, recipe.precision)
+    with deterministic(seed, at.device):
+        network = networks.build(space, arch, task.signature, **chosen)
+        fit(
+            network,
+            task.joined(),
+            None,
+            recipe,
+            epochs=epochs,
+            seed=seed,
+            augmentation=task.augmentation,
+            at=at,
+            progress=progress,
+        )
+
+    def test(split: Dataset[Any]) -> dict[str, float]:
+        return {f"test_{name}": value for name, value in measure(network, split, at).items()}
+
+    final = task.final_test(space.to_text(arch), test)
+    return network.cpu().eval(), final

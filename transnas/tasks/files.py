@@ -1,0 +1,35 @@
+"""Tasks from the user's own files: a folder of images in class folders, or a .npz."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transnas._errors import InputError
+from transnas.tasks._base import DataTask
+from transnas.tasks._registry import Options
+
+__all__ = ["from_path"]
+
+
+def from_path(path: str | Path, options: Options | None = None) -> DataTask:
+    """Return the task at `path`; see `folder_task` and `npz_task` for what they accept.
+
+    Raises `InputError` for anything that is neither, and for data that cannot be trained on.
+    """
+    path, chosen = Path(path), options or Options()
+    if path.is_dir():
+        from transnas.tasks._folder import folder_task
+
+        return folder_task(path, chosen)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        from transnas.tasks._npz import npz_task
+
+        if chosen.size is not None:
+            raise InputError(
+                f"size {chosen.size} is for folders of images; accepted for a .npz: none"
+            )
+        return npz_task(path, chosen)
+    raise InputError(
+        f"task path {str(path)!r} is not usable; accepted: a folder of images in class folders, "
+        "or a .npz file"
+    )
