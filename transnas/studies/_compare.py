@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from transnas import spaces, strategies, tasks
 from transnas._errors import InputError
@@ -15,9 +16,11 @@ from transnas.evaluation import Objective
 from transnas.evaluation.table import Table
 from transnas.studies._comparison import Comparison, arm
 from transnas.studies._definition import environment
+from transnas.studies._plan import DEFAULT_SPACE, LEARNING_STRATEGY, by_task
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
 from transnas.studies._statistics import Floats
+from transnas.studies.sources import SourceStudy, sources
 from transnas.tasks import TableTask, Task
 
 __all__ = ["compare"]
@@ -32,6 +35,7 @@ def compare(
     space: str | None = None,
     epochs: int | None = None,
     objective: Objective | str | None = None,
+    learn_from: Sequence[str] = (),
     storage: str = "sqlite:///transnas.db",
     workers: int | str = 1,
     progress: bool | None = None,
@@ -50,6 +54,8 @@ def compare(
         space: As for `search`.
         epochs: Budget of an evaluation.
         objective: The metric; default: the first task's own.
+        learn_from: Storages from which `store-transfer` learns. It never learns from studies of
+            the task that it is compared on.
         storage: Where studies of tasks without table are kept.
         workers: As for `search`; tables need none.
         progress: As for `search`.
@@ -58,7 +64,8 @@ def compare(
     Raises:
         InputError: Something given is not accepted; nothing was started or written.
     """
-    request = _checked(methods, on, seeds, trials, space, epochs, objective)
+    learn_from = tuple(learn_from)
+    request = _checked(methods, on, seeds, trials, space, epochs, objective, learn_from)
     arms = []
     for task in request.tasks:
         for method in request.methods:
@@ -90,6 +97,11 @@ class _Request:
     space: str | None
     epochs: int | None
     objective: Objective
+    learn_from: tuple[str, ...]
+
+    def learns(self, method: str) -> bool:
+        """Return whether `method` learns from earlier studies here."""
+        return bool(self.learn_from) and method == LEARNING_STRATEGY
 
 
 def _checked(
@@ -100,6 +112,7 @@ def _checked(
     space: str | None,
     epochs: int | None,
     objective: Objective | str | None,
+    learn_from: tuple[str, ...],
 ) -> _Request:
     for field, given in (("methods", methods), ("tasks", on)):
         if not given:
@@ -125,23 +138,56 @@ def _checked(
             Table(task).rewards(objective.metric, epochs)
     if space is not None:
         spaces.get(space)
-    return _Request(tuple(methods), found, chosen, trials, space, epochs, objective)
+    if learn_from and LEARNING_STRATEGY not in methods:
+        raise InputError(
+            f"learn from {', '.join(learn_from)} is of no use to {', '.join(methods)}; "
+            f"accepted: with the method {LEARNING_STRATEGY}"
+        )
+    request = _Request(tuple(methods), found, chosen, trials, space, epochs, objective, learn_from)
+    if learn_from:
+        for task in found:
+            _sources(request, task)
+    return request
+
+
+def _sources(request: _Request, task: Task) -> list[SourceStudy]:
+    """Return the earlier studies that a search of `task` may learn from, of other tasks only."""
+    own = task.space if isinstance(task, TableTask) else (request.space or DEFAULT_SPACE)
+    found = sources(request.learn_from, spaces.get(own), request.objective)
+    others = [source for source in found if source.task != task.name]
+    if not others or (len(others) < len(found) and not isinstance(task, TableTask)):
+        raise InputError(
+            f"learn from {', '.join(request.learn_from)} holds studies of {task.name!r} itself; "
+            "accepted: storages with studies of other tasks"
+        )
+    return others
 
 
 def _on_table(request: _Request, task: TableTask, method: str) -> tuple[Floats, Floats]:
     """Return best values so far [seeds, trials] and costs [seeds] from the task's table."""
-    table, space = Table(task), spaces.get(task.space)
+    table = Table(task)
     values = table.rewards(request.objective.metric, request.epochs)
     sign = 1.0 if request.objective.maximise else -1.0
-    name, settings = method_and_settings(method)
-    asked = strategies.replicate(
-        name, space, sign * values, request.seeds, request.trials, **settings
-    )
+    asked = _asked(request, task, method, sign * values)
     # An exhausted strategy asks -1: it finds nothing more and pays nothing more.
     queried = asked >= 0
     rewards = np.where(queried, sign * values[asked], np.nan)
     cost = np.where(queried, table.seconds(request.epochs)[asked], 0.0)
     return sign * _running_best(rewards), cost.sum(axis=1)
+
+
+def _asked(
+    request: _Request, task: TableTask, method: str, rewards: Floats
+) -> npt.NDArray[np.int64]:
+    """Return the `space.index` of each query, [seeds, trials]; -1 where there was none."""
+    space, seeds, trials = spaces.get(task.space), request.seeds, request.trials
+    if not request.learns(method):
+        name, settings = method_and_settings(method)
+        return strategies.replicate(name, space, rewards, seeds, trials, **settings)
+    from transnas.meta.store import learn, replicate_transfer
+
+    prior = learn(by_task(_sources(request, task)), space)
+    return replicate_transfer(space, rewards, seeds, trials, [prior] * len(seeds))
 
 
 def _on_studies(
@@ -169,6 +215,7 @@ def _on_studies(
             seed=seed,
             workers=workers,
             objectives=request.objective,
+            learn_from=request.learn_from if request.learns(method) else (),
             settings=settings,
             progress=progress,
         )

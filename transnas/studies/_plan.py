@@ -18,7 +18,7 @@ from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["Plan", "make_plan", "require_positive"]
+__all__ = ["Plan", "by_task", "make_plan", "require_positive"]
 
 DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
@@ -44,12 +44,12 @@ class Plan:
             return self.create
         from transnas.meta.store import learn
 
-        prior = learn(_by_task(found), self.space)
+        prior = learn(by_task(found), self.space)
         seed, objectives = self.definition.seed, self.definition.objectives
         return lambda: prior.strategy(self.space, seed, objectives)
 
 
-def _by_task(found: Sequence[SourceStudy]) -> list[Any]:
+def by_task(found: Sequence[SourceStudy]) -> list[Any]:
     """Return one source for all studies that measured the same thing."""
     from transnas.meta.store import SourceTask
 

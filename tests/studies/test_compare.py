@@ -1,0 +1,287 @@
+"""`compare`: equal budgets, intervals and tests against closed forms and scipy."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from transnas import InputError, spaces, strategies, tasks
+from transnas.evaluation import Objective, Table
+from transnas.studies import Comparison, compare, search
+from transnas.studies._settings import method_and_settings, typed_settings
+from transnas.studies._statistics import bootstrap_mean, holm, paired_p
+
+CIFAR = "nasbench201/cifar10"
+
+
+# Statistics ----------------------------------------------------------------------------------
+
+
+def test_the_interval_is_the_normal_one_for_many_samples() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, size=(400, 1))
+    mean, low, high = bootstrap_mean(values)
+    half = 1.96 * values.std() / math.sqrt(400)
+    assert mean[0] == pytest.approx(values.mean())
+    assert low[0] == pytest.approx(values.mean() - half, abs=0.02)
+    assert high[0] == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_the_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).exponential(size=30)
+    expected = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    _, low, high = bootstrap_mean(values[:, None], resamples=20_000)
+    assert low[0] == pytest.approx(expected.low, abs=0.02)
+    assert high[0] == pytest.approx(expected.high, abs=0.02)
+
+
+def test_the_interval_covers_the_mean_95_times_in_100() -> None:
+    rng = np.random.default_rng(3)
+    columns = rng.normal(size=(40, 2000))
+    _, low, high = bootstrap_mean(columns, resamples=1000)
+    covered = ((low <= 0) & (high >= 0)).mean()
+    assert 0.92 < covered < 0.97
+
+
+def test_rows_without_value_are_left_out() -> None:
+    values = np.array([[1.0, math.nan, math.nan], [3.0, 5.0, math.nan]])
+    mean, low, high = bootstrap_mean(values)
+    assert mean[:2] == pytest.approx([2.0, 5.0])
+    assert (low[1], high[1]) == (5.0, 5.0)
+    assert np.isnan([mean[2], low[2], high[2]]).all()
+
+
+def test_paired_p_is_exact_for_few_pairs() -> None:
+    # All five differences have one sign: probability 2 / 2^5 under the null hypothesis.
+    first = np.arange(5.0)
+    assert paired_p(first, first + np.arange(1.0, 6.0)) == pytest.approx(2 / 2**5)
+    assert paired_p(first, first) == 1.0
+    assert math.isnan(paired_p(first[:1], first[:1] + 1))
+    with_gap = np.array([0.0, math.nan, 2.0, 3.0, 4.0])
+    assert paired_p(with_gap, first + np.array([1.0, 9.0, 3.0, 4.0, 5.0])) == pytest.approx(
+        2 / 2**4
+    )
+
+
+def test_p_values_are_uniform_without_a_difference() -> None:
+    rng = np.random.default_rng(4)
+    ps = [paired_p(rng.normal(size=30), rng.normal(size=30)) for _ in range(400)]
+    assert stats.kstest(ps, "uniform").pvalue > 0.01
+
+
+def test_holm_is_the_published_correction() -> None:
+    # Holm (1979): the sorted p-values times 4, 3, 2, 1, never decreasing.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    adjusted = holm([0.02, math.nan, 0.01])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+    assert adjusted[2] == pytest.approx(0.02)
+    assert holm([]) == []
+
+
+# Comparisons ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    methods = ["random", "local-search", "regularized-evolution:population=5,sample=2"]
+    return compare(methods, [CIFAR, "nasbench201/cifar100"], 12, 30)
+
+
+def test_values_and_costs_are_those_of_the_sequential_searches(found: Comparison) -> None:
+    table, space = Table(tasks.get(CIFAR)), spaces.get("nasbench201")  # type: ignore[arg-type]
+    rewards, seconds = table.rewards(), table.seconds()
+    asked = strategies.replicate("local-search", space, rewards, range(12), 30)
+    arm = next(a for a in found.arms if (a.task, a.method) == (CIFAR, "local-search"))
+    assert arm.values == pytest.approx(rewards[asked].max(axis=1))
+    assert arm.seconds == pytest.approx(seconds[asked].sum(axis=1))
+    best = np.maximum.accumulate(rewards[asked], axis=1)
+    assert arm.mean == pytest.approx(best.mean(axis=0))
+    assert np.less_equal(arm.low, arm.mean).all()
+    assert np.less_equal(arm.mean, arm.high).all()
+
+
+def test_a_comparison_on_studies_equals_one_on_tables(tmp_path: Path) -> None:
+    """The same searches, trial by trial through the study loop, give the same numbers."""
+    found = compare(["local-search"], [CIFAR], [3, 5], 15)
+    for i, seed in enumerate((3, 5)):
+        study = search(CIFAR, None, "local-search", 15, seed=seed, storage="memory://compare")
+        assert study.best is not None
+        assert study.best.metrics["validation_accuracy"] == pytest.approx(found.arms[0].values[i])
+        cost = sum(t.measurement.cost.seconds for t in study.trials)
+        assert cost == pytest.approx(found.arms[0].seconds[i])
+
+
+def test_rows_test_against_the_first_method(found: Comparison) -> None:
+    rows = found.rows()
+    assert [(r.task, r.method) for r in rows] == [
+        (task, method) for task in found.tasks for method in found.methods
+    ]
+    raw = []
+    for task in found.tasks:
+        first, *others = (np.array(a.values) for a in found.arms if a.task == task)
+        raw += [stats.wilcoxon(o - first, zero_method="zsplit").pvalue for o in others]
+    tested = [r.p for r in rows if r.method != "random"]
+    assert tested == pytest.approx(holm(raw))
+    assert all(math.isnan(r.p) for r in rows if r.method == "random")
+    for row in rows:
+        baseline = next(r for r in rows if r.task == row.task)
+        assert row.difference == pytest.approx(row.mean - baseline.mean)
+        if row.reached:
+            arm = next(a for a in found.arms if (a.task, a.method) == (row.task, row.method))
+            assert arm.mean[row.reached - 1] >= baseline.mean - 1e-9
+            assert row.reached == 1 or arm.mean[row.reached - 2] < baseline.mean
+
+
+def test_minimising_turns_everything_round() -> None:
+    objective = Objective("validation_accuracy", False)
+    least = compare(["random", "local-search"], [CIFAR], 8, 30, objective=objective)
+    most = compare(["random"], [CIFAR], 8, 30)
+    arm = least.arms[0]
+    assert list(arm.mean) == sorted(arm.mean, reverse=True)
+    assert max(arm.values) < min(most.arms[0].values)
+    assert all(row.reached is None or row.mean <= least.rows()[0].mean for row in least.rows())
+
+
+def test_transfer_learns_from_other_tasks_only(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    for task in (CIFAR, "nasbench201/cifar100"):
+        search(task, None, "random", 60, storage=storage)
+    methods, imagenet = ["random", "store-transfer"], "nasbench201/imagenet16-120"
+    warm = compare(methods, [imagenet, CIFAR], 6, 12, learn_from=[storage])
+    cold = compare(methods, [imagenet, CIFAR], 6, 12)
+    for task in (imagenet, CIFAR):
+        helped, alone = (
+            np.mean(next(a for a in c.arms if (a.task, a.method) == (task, methods[1])).values)
+            for c in (warm, cold)
+        )
+        assert helped > alone
+    assert warm.arms[0] == cold.arms[0]
+    # What is learnt for CIFAR-10 is what CIFAR-100 alone teaches.
+    only = f"sqlite:///{tmp_path}/only.db"
+    search("nasbench201/cifar100", None, "random", 60, storage=only)
+    assert compare(methods, [CIFAR], 6, 12, learn_from=[only]).arms[1] == warm.arms[3]
+    with pytest.raises(InputError, match="holds studies of 'nasbench201/cifar100' itself"):
+        compare(methods, ["nasbench201/cifar100"], 2, 5, learn_from=[only])
+
+
+def test_json_keeps_everything(found: Comparison) -> None:
+    again = Comparison.from_json(found.to_json())
+    assert again.to_json() == found.to_json()
+    assert again == found
+    data = json.loads(found.to_json())
+    assert data["info"]["machine"]["cpus"]
+    assert set(data["info"]) >= {"commit", "versions", "command", "created"}
+    assert data["rows"][0]["p"] is None
+    for bad in ("", "[]", "{}", '{"format": 9}', "\x00"):
+        with pytest.raises(InputError, match="accepted:"):
+            Comparison.from_json(bad)
+
+
+def test_exhausted_strategies_pay_nothing_more() -> None:
+    table = Table(tasks.get(CIFAR))  # type: ignore[arg-type]
+    arm = compare(["random"], [CIFAR], 1, 15_625 + 50).arms[0]
+    assert arm.values == (np.nanmax(table.rewards()),)
+    assert arm.seconds == pytest.approx([table.seconds().sum()])
+    assert len(arm.mean) == 15_625 + 50
+
+
+def test_table_and_plots(found: Comparison, tmp_path: Path) -> None:
+    lines = found.table().splitlines()
+    assert len(lines) == 2 + len(found.arms)
+    assert "| nasbench201/cifar10 | random |" in lines[2]
+    for suffix, start in (
+        (".png", b"\x89PNG"),
+        (".svg", b"<?xml"),
+        (".pdf", b"%PDF"),
+        (".html", b"<!"),
+    ):
+        path = found.plot(tmp_path / f"curves{suffix}")
+        assert path.read_bytes().startswith(start)
+    with pytest.raises(InputError, match="no known suffix"):
+        found.plot(tmp_path / "curves.bmp")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": []}, "methods are empty"),
+        ({"methods": ["random", "random"]}, "name one twice"),
+        ({"methods": ["randon"]}, "did you mean 'random'"),
+        ({"methods": ["random:a=1"]}, "setting of strategy 'random' 'a' is unknown"),
+        ({"on": []}, "tasks are empty"),
+        ({"on": ["nasbench201/cifar11"]}, "did you mean 'nasbench201/cifar10'"),
+        ({"seeds": 0}, "seeds 0"),
+        ({"seeds": [-1]}, "none negative"),
+        ({"trials": 0}, "trials 0"),
+        ({"epochs": 13}, "epochs 13"),
+        ({"objective": "accuracy"}, "metric 'accuracy'"),
+        ({"space": "nasbench-macro"}, "does not fit task"),
+        ({"learn_from": ["memory://"]}, "is of no use to random"),
+        ({"learn_from": ["sqlite:///no.db"], "methods": ["store-transfer"]}, "no.db"),
+    ],
+)
+def test_bad_requests_are_one_sentence(options: dict[str, object], message: str) -> None:
+    request = {"methods": ["random"], "on": [CIFAR], "seeds": 2, "trials": 3, **options}
+    with pytest.raises(InputError, match=message):
+        compare(**request)  # type: ignore[arg-type]
+
+
+# Settings as text ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Settings:
+    count: int = 1
+    rate: float = 0.5
+    on: bool = False
+    kind: Literal["a", "b"] = "a"
+    limit: int | None = None
+
+
+class _Typed(strategies.Strategy):
+    Settings: ClassVar[type[_Settings]] = _Settings
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> str:
+    get = strategies.get
+    monkeypatch.setattr(strategies, "get", lambda name: _Typed if name == "typed" else get(name))
+    return "typed"
+
+
+def test_settings_are_typed_by_their_fields(typed: str) -> None:
+    given = ["count=3", "rate=1", "on=True", "kind=b", "limit=none"]
+    found = typed_settings(typed, given)
+    assert found == {"count": 3, "rate": 1.0, "on": True, "kind": "b", "limit": None}
+    assert type(found["rate"]) is float
+    assert typed_settings(typed, ["limit=7"]) == {"limit": 7}
+    assert method_and_settings("typed:count=2,rate=1e-3") == ("typed", {"count": 2, "rate": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("count=1.5", "an integer"),
+        ("rate=fast", "a number"),
+        ("on=1", "true, false"),
+        ("kind=c", "'a' or 'b'"),
+        ("limit=x", "none or an integer"),
+        ("count", "name=value"),
+        ("cuont=1", "did you mean 'count'"),
+    ],
+)
+def test_bad_settings_say_what_is_accepted(typed: str, text: str, accepted: str) -> None:
+    with pytest.raises(InputError, match=accepted):
+        typed_settings(typed, [text])
+    with pytest.raises(InputError, match="twice"):
+        typed_settings(typed, ["count=1", "count=2"])
