@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from study_toys import SPACE, TASK, Hopeless, Logged, Refuses, Sum, Troubled
 from transnas import InputError
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
-from transnas.studies import SearchError, Study, list_studies, load_study, search
+from transnas.studies import SearchError, Study, Trial, list_studies, load_study, search
+from transnas.studies._definition import Definition
 from transnas.tasks import DataTask, Signature
 
 
@@ -119,6 +122,34 @@ def test_without_a_result_there_is_no_best() -> None:
     assert study.incumbents() == []
 
 
+def test_the_front_of_many_trials_is_quick_and_right() -> None:
+    objectives = tuple(Objective(name) for name in "abc")
+    rng = np.random.default_rng(0)
+
+    def study(count: int) -> Study:
+        moment = datetime.now(timezone.utc)
+        points = rng.integers(0, 50, size=(count, 3)) / 10
+        trials = [
+            Trial(
+                i, SPACE.at(i % 99), Measurement(dict(zip("abc", p, strict=True))), moment, moment
+            )
+            for i, p in enumerate(points.tolist())
+        ]
+        definition = Definition("toy", SPACE.name, "random", objectives=objectives)
+        return Study("front", "memory://", definition, SPACE, trials)
+
+    small = study(300)
+    points = [tuple(t.metrics.values()) for t in small.trials]
+    beaten = [
+        any(q != p and all(a >= b for a, b in zip(q, p, strict=True)) for q in points)
+        for p in points
+    ]
+    assert small.front == [t for t, b in zip(small.trials, beaten, strict=True) if not b]
+    start = time.perf_counter()
+    assert study(20_000).front
+    assert time.perf_counter() - start < 5.0
+
+
 def test_the_earliest_of_equals_is_best() -> None:
     class Constant(Evaluator):
         def evaluate(self, arch: Architecture, budget: Any = None, seed: int = 0) -> Measurement:
@@ -168,6 +199,27 @@ def test_an_evaluator_refusal_leaves_nothing_behind(tmp_path: Path, sqlite: str)
     with pytest.raises(InputError, match="objective 'speed' is not measured; accepted: size, val"):
         run(sqlite, objectives="speed")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_of_one_architecture_fails_that_trial(sqlite: str) -> None:
+    class Picky(Sum):
+        def evaluate(self, arch: Architecture, budget: Any = None, seed: int = 0) -> Measurement:
+            if arch.values[0] == 3:
+                raise InputError("edge 0>1 has value nor_conv_3x3; accepted: others")
+            return super().evaluate(arch, budget, seed)
+
+    study = run(sqlite, 30, evaluator=Picky())
+    refused = [t for t in study.trials if t.status == "failed"]
+    assert refused
+    assert all(t.architecture.values[0] == 3 for t in refused)
+    assert refused[0].measurement.error.startswith("edge 0>1")
+
+
+def test_a_resumed_study_whose_evaluations_no_longer_work_stops(sqlite: str) -> None:
+    run(sqlite, 5, evaluator=type("Tomorrow", (Sum,), {})())
+    with pytest.raises(SearchError, match="not mounted"):
+        run(sqlite, 99, evaluator=type("Tomorrow", (Hopeless,), {})())
+    assert run(sqlite, 30, evaluator=type("Tomorrow", (Sum,), {})()).best is not None
 
 
 def test_exhaustion_ends_a_search(sqlite: str) -> None:

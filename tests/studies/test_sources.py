@@ -12,6 +12,7 @@ from study_toys import SPACE, TASK, Sum, Troubled
 from transnas import InputError
 from transnas.evaluation import Objective
 from transnas.studies import search, sources
+from transnas.studies._storage import label_of, open_store
 from transnas.studies.sources import recorded_sources
 from transnas.tasks import DataTask, Signature
 
@@ -57,6 +58,51 @@ def test_sources_are_read_again_as_they_were(sqlite: str) -> None:
     assert [s.architectures for s in again] == [s.architectures for s in before]
     with pytest.raises(InputError, match=r"lacks sqlite:///.*accepted: the same storages"):
         recorded_sources(records, ["memory://none"], SPACE, Objective())
+
+
+def test_a_search_learns_and_resumes_with_the_sources_it_began_with(sqlite: str) -> None:
+    fill(sqlite)
+    task = replace(TASK, name="new")
+    options: dict[str, Any] = {"learn_from": [sqlite], "evaluator": Sum()}
+    whole = search(task, trials=14, storage=sqlite, name="whole", **options)
+    assert whole.strategy == "store-transfer"
+    assert [s["study"] for s in whole.info["learn_from"]] == ["one", "two", "troubled"]
+    begun = search(task, trials=6, storage="memory://learning", name="parts", **options)
+    # "whole" is another study now, and "parts" began with it among its sources.
+    assert [s["study"] for s in begun.info["learn_from"]] == ["one", "two", "troubled", "whole"]
+    with open_store(sqlite) as store:
+        store.discard(store.get("whole"))
+    with pytest.raises(InputError, match="study 'whole' is unknown"):
+        search(task, trials=14, storage="memory://learning", name="parts", **options)
+    again = search(task, trials=6, storage=sqlite, name="again", **options)
+    search(TASK, trials=40, storage=sqlite, name="one", evaluator=Sum(), strategy="random")
+    resumed = search(task, trials=14, storage=sqlite, name="again", **options)
+    assert resumed.trials[:6] == again.trials
+    assert [t.architecture for t in resumed.trials] == [t.architecture for t in whole.trials]
+    alone = search(
+        task, None, "store-transfer", 6, storage="memory://learning", evaluator=Sum(), name="a"
+    )
+    assert [t.architecture for t in alone.trials] != [t.architecture for t in again.trials]
+
+
+def test_learning_that_cannot_be(sqlite: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"evaluator": Sum(), "storage": sqlite}
+    with pytest.raises(InputError, match="gives no source"):
+        search(TASK, learn_from=["memory://empty"], **options)
+    with pytest.raises(InputError, match=r"'random' does not learn .* accepted: store-transfer"):
+        search(TASK, None, "random", learn_from=["memory://empty"], **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_recorded() -> None:
+    assert label_of("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    for plain in (
+        "sqlite:///a:b@c.db",
+        "postgresql://me@host:5432/db",
+        "journal:///x",
+        "memory://",
+    ):
+        assert label_of(plain) == plain
 
 
 def test_no_source_is_an_error(sqlite: str, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +108,7 @@ def require_troubles(study: Study) -> None:
 
 def test_failures_stay_with_their_trials(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAY_DIE", "1")
-    study = run(sqlite, 2, 60, evaluator=Troubled(), timeout=1.0)
+    study = run(sqlite, 2, 40, evaluator=Troubled(), timeout=1.0)
     require_troubles(study)
     dead = [t for t in study.trials if t.architecture.values[:2] == (3, 1)]
     assert dead
@@ -115,18 +117,19 @@ def test_failures_stay_with_their_trials(sqlite: str, monkeypatch: pytest.Monkey
 
 
 def test_a_trial_whose_worker_died_is_tried_again(sqlite: str, tmp_path: Path) -> None:
-    study = run(sqlite, 2, evaluator=DiesOnce(tmp_path))
-    assert len([t for t in study.trials if t.architecture.values[0] == 0]) > 2
+    study = run(sqlite, 2, 12, evaluator=DiesOnce(tmp_path))
+    assert any(t.architecture.values[0] == 0 for t in study.trials)
     assert all(t.status == "complete" for t in study.trials)
     marks = len(list(tmp_path.iterdir()))
-    without = run(sqlite, 2, evaluator=DiesOnce(tmp_path), retries=0, name="0", seed=1)
+    without = run(sqlite, 2, 12, evaluator=DiesOnce(tmp_path), retries=0, name="0", seed=1)
+    assert len(list(tmp_path.iterdir())) > marks
     failed = [t for t in without.trials if t.status == "failed"]
     assert len(failed) == len(list(tmp_path.iterdir())) - marks
 
 
 @pytest.mark.parametrize("strategy", ["regularized-evolution", "reinforce"])
 def test_a_study_of_several_workers_resumes(sqlite: str, strategy: str) -> None:
-    run(sqlite, 3, 25, evaluator=Sum(0.005), strategy=strategy)
+    run(sqlite, 2, 25, evaluator=Sum(0.005), strategy=strategy)
     with open_store(sqlite) as store:
         study = load_study("w", sqlite)
         entries = store.read(store.get("w"), Codec(SPACE, study.objectives))
@@ -147,6 +150,21 @@ def test_an_evaluator_refusal_ends_the_search(sqlite: str, tmp_path: Path) -> No
 def test_hopeless_workers_stop(sqlite: str) -> None:
     with pytest.raises(SearchError, match="not mounted"):
         run(sqlite, 2, evaluator=Hopeless())
+
+
+def test_a_script_without_guard_is_told_so(sqlite: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from study_toys import TASK, Sum\n"
+        "from transnas.studies import search\n"
+        f"search(TASK, None, 'random', 9, storage={sqlite!r}, workers=2, evaluator=Sum())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    result = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "must start the search under `if __name__ == '__main__':`" in result.stderr
 
 
 def test_an_evaluator_that_cannot_be_sent_is_refused(sqlite: str, tmp_path: Path) -> None:

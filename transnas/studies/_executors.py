@@ -96,10 +96,12 @@ class InProcess(Executor):
     capacity = 1
 
     def __init__(self, evaluator: Evaluator, timeout: float | None = None) -> None:
-        if timeout is not None and threading.current_thread() is not threading.main_thread():
+        alarms = hasattr(signal, "setitimer")  # not on Windows
+        here = threading.current_thread() is threading.main_thread()
+        if timeout is not None and not (alarms and here):
             raise InputError(
-                f"timeout {timeout:g} with one worker needs the main thread; accepted: two or "
-                "more workers"
+                f"timeout {timeout:g} with one worker needs the main thread and a system with "
+                "alarms; accepted: two or more workers"
             )
         self._evaluator = evaluator
         self._timeout = timeout
@@ -143,4 +145,5 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, previous)
+        # None: a handler that was not set from Python, and cannot be set again.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)

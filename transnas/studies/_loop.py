@@ -42,7 +42,8 @@ class Loop:
         `StorageError` if trials cannot be stored.
         """
         self._failures = 0
-        self._worked = any(t.status != "failed" for t in self.study.trials)
+        # In this run: a data disk that was there yesterday may be gone today.
+        self._worked = False
         # Asked for by an earlier run that ended before their measurement.
         waiting = list(self.history.pending)
         running = 0
@@ -76,8 +77,6 @@ class Loop:
         return Job(ask, self.history.pending[ask], study.budget, seed)
 
     def _tell(self, outcome: Outcome) -> None:
-        if isinstance(outcome.result, InputError):
-            raise outcome.result
         measurement = judged(outcome.result, self.study.objectives, self._worked)
         trial = Trial(
             len(self.study.trials),
@@ -110,12 +109,18 @@ class Loop:
 
 
 def judged(
-    measurement: Measurement, objectives: tuple[Objective, ...], worked: bool
+    result: Measurement | InputError, objectives: tuple[Objective, ...], worked: bool
 ) -> Measurement:
     """Return the measurement, failed with a reason if an objective has no finite value.
 
-    Raises `InputError` for a metric that is not measured at all, unless trials `worked` before.
+    What the user can mend, a refusal of the evaluator or a metric that it does not measure, is
+    raised as `InputError`, unless trials `worked` before and only this one does not.
     """
+    if isinstance(result, InputError):
+        if not worked:
+            raise result
+        return Measurement.failed(str(result))
+    measurement = result
     if measurement.status == "failed":
         return measurement
     for objective in objectives:

@@ -206,4 +206,5 @@ def _terminate_as_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        # None: a handler that was not set from Python, and cannot be set again.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)

@@ -84,13 +84,14 @@ class Study:
         """
         rewards = np.array([self.rewards(o) for o in self.objectives]).T
         found = np.flatnonzero(~np.isnan(rewards).any(axis=1))
-        values = rewards[found]
-        kept = []
-        for i, value in zip(found, values, strict=True):
-            beaten = (values >= value).all(axis=1) & (values > value).any(axis=1)
-            if not beaten.any():
-                kept.append(self.trials[int(i)])
-        return kept
+        # From the lexicographically greatest on, only earlier ones can beat a later one.
+        order = found[np.lexsort(rewards[found].T[::-1])[::-1]]
+        kept: list[int] = []
+        for i in order.tolist():
+            front, value = rewards[kept], rewards[i]
+            if not ((front >= value).all(axis=1) & (front > value).any(axis=1)).any():
+                kept.append(i)
+        return [self.trials[i] for i in sorted(kept)]
 
     def rewards(self, objective: Objective | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return each trial's objective (default: the first), greater is better: [trials].
