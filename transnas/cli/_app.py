@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import transnas
-from transnas.cli import _compare, _listing, _report, _search, _show
+from transnas.cli import _compare, _listing, _report, _search, _show, _train
 from transnas.cli._variadic import VariadicCommand
 
 __all__ = ["app"]
@@ -42,6 +42,8 @@ def transnas_(
 
 app.command("search")(_search.search)
 app.command("report")(_report.report)
+app.command("train")(_train.train)
+app.command("export")(_train.export)
 app.command("compare", cls=VariadicCommand)(_compare.compare)
 app.command("list")(_listing.list_)
 app.command("show")(_show.show)

@@ -50,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _expected(error: Exception) -> bool:
-    """Return whether `error` is a failed search or storage, whose message says all."""
+    """Return whether `error` is a failed search, storage or training, whose message says all."""
+    from transnas.evaluation.training import Stopped
     from transnas.studies import SearchError, StorageError
 
-    return isinstance(error, (SearchError, StorageError))
+    return isinstance(error, (SearchError, StorageError, Stopped))
 
 
 def _say(sentence: str, code: int) -> int:

@@ -80,8 +80,10 @@ def search(
 
 
 def command_line(context: typer.Context) -> str:
-    """Return the command as it was given, for the record."""
-    return shlex.join(["transnas", *context.obj])
+    """Return the command as it was given, for the record; passwords in URLs are left out."""
+    from transnas.studies.report import hide_password
+
+    return hide_password(shlex.join(["transnas", *context.obj]))
 
 
 def objective(text: str) -> Objective:
@@ -111,11 +113,11 @@ def _evaluator(task: str, space: str | None, device: str) -> Evaluator | None:
 
 def _summary(study: Study) -> str:
     """Return the best architecture, its metrics and the cost, a line each."""
-    from transnas.studies.report import duration, format_value
+    from transnas.studies.report import duration, format_value, hide_password
 
     seconds = sum(t.measurement.cost.seconds for t in study.trials)
     failed = sum(t.status == "failed" for t in study.trials)
-    lines = [("study", f"{study.name} in {study.storage}")]
+    lines = [("study", f"{study.name} in {hide_password(study.storage)}")]
     if study.best is None:
         lines.append(("best", "none: no trial has a result"))
     else:
@@ -136,15 +138,17 @@ def _summary(study: Study) -> str:
 def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     """Return the commands that one may want next."""
     from transnas import tasks
-    from transnas.tasks import TableTask
+    from transnas.studies.report import hide_password
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
     steps = [("look", f"transnas report {here} --out report.html")]
-    if not isinstance(tasks.get(study.task), TableTask) and study.best is not None:
-        steps.append(("train", f"transnas train --study {here} --epochs 100 --out best"))
+    if study.definition.evaluator == "Training" and study.best is not None:
+        own = "" if study.task in tasks.names() else " --task PATH"
+        steps.append(("train", f"transnas train --study {here}{own} --out best"))
     wanted = trials if study.interrupted else 2 * trials
     steps.append(("go on", shlex.join(["transnas", *_with_trials(arguments, wanted)])))
-    return "\nnext\n" + "\n".join(f"  {what:<6} {command}" for what, command in steps)
+    lines = [f"  {what:<6} {hide_password(command)}" for what, command in steps]
+    return "\n".join(["", "next", *lines])
 
 
 def _with_trials(arguments: Sequence[str], trials: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transnas._errors import InputError
 
-__all__ = ["require_writable", "write_whole"]
+__all__ = ["require_folder", "require_writable", "write_whole"]
 
 
 def require_writable(path: str | Path, field: str = "out") -> Path:
@@ -28,6 +28,18 @@ def require_writable(path: str | Path, field: str = "out") -> Path:
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise InputError(
             f"{field} {str(path)!r} cannot be written; accepted: a path that you may write to"
+        )
+    return path
+
+
+def require_folder(path: str | Path, field: str = "out") -> Path:
+    """Return `path` if it is a folder to write into, or one can be made there."""
+    path = Path(path)
+    nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(
+            f"{field} {str(path)!r} cannot be a folder to write into; accepted: a folder that you "
+            "may write to, or a new one in such a folder"
         )
     return path
 

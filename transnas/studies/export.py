@@ -18,7 +18,7 @@ from transnas import networks, spaces
 from transnas._errors import InputError, unknown
 from transnas.tasks import DataTask, Signature, Task
 
-__all__ = ["Exported", "describe", "export", "load_network"]
+__all__ = ["Exported", "describe", "export", "load_network", "require_formats"]
 
 VERSION = 1
 """Of the JSON description; a reader refuses others."""
@@ -53,13 +53,7 @@ def export(
     a temporary folder first, so that a failure leaves what was there. Raises `InputError` for an
     unknown format, a missing extra, or metadata that is not JSON.
     """
-    for name in formats:
-        if name not in _WRITERS:
-            raise unknown("format", name, _WRITERS)
-    if not formats:
-        raise InputError(f"formats are empty; accepted: {', '.join(_WRITERS)}")
-    if "onnx" in formats:
-        _require("onnx", "onnxscript", "onnxruntime")
+    require_formats(formats)
     description = _description(network, signature, metadata or {})
     target = _folder(folder)
     was_training, device = network.training, next(network.parameters()).device
@@ -77,6 +71,17 @@ def export(
     finally:
         network.to(device).train(was_training)
     return Exported(tuple(target / file.name for file in written), differences)
+
+
+def require_formats(formats: Sequence[str]) -> None:
+    """Raise `InputError` for an unknown format, none, or one whose extra is not installed."""
+    for name in formats:
+        if name not in _WRITERS:
+            raise unknown("format", name, _WRITERS)
+    if not formats:
+        raise InputError(f"formats are empty; accepted: {', '.join(_WRITERS)}")
+    if "onnx" in formats:
+        _require("onnx", "onnxscript", "onnxruntime")
 
 
 def describe(task: Task) -> dict[str, Any]:

@@ -1,0 +1,231 @@
+"""`transnas train` and `transnas export`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transnas.cli import _options as options
+from transnas.cli._search import command_line
+from transnas.cli._show import read_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from transnas.spaces import Architecture, Space
+    from transnas.studies import Study
+    from transnas.studies.export import Exported
+    from transnas.tasks import Task
+
+__all__ = ["export", "train"]
+
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="safetensors (with JSON), onnx or torch; may be repeated. Default: all that can be "
+        "written here.",
+    ),
+]
+SPACE = "nasbench201"
+
+
+def train(
+    context: typer.Context,
+    architecture: Annotated[
+        str | None,
+        typer.Argument(metavar="[ARCH]", help="An architecture; or --study for a study's best."),
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Train the best one of this study.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task; default: the study's.")] = None,
+    space: options.SpaceName = None,
+    epochs: Annotated[int, typer.Option(help="Epochs on training and validation data.")] = 60,
+    seed: options.Seed = 0,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    out: Annotated[Path, typer.Option(help="Folder for the trained network.")] = Path("network"),
+    formats: Formats = None,
+    device: options.Device = "auto",
+) -> None:
+    """Train a winner longer, test it once on the test data (recorded), and export it."""
+    from transnas.studies._whole import require_folder
+    from transnas.studies.export import describe, export, require_formats
+    from transnas.studies.final import train_final
+
+    chosen = _formats(formats)
+    require_formats(chosen)
+    require_folder(out)
+    found = _study(architecture, study, storage)
+    target = _task(task, found)
+    place, arch = _architecture(architecture, found, space)
+    network, test = train_final(
+        target, place, arch, epochs, seed, device=device, progress=_progress(epochs)
+    )
+    if found is not None:
+        subject = f"{test.subject} after {epochs} epochs, seed {seed}"
+        found.record_final_test(subject, test.metrics, test.at)
+    made_by = {
+        "final_test": {"metrics": dict(test.metrics), "at": test.at},
+        "training": {"epochs": epochs, "seed": seed, "command": command_line(context)},
+    }
+    written = export(network, target.signature, out, chosen, {**describe(target), **made_by})
+    print(f"architecture   {place.to_text(arch)}")
+    _print_metrics(test.metrics)
+    _print_written(written)
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(help="A folder written by train; or an architecture (not trained).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("network"),
+    formats: Formats = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task that an untrained network is built for.")
+    ] = None,
+    space: options.SpaceName = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Write a network in other formats, each checked against the original's outputs."""
+    from transnas.studies._whole import require_folder
+    from transnas.studies.export import export as write
+    from transnas.studies.export import require_formats
+
+    chosen = _formats(formats)
+    require_formats(chosen)
+    require_folder(out)
+    network, metadata = _trained(source) if Path(source).is_dir() else _fresh(
+        source, task, space, seed
+    )  # fmt: skip
+    from transnas import networks
+
+    origin = networks.origin(network)
+    assert origin is not None  # both ways build it here
+    _print_written(write(network, origin.signature, out, chosen, metadata))
+
+
+# What to train -------------------------------------------------------------------------------
+
+
+def _study(architecture: str | None, study: str | None, storage: str) -> Study | None:
+    from transnas import InputError
+    from transnas.studies import load_study
+
+    if (architecture is None) == (study is None):
+        given = "neither" if study is None else "both"
+        raise InputError(f"ARCH and --study: {given} given; accepted: one of the two")
+    return None if study is None else load_study(study, storage)
+
+
+def _task(name: str | None, study: Study | None) -> Task:
+    from transnas import InputError, tasks
+
+    if name is None and study is None:
+        raise InputError("task is missing; accepted: --task with a name, a folder or a .npz file")
+    if name is None and study is not None and study.task not in tasks.names():
+        raise InputError(
+            f"task {study.task!r} of study {study.name!r} is not built in; accepted: --task with "
+            "the folder or file of its data"
+        )
+    return tasks.get(name or (study.task if study else ""))
+
+
+def _architecture(
+    text: str | None, study: Study | None, space: str | None
+) -> tuple[Space, Architecture]:
+    from transnas import InputError, spaces
+
+    if study is None:
+        place = spaces.get(space or SPACE)
+        return place, read_architecture(place, text or "")
+    if space not in (None, study.space.name):
+        raise InputError(
+            f"space {space!r} does not fit study {study.name!r}; accepted: {study.space.name}"
+        )
+    if study.best is None:
+        raise InputError(
+            f"study {study.name!r} has no complete trial; accepted: a study that has one"
+        )
+    return study.space, study.best.architecture
+
+
+# Networks that are there already ----------------------------------------------------------------
+
+
+def _trained(folder: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network that `train` wrote into `folder`, and what it said about it."""
+    import json
+
+    from transnas.studies.export import load_network
+
+    network = load_network(folder)
+    about = json.loads((Path(folder) / "network.json").read_text(encoding="utf-8"))
+    return network, dict(about["metadata"])
+
+
+def _fresh(
+    text: str, task: str | None, space: str | None, seed: int
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return an untrained network, and that it is one."""
+    import torch
+
+    from transnas import InputError, networks, spaces, tasks
+    from transnas.studies.export import describe
+
+    if task is None:
+        raise InputError(
+            f"source {text!r} is no folder, and an architecture needs --task; accepted: a folder "
+            "written by transnas train, or an architecture with --task"
+        )
+    place = spaces.get(space or SPACE)
+    arch = read_architecture(place, text)
+    target = tasks.get(task)
+    torch.manual_seed(seed)
+    skeleton = networks.suggest(place, target.signature)
+    network = networks.build(place, arch, target.signature, **skeleton)
+    print("warning: the network is not trained; its weights are random", file=sys.stderr)
+    return network, {**describe(target), "training": None}
+
+
+# Formats and printing -------------------------------------------------------------------------
+
+
+def _formats(given: Sequence[str] | None) -> list[str]:
+    """Return the formats asked for; by default ONNX is left out where its extra is missing."""
+    from importlib.util import find_spec
+
+    if given:
+        return list(dict.fromkeys(given))
+    found = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+    return ["safetensors", "torch", *(["onnx"] if found else [])]
+
+
+def _progress(epochs: int) -> Any:
+    """Return what prints the state of a training, in place on a terminal and else every tenth."""
+    on_terminal = sys.stderr.isatty()
+    every = 1 if on_terminal else max(1, epochs // 10)
+
+    def show(epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch % every == 0 or epoch == epochs:
+            end = "\r" if on_terminal and epoch < epochs else "\n"
+            loss = metrics.get("train_loss", float("nan"))
+            print(f"epoch {epoch}/{epochs}, loss {loss:.4f} ", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _print_metrics(metrics: Mapping[str, float]) -> None:
+    from transnas.studies.report import format_value
+
+    for name, number in metrics.items():
+        print(f"{name:<14} {format_value(name, number)}")
+
+
+def _print_written(written: Exported) -> None:
+    for file in written.files:
+        print(f"{'written':<14} {file}")
+    for name, difference in written.differences.items():
+        print(f"{'checked':<14} {name}: outputs differ by {difference:.1e} at most")
