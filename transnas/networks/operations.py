@@ -37,6 +37,13 @@ class Mode:
     """Pooling is followed by a normalisation without scale and shift (DARTS search only)."""
     track_running_stats: bool = True
     """Normalisation keeps running statistics for evaluation; off: always the batch's own."""
+    shift_by_bias: bool = True
+    """Convolutions get a bias where normalisation has no shift (NAS-Bench-201); off in DARTS."""
+
+    @property
+    def bias(self) -> bool:
+        """Whether convolutions before a normalisation have a bias."""
+        return self.shift_by_bias and not self.affine
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
         """Return the batch normalisation of this mode."""
@@ -64,7 +71,7 @@ class Zero(nn.Module):
 class ReLUConvBN(nn.Module):
     """ReLU, convolution (same padding), batch normalisation.
 
-    The convolution has a bias if and only if the normalisation has no shift of its own.
+    Whether the convolution has a bias is `Mode.bias`.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class ReLUConvBN(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            channels_in, channels_out, kernel, stride, kernel // 2, bias=not mode.affine
+            channels_in, channels_out, kernel, stride, kernel // 2, bias=mode.bias
         )
         self.norm = mode.norm(channels_out)
 
@@ -118,9 +125,8 @@ class FactorizedReduce(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, mode: Mode) -> None:
         super().__init__()
         half = channels_out // 2
-        bias = not mode.affine
-        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=bias)
-        self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=bias)
+        self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=mode.bias)
+        self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=mode.bias)
         self.norm = mode.norm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:

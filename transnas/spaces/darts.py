@@ -19,7 +19,7 @@ from transnas.spaces._cells import Block, Cell, CellSpace, cell_choices
 from transnas.spaces._genotype import Genotype
 from transnas.spaces._registry import register
 
-__all__ = ["NODES", "OPERATIONS", "DARTS", "Genotype"]
+__all__ = ["NODES", "OPERATIONS", "Cell", "DARTS", "Genotype"]
 
 OPERATIONS = (
     "none",

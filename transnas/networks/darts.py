@@ -1,0 +1,256 @@
+"""The networks of DARTS cells: CIFAR and ImageNet stems, auxiliary head, drop path.
+
+Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, section 3 and appendix A; the
+auxiliary heads are those of the published training code. A network is built from any `Genotype`,
+also one with more nodes or other operations than the DARTS space has. Deviations: maps of odd
+size are halved upwards, and the last pooling is over the whole map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from transnas._errors import InputError
+from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN, Zero
+from transnas.networks.separable import cell_operation
+from transnas.spaces import Architecture, Space
+from transnas.spaces.darts import DARTS, Genotype
+from transnas.spaces.darts import Cell as CellPlan
+from transnas.tasks import Signature
+
+__all__ = ["Cell", "Network", "Skeleton", "build", "drop_path"]
+
+_STEMS = ("cifar", "imagenet")
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is not searched; the defaults are the published CIFAR-10 network."""
+
+    channels: int = 36
+    """Channels of a node before the first reduction; each reduction doubles them."""
+    layers: int = 20
+    """Cells; those at one third and two thirds of the depth are reduction cells."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """`imagenet` divides the map by 8 before the first cell."""
+    auxiliary: bool = False
+    """Has a second classifier after the second reduction, for training only."""
+    drop_path: float = 0.0
+    """Probability of dropping an edge of a sample in training; trainers may change it later."""
+
+    def __post_init__(self) -> None:
+        positive("channels", self.channels)
+        positive("layers", self.layers)
+        if self.stem not in _STEMS:
+            raise InputError(
+                f"skeleton setting 'stem' is {self.stem!r}; accepted: {', '.join(_STEMS)}"
+            )
+        if not 0.0 <= self.drop_path < 1.0:
+            raise InputError(
+                f"skeleton setting 'drop_path' is {self.drop_path!r}; accepted: 0 up to below 1"
+            )
+
+    @property
+    def reductions(self) -> tuple[int, int]:
+        """Indices of the two reduction cells (one index twice for a single layer)."""
+        return self.layers // 3, 2 * self.layers // 3
+
+
+def suggest(signature: Signature) -> dict[str, Any]:
+    """Return a small skeleton for maps up to 16x16, the ImageNet one above 64x64."""
+    side = max(signature.input_shape[1:])
+    if side <= 16:
+        return {"channels": 16, "layers": 5}
+    if side > 64:
+        return {"channels": 48, "layers": 14, "stem": "imagenet"}
+    return {}
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Zero whole samples of x [B, C, H, W] with `probability`; the rest is scaled up to match."""
+    if probability == 0.0:
+        return x
+    keep = 1.0 - probability
+    kept = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
+    return x * (kept / keep)
+
+
+class Cell(nn.Module):
+    """One cell: both inputs are brought to C channels and one size, then the blocks follow."""
+
+    def __init__(
+        self,
+        plan: CellPlan,
+        channels_in: tuple[int, int],
+        channels: int,
+        *,
+        reduces: bool,
+        previous_reduces: bool,
+        mode: Mode,
+    ) -> None:
+        super().__init__()
+        older, newer = channels_in
+        self.plan = plan
+        self.older: nn.Module = (
+            FactorizedReduce(older, channels, mode)
+            if previous_reduces
+            else ReLUConvBN(older, channels, 1, 1, mode)
+        )
+        self.newer = ReLUConvBN(newer, channels, 1, 1, mode)
+        self.edges = nn.ModuleList(
+            cell_operation(op, channels, channels, 2 if reduces and state < 2 else 1, mode)
+            for block in plan.blocks
+            for state, op in block.pairs
+        )
+
+    def forward(self, older: Tensor, newer: Tensor, drop: float = 0.0) -> Tensor:
+        """[B, C0, H0, W0], [B, C1, H, W] -> [B, outputs * C, H', W']; `drop` is for training.
+
+        Identities are never dropped, so that a sample always reaches the output.
+        """
+        states = [self.older(older), self.newer(newer)]
+        edges = iter(self.edges)
+        for block in self.plan.blocks:
+            terms = []
+            for state, _ in block.pairs:
+                edge = next(edges)
+                term = edge(states[state])
+                droppable = self.training and not isinstance(edge, (nn.Identity, Zero))
+                terms.append(drop_path(term, drop) if droppable else term)
+            states.append(terms[0] + terms[1])
+        return torch.cat([states[i] for i in self.plan.outputs], dim=1)
+
+
+def _auxiliary_head(channels: int, outputs: int, stem: str) -> nn.Sequential:
+    """Return the classifier of [B, channels, 8, 8] (CIFAR) or [B, channels, 7, 7] (ImageNet)."""
+    cifar = stem == "cifar"
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.AvgPool2d(5, stride=3 if cifar else 2),
+        nn.Conv2d(channels, 128, 1, bias=False),
+        nn.BatchNorm2d(128),
+        nn.ReLU(),
+        nn.Conv2d(128, 768, 2, bias=False),
+        # The published ImageNet runs were made without this normalisation.
+        *([nn.BatchNorm2d(768)] if cifar else []),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(768, outputs),
+    )
+
+
+class Network(nn.Module):
+    """Stem, cells, classifier. `drop_path` may be set during training (it grows with the epoch)."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        signature: Signature,
+        skeleton: Skeleton = Skeleton(),
+        mode: Mode | None = None,
+    ) -> None:
+        super().__init__()
+        self.drop_path = skeleton.drop_path
+        self.auxiliary_after = skeleton.reductions[1]
+        channels = skeleton.channels
+        self.stem = _stem(signature.input_shape[0], channels, skeleton.stem)
+        width = channels if skeleton.stem == "imagenet" else 3 * channels
+        widths, previous_reduces = (width, width), skeleton.stem == "imagenet"
+        self.cells = nn.ModuleList()
+        self.auxiliary: nn.Module | None = None
+        for i in range(skeleton.layers):
+            reduces = i in skeleton.reductions
+            channels *= 2 if reduces else 1
+            plan = genotype.reduce if reduces else genotype.normal
+            self.cells.append(
+                Cell(
+                    plan,
+                    widths,
+                    channels,
+                    reduces=reduces,
+                    previous_reduces=previous_reduces,
+                    mode=mode or Mode(),
+                )
+            )
+            widths, previous_reduces = (widths[1], len(plan.outputs) * channels), reduces
+            if skeleton.auxiliary and i == self.auxiliary_after:
+                _check_auxiliary(signature, skeleton)
+                self.auxiliary = _auxiliary_head(widths[1], signature.outputs, skeleton.stem)
+        self.head = nn.Linear(widths[1], signature.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]."""
+        return self._run(x)[0]
+
+    def with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> outputs and auxiliary outputs, [B, outputs] each.
+
+        The published loss is CE(first) + 0.4 CE(second). Raises `InputError` without such a head.
+        """
+        if self.auxiliary is None:
+            raise InputError("skeleton setting 'auxiliary' is False; accepted here: True")
+        out, features = self._run(x)
+        return out, self.auxiliary(features)
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        older, newer = self._start(x)
+        features = newer
+        for i, cell in enumerate(self.cells):
+            older, newer = newer, cell(older, newer, self.drop_path)
+            if i == self.auxiliary_after:
+                features = newer
+        return self.head(newer.mean(dim=(2, 3))), features
+
+    def _start(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.stem[0](x)
+        return first, self.stem[1](first)
+
+
+def _stem(channels_in: int, channels: int, kind: str) -> nn.ModuleList:
+    """Return two modules: image to state 0, state 0 to state 1."""
+    if kind == "cifar":
+        conv = nn.Conv2d(channels_in, 3 * channels, 3, padding=1, bias=False)
+        return nn.ModuleList([nn.Sequential(conv, nn.BatchNorm2d(3 * channels)), nn.Identity()])
+    half = channels // 2
+    return nn.ModuleList(
+        [
+            nn.Sequential(
+                nn.Conv2d(channels_in, half, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(half),
+                nn.ReLU(),
+                nn.Conv2d(half, channels, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(channels),
+            ),
+            ReLUConvBN(channels, channels, 3, 2, Mode()),
+        ]
+    )
+
+
+def _check_auxiliary(signature: Signature, skeleton: Skeleton) -> None:
+    """Raise `InputError` if the auxiliary head's pooling does not fit on its map."""
+    total = 4 if skeleton.stem == "cifar" else 32
+    least = 8 if skeleton.stem == "cifar" else 7
+    side = -(-min(signature.input_shape[1:]) // total)
+    if side < least:
+        raise InputError(
+            f"skeleton setting 'auxiliary' is True, but images of {signature.input_shape[1:]} "
+            f"leave it maps of {side} pixels; accepted: images of more than "
+            f"{total * (least - 1)} pixels a side"
+        )
+
+
+@register("darts", suggest)
+@register("darts-none", suggest)
+@register("darts-s2", suggest)
+@register("darts-s3", suggest)
+@register("darts-s4", suggest)
+def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
+    """Return the network of a pair of DARTS cells; keywords are the fields of `Skeleton`."""
+    assert isinstance(space, DARTS)
+    return Network(space.genotype(arch), signature, skeleton_from(Skeleton, skeleton))
