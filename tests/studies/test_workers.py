@@ -73,9 +73,6 @@ def test_two_processes_on_postgresql(postgres: str, tmp_path: Path) -> None:
     require_complete(study, postgres, tmp_path / "log")
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_ray_workers(sqlite: str, postgres: str, tmp_path: Path) -> None:
     for i, storage in enumerate([sqlite, postgres]):
