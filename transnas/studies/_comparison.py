@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,13 @@ class Comparison:
     def methods(self) -> tuple[str, ...]:
         """The methods, in order; the first is the one that others are tested against."""
         return tuple(dict.fromkeys(arm.method for arm in self.arms))
+
+    def with_arm(self, task: str, method: str, best: Floats, seconds: Floats) -> Comparison:
+        """Return a comparison that also has an arm measured elsewhere, over the same seeds.
+
+        `best` holds best values so far, [seeds, trials]; `seconds` the whole cost, [seeds].
+        """
+        return replace(self, arms=(*self.arms, arm(task, method, best, seconds)))
 
     def rows(self) -> list[Row]:
         """Return a line for each arm; tests are corrected over all of them together."""
