@@ -21,7 +21,7 @@ Indices = npt.NDArray[np.int64]
 class Neighbourhood:
     """Row i of `table` [size, most neighbours] lists `space.neighbours(space.at(i))` as indices.
 
-    Rows with fewer (`degree` [size]) are filled with -1.
+    Rows with fewer (`degree` [size]) are filled with -1; there is at least one column.
     """
 
     table: Indices
@@ -43,7 +43,7 @@ def _listed_rows(space: Space) -> Indices:
     archs = list(space.architectures())
     index = {arch: i for i, arch in enumerate(archs)}
     lists = [[index[n] for n in space.neighbours(arch)] for arch in archs]
-    rows: Indices = np.full((len(archs), max(map(len, lists))), -1, dtype=np.int64)
+    rows: Indices = np.full((len(archs), max(1, *map(len, lists))), -1, dtype=np.int64)
     for row, found in zip(rows, lists, strict=True):
         row[: len(found)] = found
     return rows
@@ -57,9 +57,9 @@ def _free_rows(space: Space) -> Indices:
     numbers = codes @ strides
     index = np.empty(len(codes), dtype=np.int64)
     index[numbers] = np.arange(len(codes))
-    columns = []
+    columns: list[Indices] = []
     for digit, stride, count in zip(codes.T, strides.tolist(), counts, strict=True):
         for k in range(count - 1):
             value = k + (k >= digit)
             columns.append(index[numbers + (value - digit) * stride])
-    return np.stack(columns, axis=1) if columns else np.empty((len(codes), 0), dtype=np.int64)
+    return np.stack(columns or [np.full(len(codes), -1)], axis=1)

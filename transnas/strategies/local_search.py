@@ -154,7 +154,7 @@ class _Climbs:
         """Ask and tell once a seed; return the indices asked for, -1 where exhausted."""
         waiting = (self.queue >= 0) & ~self.seen[self.rows[:, None], self.queue]
         begins = ~waiting.any(axis=1)
-        chosen = self.queue[self.rows, waiting.argmax(axis=1)] if waiting.size else self.rows.copy()
+        chosen = self.queue[self.rows, waiting.argmax(axis=1)]
         chosen[begins] = self._starts(self.rows[begins])
         asked = chosen >= 0
         self.seen[self.rows[asked], chosen[asked]] = True

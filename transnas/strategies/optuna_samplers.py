@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["CMAES", "NSGA2", "NSGA3", "QMC", "TPE", "OptunaGP", "OptunaRandom", "OptunaStrategy"]
 
-_REPEATS = 100
-"""Repeats in a row that are answered from memory before a random architecture breaks them."""
+_REPEATS = 20
+"""Repeats in a row that are withdrawn before a random architecture breaks them."""
 
 
 class OptunaStrategy(Strategy):
     """Asks the Optuna sampler that `sampler` returns; any sampler becomes a strategy so.
 
     Choices are categorical parameters, see `_optuna.decode` for masks. All objectives are
-    maximised as rewards. A proposal that was measured before is told its result at once, and one
-    that is under way is withdrawn, so that no evaluation is spent on a repeat; after 100 repeats
-    in a row an untried architecture is taken at random. Failed measurements are failed trials,
-    which Optuna's samplers ignore. `Exhausted` when all architectures were tried.
+    maximised as rewards. A proposal that was measured before or is under way is withdrawn (a
+    failed trial, which Optuna's samplers ignore) and the sampler asked again, so that no
+    evaluation is spent on a repeat; after 20 repeats in a row an untried architecture is taken
+    at random. Failed measurements are failed trials too. `Exhausted` when all were tried.
 
     Samplers hold state that only pickle could save. `state` is therefore the log of asks and
     tells, and `restore` goes through it again: exact, at the price of asking again.
@@ -62,7 +62,7 @@ class OptunaStrategy(Strategy):
         self._distributions = distributions(self.space)
         self._study = self._new_study()
         self._order = Shuffled(self.space, self.seed)
-        self._known: dict[Architecture, list[float] | None] = {}
+        self._told: set[Architecture] = set()
         self._pending: dict[Architecture, Trial] = {}
         self._log: list[Any] = []
 
@@ -75,7 +75,7 @@ class OptunaStrategy(Strategy):
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
         try:  # a study in memory is no event for the user's log
-            directions = ["maximize"] * len(self.objectives)
+            directions = [optuna.study.StudyDirection.MAXIMIZE] * len(self.objectives)
             return optuna.create_study(sampler=sampler, directions=directions)
         finally:
             optuna.logging.set_verbosity(verbosity)
@@ -89,16 +89,16 @@ class OptunaStrategy(Strategy):
         return arch
 
     def _tried(self) -> int:
-        return len(self._known.keys() | self._pending.keys())
+        return len(self._told | self._pending.keys())
 
     def _new_proposal(self) -> tuple[Architecture, Trial]:
         for _ in range(_REPEATS):
             trial = self._study.ask(self._distributions)
             arch = decode(self.space, trial.params)
-            if arch not in self._known and arch not in self._pending:
+            if arch not in self._told and arch not in self._pending:
                 return arch, trial
-            self._finish(trial, self._known.get(arch))
-        arch = self._order.next(self._known.keys() | self._pending.keys())
+            self._finish(trial, None)
+        arch = self._order.next(self._told | self._pending.keys())
         self._study.enqueue_trial(parameters(self.space, arch))
         return arch, self._study.ask(self._distributions)
 
@@ -112,7 +112,7 @@ class OptunaStrategy(Strategy):
             self._finish(trial, rewards)
         else:
             self._add(arch, rewards)
-        self._known[arch] = rewards
+        self._told.add(arch)
         self._log.append([pack(arch), rewards])
 
     def _finish(self, trial: Trial, rewards: list[float] | None) -> None:

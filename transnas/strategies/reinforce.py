@@ -115,8 +115,9 @@ class Policies:
         self._free = type(space).mask is Space.mask
         counts = [len(c.values) for c in space.choices]
         self._real: Masks = np.arange(max(counts)) < np.array(counts)[:, None]
-        normals = [s.generator().standard_normal(self._real.shape) for s in streams]
-        self.theta: Floats = 1e-3 * np.array(normals)
+        self.theta: Floats = np.empty((len(streams), *self._real.shape))
+        for theta, stream in zip(self.theta, streams, strict=True):
+            theta[:] = 1e-3 * stream.generator().standard_normal(theta.shape)
         self.first: Floats = np.zeros_like(self.theta)
         self.second: Floats = np.zeros_like(self.theta)
         self.steps: Floats = np.zeros(len(streams))

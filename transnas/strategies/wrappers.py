@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from transnas.evaluation import Cost, Measurement
@@ -77,7 +78,7 @@ class Deduplicated(Wrapper):
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
         key = self._key(arch)
-        self._known[key] = measurement
+        self._known[key] = remembered(measurement)
         waiting = self._pending.pop(key, [])
         if arch in waiting:
             waiting.remove(arch)
@@ -156,7 +157,7 @@ class Averaged(Wrapper):
         return self._due.pop()
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
-        results = [*self._results.pop(arch, []), measurement]
+        results = [*self._results.pop(arch, []), remembered(measurement)]
         if len(results) < self.times:
             self._results[arch] = results
         else:
@@ -174,6 +175,15 @@ class Averaged(Wrapper):
             unpack(self.space, a): [Measurement.from_dict(m) for m in ms]
             for a, ms in state["results"]
         }
+
+
+def remembered(measurement: Measurement) -> Measurement:
+    """Return what a state keeps: no curve, and only finite metrics, which JSON can hold.
+
+    A metric that is missing and one that is NaN are the same to an `Objective`: no result.
+    """
+    metrics = {name: value for name, value in measurement.metrics.items() if isfinite(value)}
+    return replace(measurement, metrics=metrics, curve=())
 
 
 def mean(measurements: list[Measurement]) -> Measurement:

@@ -1,0 +1,71 @@
+"""Every registered strategy, and every wrapper, under the common contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+
+from transnas import InputError, strategies
+from transnas.evaluation import Objective
+from transnas.spaces import Space
+from transnas.strategies import Averaged, Deduplicated, Retrying, Strategy
+from transnas.testing.strategies import Factory, StrategyContract, Tiny
+
+SLOW = {"optuna-gp"}
+"""Strategies whose proposals take a tenth of a second or more."""
+
+
+def named(name: str, space: Space, seed: int, objectives: Sequence[Objective]) -> Strategy:
+    return strategies.create(name, space, seed, objectives)
+
+
+class TestRegistered(StrategyContract):
+    @pytest.fixture(params=[n for n in strategies.names() if n not in SLOW])
+    def factory(self, request: pytest.FixtureRequest) -> Factory:
+        return partial(named, request.param)
+
+
+WRAPPERS: dict[str, Callable[[Strategy], Strategy]] = {
+    "deduplicated": Deduplicated,
+    "retrying": Retrying,
+    "averaged": partial(Averaged, times=2),
+    "nested": lambda inner: Averaged(Retrying(Deduplicated(inner), attempts=3), times=2),
+}
+
+
+class TestWrapped(StrategyContract):
+    @pytest.fixture(params=["local-search", "random", "regularized-evolution"])
+    def inner(self, request: pytest.FixtureRequest) -> str:
+        name: str = request.param
+        return name
+
+    @pytest.fixture(params=WRAPPERS)
+    def factory(self, request: pytest.FixtureRequest, inner: str) -> Factory:
+        wrap = WRAPPERS[request.param]
+        return lambda space, seed, objectives: wrap(named(inner, space, seed, objectives))
+
+
+@pytest.mark.parametrize("name", strategies.names())
+def test_unknown_settings_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="setting 'colour' is unknown"):
+        strategies.create(name, Tiny(), colour="red")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("regularized-evolution", "population", 0),
+        ("non-aging-evolution", "sample", -1),
+        ("grid", "levels", 0),
+        ("reinforce", "learning_rate", 0.0),
+        ("reinforce", "momentum", 1.0),
+        ("reinforce", "entropy", -0.1),
+        ("tpe", "startup", 0),
+        ("nsga2", "population", 1),
+    ],
+)
+def test_settings_out_of_range_are_refused(name: str, setting: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"setting '{setting}' is {value}; accepted"):
+        strategies.create(name, Tiny(), **{setting: value})

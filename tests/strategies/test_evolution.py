@@ -1,0 +1,82 @@
+"""Evolution: who is alive, who is a parent, and what a child is."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import get
+from transnas.strategies import create
+from transnas.strategies.regularized_evolution import Evolution
+
+SPACE = get("nasbench201")
+
+
+def evolution(name: str, **settings: int) -> Evolution:
+    strategy = create(name, SPACE, 3, (Objective("score"),), **settings)
+    assert isinstance(strategy, Evolution)
+    return strategy
+
+
+def scored(value: float) -> Measurement:
+    return Measurement({"score": value})
+
+
+def test_the_aging_population_is_the_last_p_evaluated() -> None:
+    strategy, rng = evolution("regularized-evolution", population=7), np.random.default_rng(0)
+    told: deque[object] = deque(maxlen=7)
+    for _ in range(60):
+        arch = strategy.ask()
+        strategy.tell(arch, scored(rng.random()))
+        told.append(arch)
+        assert sorted(map(hash, strategy.population)) == sorted(map(hash, told))
+
+
+def test_the_non_aging_population_is_the_best_p_evaluated() -> None:
+    strategy, rng = evolution("non-aging-evolution", population=7), np.random.default_rng(0)
+    told = []
+    for _ in range(60):
+        arch, value = strategy.ask(), float(rng.random())
+        strategy.tell(arch, scored(value))
+        told.append((value, arch))
+        best = sorted(told, key=lambda t: t[0])[-7:]
+        assert sorted(map(hash, strategy.population)) == sorted(hash(a) for _, a in best)
+
+
+@pytest.mark.parametrize("name", ["regularized-evolution", "non-aging-evolution"])
+def test_children_are_neighbours_of_members(name: str) -> None:
+    strategy, rng = evolution(name, population=5, sample=2), np.random.default_rng(0)
+    for step in range(40):
+        alive = strategy.population
+        child = strategy.ask()
+        if step >= 5:
+            assert any(child in SPACE.neighbours(parent) for parent in alive)
+        strategy.tell(child, scored(rng.random()))
+
+
+def test_a_large_tournament_takes_the_best_as_parent() -> None:
+    strategy = evolution("regularized-evolution", population=5, sample=200)
+    for value in (1.0, 2.0, 9.0, 3.0, 4.0):
+        strategy.tell(strategy.ask(), scored(value))
+    members = strategy.population
+    assert strategy.ask() in SPACE.neighbours(members[2])
+
+
+def test_failures_never_become_parents() -> None:
+    strategy = evolution("regularized-evolution", population=3)
+    for _ in range(10):
+        strategy.tell(strategy.ask(), Measurement.failed("NaN"))
+    assert strategy.population == ()
+
+
+def test_minimising_turns_the_order_round() -> None:
+    strategy = create("non-aging-evolution", SPACE, 0, (Objective("loss", maximise=False),))
+    assert isinstance(strategy, Evolution)
+    told = []
+    for value in range(30):
+        told.append(strategy.ask())
+        strategy.tell(told[-1], Measurement({"loss": float(value)}))
+    assert set(strategy.population) == set(told[:10])

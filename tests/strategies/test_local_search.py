@@ -1,0 +1,84 @@
+"""Local search: it climbs, stops at local maxima, starts again, and repeats nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, get
+from transnas.strategies import create
+from transnas.testing.strategies import Tiny, VariableDepth
+
+SPACE = get("nasbench201")
+NAMES = ["local-search", "local-search-best"]
+
+
+def height(arch: Architecture) -> float:
+    """A hill with one top: every edit towards all-threes improves."""
+    return -float(sum((v - 3) ** 2 for v in arch.values))
+
+
+def run(name: str, queries: int, seed: int = 0) -> list[Architecture]:
+    strategy = create(name, SPACE, seed, (Objective("score"),))
+    asked = []
+    for _ in range(queries):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], Measurement({"score": height(asked[-1])}))
+    return asked
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_climbs_to_the_top_of_a_hill(name: str) -> None:
+    for seed in range(10):
+        assert max(map(height, run(name, 150, seed))) == 0.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_asked_twice(name: str) -> None:
+    asked = run(name, 800)
+    assert len(set(asked)) == len(asked)
+
+
+def test_first_improvement_moves_at_once() -> None:
+    asked = run("local-search", 60)
+    current = asked[0]
+    for arch in asked[1:]:
+        assert arch in SPACE.neighbours(current)
+        current = max(current, arch, key=height)
+        if height(current) == 0.0:
+            break
+
+
+def test_best_improvement_tries_all_neighbours_first() -> None:
+    asked = run("local-search-best", 25)
+    assert set(asked[1:]) == set(SPACE.neighbours(asked[0]))
+    following = run("local-search-best", 26)[-1]
+    assert following in SPACE.neighbours(max(asked, key=height))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_a_local_maximum_it_starts_again(name: str) -> None:
+    # On a plain nothing improves: a start, its 24 neighbours, and another start.
+    strategy = create(name, SPACE, 1, (Objective("score"),))
+    asked = []
+    for _ in range(26):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], Measurement({"score": 1.0}))
+    assert set(asked[1:25]) == set(SPACE.neighbours(asked[0]))
+    assert asked[25] not in SPACE.neighbours(asked[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("space", [Tiny(), VariableDepth()])
+def test_it_finds_everything_in_the_end(name: str, space: Tiny | VariableDepth) -> None:
+    strategy = create(name, space, 0, (Objective("score"),))
+    for _ in range(space.size):
+        strategy.tell(arch := strategy.ask(), Measurement({"score": float(sum(arch.values))}))
+
+
+def test_a_better_stranger_is_moved_to() -> None:
+    strategy = create("local-search", SPACE, 0, (Objective("score"),))
+    strategy.tell(strategy.ask(), Measurement({"score": 1.0}))
+    stranger = SPACE.at(6111)
+    strategy.tell(stranger, Measurement({"score": 2.0}))
+    assert strategy.ask() in SPACE.neighbours(stranger)

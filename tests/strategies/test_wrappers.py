@@ -1,0 +1,141 @@
+"""Wrappers: what the strategy inside gets to hear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from transnas import InputError
+from transnas.evaluation import Cost, Measurement, Objective
+from transnas.spaces import Architecture, Space, get
+from transnas.strategies import (
+    Averaged,
+    Deduplicated,
+    Exhausted,
+    Retrying,
+    Strategy,
+    Wrapper,
+    create,
+)
+from transnas.testing.strategies import Tiny
+
+SCORE = (Objective("score"),)
+
+
+class Scripted(Strategy):
+    """Proposes the cells of a list in turn, and keeps what it is told."""
+
+    def __init__(self, space: Space, indices: list[int]) -> None:
+        super().__init__(space, 0, SCORE)
+        self.coming = [space.at(i) for i in indices]
+        self.heard: list[tuple[Architecture, Measurement]] = []
+
+    def ask(self) -> Architecture:
+        if not self.coming:
+            raise Exhausted
+        return self.coming.pop(0)
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        self.heard.append((arch, measurement))
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def scored(value: float, seconds: float = 0.0) -> Measurement:
+    return Measurement({"score": value}, Cost(seconds))
+
+
+def twins(space: Space) -> tuple[Architecture, Architecture]:
+    """Return two different cells of one class."""
+    first: dict[Architecture, Architecture] = {}
+    for i in range(space.size):
+        arch = space.at(i)
+        if (other := first.setdefault(space.canonical(arch), arch)) != arch:
+            return other, arch
+    raise AssertionError
+
+
+def test_twins_of_measured_architectures_cost_nothing() -> None:
+    space = get("nasbench201")
+    one, other = twins(space)
+    alone = space.at(6111)
+    inner = Scripted(space, [space.index(a) for a in (one, other, one, alone)])
+    strategy = Deduplicated(inner)
+    assert strategy.ask() == one
+    strategy.tell(one, scored(3))
+    assert strategy.ask() == alone
+    assert [(a, m.metrics["score"]) for a, m in inner.heard] == [(one, 3), (other, 3), (one, 3)]
+
+
+def test_twins_of_pending_architectures_wait_for_their_result() -> None:
+    space = get("nasbench201")
+    one, other = twins(space)
+    inner = Scripted(space, [space.index(a) for a in (one, other, space.at(6111))])
+    strategy = Deduplicated(inner)
+    assert [strategy.ask(), strategy.ask()] == [one, space.at(6111)]
+    strategy.tell(one, scored(2))
+    assert [a for a, _ in inner.heard] == [one, other]
+
+
+def test_deduplicated_evolution_ends_when_every_class_was_tried() -> None:
+    strategy = Deduplicated(create("regularized-evolution", Tiny(), 0, SCORE, population=2))
+    found = []
+    for value in range(6):
+        found.append(strategy.ask())
+        strategy.tell(found[-1], scored(value))
+    with pytest.raises(Exhausted):
+        strategy.ask()
+    assert sorted(map(Tiny().index, found)) == list(range(6))
+
+
+def test_failures_are_tried_again_before_they_are_told() -> None:
+    inner = Scripted(Tiny(), [0, 1])
+    strategy = Retrying(inner, attempts=3)
+    first = strategy.ask()
+    for _ in range(2):
+        strategy.tell(first, Measurement.failed("out of memory"))
+        assert strategy.ask() == first
+    assert inner.heard == []
+    strategy.tell(first, Measurement.failed("out of memory"))
+    assert [(a, m.status) for a, m in inner.heard] == [(first, "failed")]
+    assert strategy.ask() == Tiny().at(1)
+
+
+def test_a_retry_that_succeeds_is_told_as_a_success() -> None:
+    inner = Scripted(Tiny(), [0])
+    strategy = Retrying(inner)
+    arch = strategy.ask()
+    strategy.tell(arch, Measurement.failed("a worker died"))
+    strategy.tell(strategy.ask(), scored(1))
+    assert [m.status for _, m in inner.heard] == ["complete"]
+
+
+def test_the_mean_of_several_measurements_is_told() -> None:
+    inner = Scripted(Tiny(), [4])
+    strategy = Averaged(inner, times=3)
+    results = [scored(1, seconds=2), Measurement.failed("NaN", Cost(5)), scored(4, seconds=3)]
+    for result in results:
+        strategy.tell(strategy.ask(), result)
+    [(arch, told)] = inner.heard
+    assert arch == Tiny().at(4)
+    assert told.metrics == {"score": 2.5}
+    assert told.cost.seconds == 10
+
+
+def test_failures_alone_have_no_mean() -> None:
+    inner = Scripted(Tiny(), [4])
+    strategy = Averaged(inner, times=2)
+    for _ in range(2):
+        strategy.tell(strategy.ask(), Measurement.failed("NaN"))
+    assert [m.error for _, m in inner.heard] == ["NaN"]
+
+
+@pytest.mark.parametrize(("wrapper", "field"), [(Retrying, "attempts"), (Averaged, "times")])
+def test_counts_below_one_are_refused(wrapper: type[Wrapper], field: str) -> None:
+    with pytest.raises(InputError, match=f"'{field}' is 0"):
+        wrapper(Scripted(Tiny(), []), **{field: 0})
