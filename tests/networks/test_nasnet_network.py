@@ -1,0 +1,101 @@
+"""NASNet and PNAS networks: published parameter counts, and every sampled cell builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from transnas import networks, spaces
+from transnas.networks.nasnet import Network, Skeleton, nasnet_layers, pnas_layers
+from transnas.spaces.nasnet import Block, Cell
+from transnas.tasks import Signature
+
+CIFAR10, IMAGENET = Signature((3, 32, 32), 10), Signature((3, 224, 224), 1000)
+NAMES = {
+    "sep3": "sep_conv_3x3",
+    "sep5": "sep_conv_5x5",
+    "sep7": "sep_conv_7x7",
+    "avg": "avg_pool_3x3",
+    "max": "max_pool_3x3",
+    "id": "skip_connect",
+}
+
+
+def cell(text: str, *outputs: int) -> Cell:
+    pairs = [(int(s), NAMES[op]) for op, s in (word.split(":") for word in text.split())]
+    return Cell(tuple(Block((a, b)) for a, b in zip(pairs[::2], pairs[1::2], strict=True)), outputs)
+
+
+NORMAL = cell("sep5:0 sep3:1 sep5:1 sep3:1 avg:0 id:1 avg:1 avg:1 sep3:0 id:0", 1, 2, 3, 4, 5, 6)
+REDUCTION = cell("sep5:0 sep7:1 max:0 sep7:1 avg:0 sep5:1 id:3 avg:2 sep3:2 max:0", 3, 4, 5, 6)
+PNASNET_5 = cell("sep5:1 max:1 sep7:0 max:0 sep5:0 sep3:0 sep3:4 max:0 sep3:1 id:0", 2, 3, 4, 5, 6)
+
+
+def count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("signature", "skeleton", "parameters"),
+    [
+        (CIFAR10, Skeleton(32, 6, 96), 3_346_538),
+        (IMAGENET, Skeleton(44, 4, 32, "imagenet"), 5_289_978),
+        (Signature((3, 224, 224), 1001), Skeleton(44, 4, 32, "imagenet"), 5_291_035),
+        (Signature((3, 331, 331), 1000), Skeleton(168, 6, 96, "imagenet"), 88_753_150),
+    ],
+)
+def test_nasnet_a_counts_as_published(
+    signature: Signature, skeleton: Skeleton, parameters: int
+) -> None:
+    with torch.device("meta"):
+        network = Network(nasnet_layers(NORMAL, REDUCTION, skeleton), signature, skeleton)
+        assert count(network) == parameters
+        out = network(torch.zeros(2, *signature.input_shape))
+    assert out.shape == (2, signature.outputs)
+
+
+@pytest.mark.parametrize(
+    ("signature", "skeleton", "parameters"),
+    [
+        (CIFAR10, Skeleton(48, 3, 144), 3_189_082),
+        (IMAGENET, Skeleton(54, 3, 32, "imagenet"), 5_064_487),
+        (Signature((3, 331, 331), 1000), Skeleton(216, 4, 96, "imagenet"), 86_057_668),
+    ],
+)
+def test_pnasnet_5_counts_as_published(
+    signature: Signature, skeleton: Skeleton, parameters: int
+) -> None:
+    with torch.device("meta"):
+        network = Network(pnas_layers(PNASNET_5, skeleton), signature, skeleton)
+        assert count(network) == parameters
+        out = network(torch.zeros(2, *signature.input_shape))
+    assert out.shape == (2, signature.outputs)
+
+
+@pytest.mark.parametrize("name", ["nasnet", "pnas"])
+@pytest.mark.parametrize(
+    "skeleton", [{}, {"stem": "imagenet"}], ids=["cifar stem", "imagenet stem"]
+)
+def test_every_sampled_cell_builds_and_learns_on_odd_maps(
+    name: str, skeleton: dict[str, Any]
+) -> None:
+    space = spaces.get(name)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        network = networks.build(
+            space,
+            space.sample(rng),
+            Signature((1, 33, 27), 3),
+            filters=4,
+            cells=1,
+            stem_channels=6,
+            **skeleton,
+        )
+        out = network(torch.randn(2, 1, 33, 27))
+        out.sum().backward()
+        assert out.shape == (2, 3)
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())

@@ -1,0 +1,215 @@
+"""The networks of NASNet and PNAS cells: CIFAR and ImageNet stems, three stages of cells.
+
+Zoph et al., "Learning Transferable Architectures" (CVPR 2018), and Liu et al., "Progressive Neural
+Architecture Search" (ECCV 2018), with the wiring of their published code. State 0 of a cell is the
+newer input. Deviations: same-padding is symmetric, batch normalisation has torch's defaults, and
+there is no auxiliary head.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transnas._errors import InputError
+from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN
+from transnas.networks.separable import cell_operation
+from transnas.spaces import Architecture, Space
+from transnas.spaces.nasnet import Cell as CellPlan
+from transnas.spaces.nasnet import CellSpace
+from transnas.tasks import Signature
+
+__all__ = ["Cell", "Network", "Skeleton", "build", "build_pnas", "nasnet_layers", "pnas_layers"]
+
+_STEMS = ("cifar", "imagenet")
+_STAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is not searched; the defaults are the published NASNet-A for CIFAR-10, 6 @ 768."""
+
+    filters: int = 32
+    """Filters of the first stage; each later stage has twice as many."""
+    cells: int = 6
+    """Cells a stage; NASNet adds reduction cells between stages."""
+    stem_channels: int = 96
+    """Channels of the first convolution: published with 3 x filters, ImageNet 32 or 96."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """`imagenet` has a stride in the first convolution and two stride-2 cells after it."""
+
+    def __post_init__(self) -> None:
+        for name in ("filters", "cells", "stem_channels"):
+            positive(name, getattr(self, name))
+        if self.stem not in _STEMS:
+            raise InputError(
+                f"skeleton setting 'stem' is {self.stem!r}; accepted: {', '.join(_STEMS)}"
+            )
+
+
+def suggest(signature: Signature) -> dict[str, Any]:
+    """Return a small skeleton for maps up to 16x16, the mobile ImageNet one above 64x64."""
+    side = max(signature.input_shape[1:])
+    if side <= 16:
+        return {"filters": 16, "cells": 1, "stem_channels": 48}
+    if side > 64:
+        return {"filters": 44, "cells": 4, "stem_channels": 32, "stem": "imagenet"}
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One cell of a network: its plan, its filters, its stride."""
+
+    plan: CellPlan
+    filters: int
+    stride: int
+
+
+def nasnet_layers(normal: CellPlan, reduction: CellPlan, skeleton: Skeleton) -> list[Layer]:
+    """Return stages of normal cells, with a reduction cell before each but the first."""
+    layers = _stem_layers(reduction, skeleton)
+    for stage in range(_STAGES):
+        filters = skeleton.filters * 2**stage
+        layers += [Layer(reduction, filters, 2)] if stage else []
+        layers += [Layer(normal, filters, 1)] * skeleton.cells
+    return layers
+
+
+def pnas_layers(plan: CellPlan, skeleton: Skeleton) -> list[Layer]:
+    """Return stages of one cell, each but the first beginning with stride 2."""
+    layers = _stem_layers(plan, skeleton)
+    for stage in range(_STAGES):
+        filters = skeleton.filters * 2**stage
+        layers += [Layer(plan, filters, 2 if stage else 1)]
+        layers += [Layer(plan, filters, 1)] * (skeleton.cells - 1)
+    return layers
+
+
+def _stem_layers(plan: CellPlan, skeleton: Skeleton) -> list[Layer]:
+    if skeleton.stem == "cifar":
+        return []
+    return [Layer(plan, max(1, skeleton.filters // part), 2) for part in (4, 2)]
+
+
+class Cell(nn.Module):
+    """One cell. Channel counts that disagree are settled by 1x1 convolutions."""
+
+    def __init__(
+        self, layer: Layer, newer: int, older: int, *, older_stride: int, first: bool
+    ) -> None:
+        super().__init__()
+        plan, filters = layer.plan, layer.filters
+        self.plan = plan
+        self.newer = ReLUConvBN(newer, filters, 1, 1, Mode())
+        # The first cell of a network has one input; it reads it unprojected as its older one.
+        self.older = nn.Identity() if first else _match(older, filters, older_stride)
+        channels = [filters, older if first else filters]
+        self.edges = nn.ModuleList()
+        for block in plan.blocks:
+            for state, op in block.pairs:
+                stride = layer.stride if state < 2 else 1
+                self.edges.append(_operation(op, channels[state], filters, stride))
+            channels.append(filters * (2 if block.combiner == "concat" else 1))
+        self.kept = nn.ModuleList(
+            _match(channels[s], filters, layer.stride) if s < 2 else nn.Identity()
+            for s in plan.outputs
+        )
+        self.channels = sum(filters if s < 2 else channels[s] for s in plan.outputs)
+
+    def forward(self, newer: Tensor, older: Tensor) -> Tensor:
+        """[B, C1, H, W], [B, C0, H0, W0] -> [B, channels, ceil(H / stride), ceil(W / stride)]."""
+        states = [self.newer(newer), self.older(older)]
+        edges = iter(self.edges)
+        for block in self.plan.blocks:
+            one, two = (next(edges)(states[state]) for state, _ in block.pairs)
+            states.append(torch.cat([one, two], 1) if block.combiner == "concat" else one + two)
+        outputs = zip(self.plan.outputs, self.kept, strict=True)
+        return torch.cat([keep(states[s]) for s, keep in outputs], dim=1)
+
+
+def _match(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return what brings a state to `channels_out` and a map `stride` times smaller."""
+    if stride == 2:
+        return FactorizedReduce(channels_in, channels_out, Mode())
+    if channels_in != channels_out:
+        return ReLUConvBN(channels_in, channels_out, 1, 1, Mode())
+    return nn.Identity()
+
+
+def _operation(name: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return the operation as NASNet defines it: pools of any size, strided identity as 1x1."""
+    if name == "skip_connect":
+        if stride == 1 and channels_in == channels_out:
+            return nn.Identity()
+        return ReLUConvBN(channels_in, channels_out, 1, stride, Mode())
+    pool = re.fullmatch(r"(avg|max)_pool_([357])x\2", name)
+    if pool is None:
+        return cell_operation(name, channels_in, channels_out, stride)
+    kernel = int(pool[2])
+    pooling = (
+        nn.MaxPool2d(kernel, stride, kernel // 2)
+        if pool[1] == "max"
+        else nn.AvgPool2d(kernel, stride, kernel // 2, count_include_pad=False)
+    )
+    if channels_in == channels_out:
+        return pooling
+    change = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+    return nn.Sequential(pooling, change, nn.BatchNorm2d(channels_out))
+
+
+class Network(nn.Module):
+    """Stem, cells, classifier; every cell reads the outputs of the two before it."""
+
+    def __init__(self, layers: Sequence[Layer], signature: Signature, skeleton: Skeleton) -> None:
+        super().__init__()
+        channels = skeleton.stem_channels
+        stride, padding = (1, 1) if skeleton.stem == "cifar" else (2, 0)
+        self.stem = nn.Sequential(
+            nn.Conv2d(signature.input_shape[0], channels, 3, stride, padding, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.cells = nn.ModuleList()
+        widths = [channels]
+        before = [Layer(layers[0].plan, channels, 1), *layers]
+        for previous, layer in itertools.pairwise(before):
+            older = widths[max(0, len(widths) - 2)]
+            first = len(widths) == 1
+            cell = Cell(layer, widths[-1], older, older_stride=previous.stride, first=first)
+            self.cells.append(cell)
+            widths.append(cell.channels)
+        self.head = nn.Linear(widths[-1], signature.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]."""
+        older = newer = self.stem(x)
+        for cell in self.cells:
+            older, newer = newer, cell(newer, older)
+        out: Tensor = self.head(F.relu(newer).mean(dim=(2, 3)))
+        return out
+
+
+@register("nasnet", suggest)
+def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
+    """Return the network of a pair of NASNet cells; keywords are the fields of `Skeleton`."""
+    assert isinstance(space, CellSpace)
+    settings, cells = skeleton_from(Skeleton, skeleton), space.cells(arch)
+    return Network(nasnet_layers(cells["normal"], cells["reduce"], settings), signature, settings)
+
+
+@register("pnas", suggest)
+def build_pnas(
+    space: Space, arch: Architecture, signature: Signature, **skeleton: Any
+) -> nn.Module:
+    """Return the network of a PNAS cell; keywords are the fields of `Skeleton`."""
+    assert isinstance(space, CellSpace)
+    settings = skeleton_from(Skeleton, skeleton)
+    return Network(pnas_layers(space.cells(arch)["cell"], settings), signature, settings)
