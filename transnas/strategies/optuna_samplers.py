@@ -14,9 +14,10 @@ from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Exhausted, Strategy, positive
-from transnas.strategies._draws import Shuffled, pack, unpack
+from transnas.strategies._draws import Shuffled, mutate, pack, unpack
 from transnas.strategies._optuna import decode, distributions, parameters
 from transnas.strategies._registry import register
+from transnas.strategies._stream import Stream
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CMAES", "NSGA2", "NSGA3", "QMC", "TPE", "OptunaGP", "OptunaRandom", "OptunaStrategy"]
 
-_REPEATS = 20
-"""Repeats in a row that are withdrawn before a random architecture breaks them."""
+_REPEATS = 5
+"""Repeats in a row that are withdrawn before a mutant is taken instead."""
+_STEPS = 100
+"""Mutations in search of an untried architecture, before it is taken at random."""
 
 
 class OptunaStrategy(Strategy):
@@ -35,8 +38,9 @@ class OptunaStrategy(Strategy):
     Choices are categorical parameters, see `_optuna.decode` for masks. All objectives are
     maximised as rewards. A proposal that was measured before or is under way is withdrawn (a
     failed trial, which Optuna's samplers ignore) and the sampler asked again, so that no
-    evaluation is spent on a repeat; after 20 repeats in a row an untried architecture is taken
-    at random. Failed measurements are failed trials too. `Exhausted` when all were tried.
+    evaluation is spent on a repeat. After 5 repeats in a row the last is mutated until it is
+    untried, which stays close to what a converged sampler wants. Failed measurements are failed
+    trials too. `Exhausted` when all were tried.
 
     Samplers hold state that only pickle could save. `state` is therefore the log of asks and
     tells, and `restore` goes through it again: exact, at the price of asking again.
@@ -61,6 +65,7 @@ class OptunaStrategy(Strategy):
     def _begin(self) -> None:
         self._distributions = distributions(self.space)
         self._study = self._new_study()
+        self.stream = Stream(self.seed)
         self._order = Shuffled(self.space, self.seed)
         self._told: set[Architecture] = set()
         self._pending: dict[Architecture, Trial] = {}
@@ -98,9 +103,18 @@ class OptunaStrategy(Strategy):
             if arch not in self._told and arch not in self._pending:
                 return arch, trial
             self._finish(trial, None)
-        arch = self._order.next(self._told | self._pending.keys())
+        arch = self._untried(arch)
         self._study.enqueue_trial(parameters(self.space, arch))
         return arch, self._study.ask(self._distributions)
+
+    def _untried(self, arch: Architecture) -> Architecture:
+        """Return an untried architecture on a random walk from `arch`, else any untried one."""
+        tried = self._told | self._pending.keys()
+        for _ in range(_STEPS):
+            arch = mutate(self.space, arch, self.stream)
+            if arch not in tried:
+                return arch
+        return self._order.next(tried)
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
         rewards = [objective.reward(measurement) for objective in self.objectives]
