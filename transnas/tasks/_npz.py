@@ -31,7 +31,7 @@ _ACCEPTED = (
 def read_arrays(path: Path) -> dict[str, Array]:
     """Return every array of a .npz file; raises `InputError` if one cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # a damaged archive fails in a dozen ways, all of them bad input
         reason = str(error).split("\n")[0] or type(error).__name__
@@ -118,7 +118,7 @@ def _named(
         return parts, tuple(map(str, arrays["class_names"].ravel().tolist()))
     tops = [part.labels.max() for part in parts.values() if _whole(part.labels)]
     count = int(max(tops, default=0)) + 1
-    if count > sum(len(part.labels) for part in parts.values()):
+    if count > 1 + sum(len(part.labels) for part in parts.values()):
         raise InputError(
             f"labels of file {str(path)!r} reach {count - 1}, more than there are images; "
             "accepted: 0, 1, ... without gaps"

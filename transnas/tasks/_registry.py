@@ -71,7 +71,7 @@ def get(name: str, **options: Any) -> Task:
         if name in source.names():
             return source.load(name, chosen)
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         from transnas.tasks.files import from_path
 
         return from_path(path, chosen)

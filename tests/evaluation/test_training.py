@@ -1,0 +1,201 @@
+"""Training: the evaluator's contract, determinism, failures with reasons, and that it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from transnas import InputError, spaces, tasks
+from transnas.evaluation import Evaluator, Recipe, Training
+from transnas.evaluation._fit import Stopped, deterministic, fit, measure, workplace
+from transnas.spaces import Space
+from transnas.tasks import DataTask
+from transnas.tasks._tensors import TensorSplit
+from transnas.testing.evaluators import EvaluatorContract
+
+torch.set_num_threads(1)
+SPACE = spaces.get("nasbench201")
+RESNET = SPACE.architecture((3, 0, 3, 1, 0, 1))
+SMALL = {"channels": 4, "cells": 1}
+
+
+def quadrants(count: int = 96, poison: float = 0.0) -> DataTask:
+    """Which of four quadrants is bright: learnt in a few epochs; chance is a quarter."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 4
+    images = torch.randn(count, 1, 8, 8, generator=generator) * 0.3
+    for i, label in enumerate(labels.tolist()):
+        images[i, :, 4 * (label // 2) :, 4 * (label % 2) :][:, :4, :4] += 1 + poison * 1e38
+    data = TensorDataset(images, labels)
+    return DataTask.from_datasets("quadrants", data, data, test=data)
+
+
+class TestTraining(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self) -> Evaluator:
+        return Training(quadrants(), SPACE, Recipe(epochs=2, batch_size=32), "cpu", SMALL)
+
+    @pytest.fixture
+    def space(self) -> Space:
+        return SPACE
+
+
+def test_it_learns_and_keeps_its_curve() -> None:
+    seen: list[int] = []
+    training = Training(
+        quadrants(),
+        SPACE,
+        Recipe(batch_size=16),
+        skeleton=SMALL,
+        progress=lambda epoch, metrics: seen.append(epoch),
+    )
+    measured = training.evaluate(RESNET, 8)
+    assert measured.metrics["validation_accuracy"] > 0.9
+    assert len(measured.curve) == measured.cost.epochs == 8
+    assert seen == list(range(1, 9))
+    assert measured.curve[0]["train_loss"] > measured.curve[-1]["train_loss"]
+    assert set(measured.curve[0]) == {"train_loss", "validation_loss", "validation_accuracy"}
+    assert all(measured.metrics[k] == v for k, v in measured.curve[-1].items())
+    assert measured.metrics["parameters"] > 0
+    assert measured.metrics["flops"] > 0
+
+
+def test_seeds_differ_and_the_callers_random_state_is_left_alone() -> None:
+    training = Training(quadrants(), SPACE, Recipe(epochs=1, batch_size=32), skeleton=SMALL)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = training.evaluate(RESNET, seed=0), training.evaluate(RESNET, seed=1)
+    assert first.metrics["train_loss"] != second.metrics["train_loss"]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_disconnected_cell_trains_to_chance() -> None:
+    cut = SPACE.architecture((3, 3, 3, 0, 0, 0))
+    task = quadrants(400)
+    measured = Training(task, SPACE, Recipe(epochs=3), skeleton=SMALL).evaluate(cut)
+    assert measured.status == "complete"
+    sigma = math.sqrt(0.25 * 0.75 / 400)
+    assert abs(measured.metrics["validation_accuracy"] - 0.25) <= 3 * sigma
+
+
+def test_nan_fails_the_measurement_with_its_reason() -> None:
+    measured = Training(quadrants(poison=3.0), SPACE, skeleton=SMALL).evaluate(RESNET)
+    assert measured.status == "failed"
+    assert measured.error == "loss is not finite in epoch 1"
+    assert measured.cost.epochs == 0
+    assert measured.cost.seconds > 0
+    assert set(measured.metrics) == {"parameters", "flops"}
+
+
+def test_deadline_fails_the_measurement_and_keeps_the_curve() -> None:
+    def slow(epoch: int, metrics: Mapping[str, float]) -> None:
+        torch.randn(600, 600) @ torch.randn(600, 600)
+
+    training = Training(quadrants(), SPACE, skeleton=SMALL, deadline=0.3, progress=slow)
+    measured = training.evaluate(RESNET, 10_000)
+    assert measured.status == "failed"
+    assert measured.error.startswith("training exceeded 0.3 s in epoch")
+    assert len(measured.curve) == measured.cost.epochs > 0
+    assert measured.cost.seconds < 20
+
+
+class Linear(nn.Module):
+    """One linear layer on all pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(x.flatten(1))
+        return out
+
+
+def test_fit_takes_the_steps_of_plain_torch() -> None:
+    # One batch an epoch, so that order does not matter: the same as SGD written out.
+    task = quadrants(16)
+    recipe = Recipe(
+        batch_size=16, warmup=0.0, label_smoothing=0.0, gradient_clip=1e9, learning_rate=0.2
+    )
+    torch.manual_seed(0)
+    ours, theirs = Linear(), Linear()
+    theirs.load_state_dict(ours.state_dict())
+    at = workplace("cpu")
+    with deterministic(0, at.device):
+        curve = fit(ours, task.train, task.validation, recipe, epochs=4, at=at)
+    sgd = torch.optim.SGD(
+        [
+            {"params": [theirs.head.weight], "weight_decay": 5e-4},
+            {"params": [theirs.head.bias], "weight_decay": 0.0},
+        ],
+        lr=0.2,
+        momentum=0.9,
+        nesterov=True,
+    )
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 4)
+    assert isinstance(task.train, TensorSplit)
+    x, y = task.train.batch(torch.arange(16))
+    for epoch in range(4):
+        loss = nn.functional.cross_entropy(theirs(x), y)
+        assert curve[epoch]["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+        sgd.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        sgd.step()
+        cosine.step()
+    assert torch.allclose(ours.head.weight, theirs.head.weight, atol=1e-6)
+    found = measure(ours, task.train, at)
+    assert found["accuracy"] == pytest.approx(float((theirs(x).argmax(1) == y).float().mean()))
+
+
+def test_data_sets_that_stay_as_they_are_train_too() -> None:
+    data = TensorDataset(torch.randn(21, 1, 8, 8), torch.arange(21) % 4)
+    task = DataTask.from_datasets("lazy", data, data, classes=tuple("abcd"), in_memory=False)
+    measured = Training(task, SPACE, Recipe(epochs=1, batch_size=20), skeleton=SMALL).evaluate(
+        RESNET
+    )
+    assert measured.status == "complete"  # 21 images: the last batch of one is left out
+
+
+def test_learning_rate_rises_then_falls_to_nearly_zero() -> None:
+    rates = [Recipe(warmup=0.25).rate(step, 40) for step in range(40)]
+    assert rates[:10] == pytest.approx([0.01 * (i + 1) for i in range(10)])
+    assert rates[10] == pytest.approx(0.1)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert 0 < rates[-1] < 0.001
+
+
+def test_bad_settings_are_refused_before_anything_is_trained() -> None:
+    table = tasks.get("nasbench201/cifar10")
+    with pytest.raises(InputError, match="has no data to train on"):
+        Training(table, SPACE)
+    task = quadrants(16)
+    with pytest.raises(InputError, match="did you mean 'channels'"):
+        Training(task, SPACE, skeleton={"chanels": 3})
+    with pytest.raises(InputError, match="deadline"):
+        Training(task, SPACE, deadline=0)
+    for device in ("gpu", "cuda:99", "cuda:x"):
+        with pytest.raises(InputError, match=f"device '{device}'"):
+            Training(task, SPACE, device=device).evaluate(RESNET)
+    for field, value in (
+        ("epochs", 0), ("epochs", 1.5), ("batch_size", 1), ("learning_rate", -1),
+        ("momentum", 2), ("label_smoothing", math.nan), ("warmup", "much"), ("precision", "fp8"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="accepted"):
+            Recipe(**{field: value})
+
+
+def test_stopped_is_an_error_with_a_curve() -> None:
+    assert Stopped("why", [{"train_loss": 1.0}]).curve == [{"train_loss": 1.0}]
+
+
+@pytest.mark.slow
+def test_digits_in_eight_epochs() -> None:
+    task = tasks.get("digits")
+    measured = Training(task, SPACE, Recipe(epochs=8)).evaluate(RESNET)
+    assert measured.metrics["validation_accuracy"] > 0.96
