@@ -26,9 +26,9 @@ def undisturbed(strategy: str) -> Study:
     )
 
 
-def killed(storage: str, strategy: str, seed: int) -> Study:
-    """Return the study after 20 kills."""
-    arguments = [storage, "20", str(TRIALS), strategy, "0.006", str(seed)]
+def killed(storage: str, strategy: str, seed: int, kills: int = 20) -> Study:
+    """Return the study after that many kills."""
+    arguments = [storage, str(kills), str(TRIALS), strategy, "0.006", str(seed)]
     subprocess.run([sys.executable, str(HERE / "kill_driver.py"), *arguments], check=True, cwd=HERE)
     return load_study("x", storage)
 
@@ -53,6 +53,12 @@ def test_twenty_kills_on_sqlite(sqlite: str) -> None:
 @pytest.mark.parametrize("seed", [2, 3])
 def test_twenty_kills_of_other_strategies(sqlite: str, strategy: str, seed: int) -> None:
     require_equal(killed(sqlite, strategy, seed), undisturbed(strategy))
+
+
+@pytest.mark.slow
+def test_kills_on_a_journal(tmp_path: Path) -> None:
+    # Few: Optuna waits 30 s for the lock of a process that died with it.
+    require_equal(killed(f"journal:///{tmp_path}/x.log", "random", 5, 6), undisturbed("random"))
 
 
 def test_twenty_kills_on_postgresql(postgres: str) -> None:

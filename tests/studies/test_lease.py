@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import sqlite3
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +61,39 @@ def test_who_lost_the_lease_cannot_write(storage: str) -> None:
             store.append(study, stale, CODEC, [entry(2)], None)
         store.append(study, new, CODEC, [entry(2)], None)
         assert [e.trial.number for e in store.read(study, CODEC)] == [0, 1, 2]
+
+
+def test_of_many_at_once_one_gets_the_lease(storage: str) -> None:
+    with open_store(storage, create=True) as store:
+        study = store.create("contested", (Objective(),), {"definition": {}, "info": {}})
+    gate = threading.Barrier(8)
+    got: list[Lease] = []
+
+    def contend() -> None:
+        with open_store(storage) as mine:
+            gate.wait()
+            with suppress(InputError):
+                got.append(mine.acquire(study))
+
+    threads = [threading.Thread(target=contend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+
+
+def test_a_refused_search_leaves_the_file_to_another_that_has_it_open(
+    tmp_path: Path, sqlite: str
+) -> None:
+    with open_store(sqlite, create=True) as first:
+        other = sqlite3.connect(tmp_path / "studies.db")
+        other.execute("SELECT count(*) FROM studies").fetchall()
+        first.abandon()
+        assert (tmp_path / "studies.db").exists()
+        other.close()
+        first.abandon()
+        assert list(tmp_path.iterdir()) == []
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -15,10 +16,13 @@ from typing import Any
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 
-__all__ = ["FORMAT", "Definition", "default_name", "environment"]
+__all__ = ["FORMAT", "Definition", "default_name", "environment", "require_name"]
 
 FORMAT = 1
 """Version of what `transnas` writes into a storage; other versions are refused."""
+
+LONGEST_NAME = 500
+"""What Optuna's tables hold is slightly more."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Definition:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data with the format's version."""
-        return {"format": FORMAT, **asdict(self), "learn_from": list(self.learn_from)}
+        # Through JSON, so that what was read compares equal to what was given.
+        plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Definition:
@@ -82,6 +88,15 @@ def default_name(definition: Definition, own_space: bool) -> str:
     if definition.epochs is not None:
         parts.append(f"{definition.epochs}epochs")
     return "-".join(parts)
+
+
+def require_name(name: str) -> None:
+    """Raise `InputError` unless a study can have this name in any storage and on any screen."""
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"name {name[:80]!r} is not accepted; accepted: 1 to {LONGEST_NAME} printable "
+            "characters"
+        )
 
 
 def environment(command: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class Loop:
     writer: Writer
     wanted: int
     report: Callable[[Trial], None]
+    _failures: int = field(default=0, init=False)
+    _worked: bool = field(default=False, init=False)
+    """Whether a trial of this run did: a data disk that was there yesterday may be gone today."""
 
     def run(self) -> None:
         """Search until `wanted` trials are told or the strategy has nothing left.
@@ -41,9 +44,6 @@ class Loop:
         Raises `InputError` if the evaluator refuses its input, `SearchError` if no trial works,
         `StorageError` if trials cannot be stored.
         """
-        self._failures = 0
-        # In this run: a data disk that was there yesterday may be gone today.
-        self._worked = False
         # Asked for by an earlier run that ended before their measurement.
         waiting = list(self.history.pending)
         running = 0

@@ -88,7 +88,7 @@ def make_plan(
     found = task if isinstance(task, Task) else tasks.get(str(task))
     chosen_space = _space(found, space)
     chosen_objectives = _objectives(found, objectives)
-    chosen_evaluator = evaluator or _evaluator(found, chosen_space)
+    chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
 
     def create() -> Strategy:
         return cls(chosen_space, seed, chosen_objectives, chosen_settings)
@@ -111,7 +111,7 @@ def make_plan(
 
 def _strategy(given: str | None, learn_from: Sequence[str]) -> str:
     if not learn_from:
-        return given or DEFAULT_STRATEGY
+        return DEFAULT_STRATEGY if given is None else given
     if given not in (None, LEARNING_STRATEGY):
         strategies.get(str(given))  # an unknown name is the greater mistake
         raise InputError(
@@ -124,7 +124,9 @@ def _strategy(given: str | None, learn_from: Sequence[str]) -> str:
 
 def _space(task: Task, given: str | Space | None) -> Space:
     own = task.space if isinstance(task, TableTask) else None
-    chosen = given if isinstance(given, Space) else spaces.get(given or own or DEFAULT_SPACE)
+    if given is None:
+        given = own or DEFAULT_SPACE
+    chosen = given if isinstance(given, Space) else spaces.get(given)
     if own and chosen.name != own:
         raise InputError(
             f"space {chosen.name!r} does not fit task {task.name!r}, which is a table; "
@@ -142,7 +144,7 @@ def _objectives(
         given = (given,)
     if not given:
         raise InputError("objectives are empty; accepted: one metric or more")
-    chosen = tuple(Objective(o) if isinstance(o, str) else o for o in given)
+    chosen = tuple(o if isinstance(o, Objective) else Objective(str(o)) for o in given)
     if len({o.metric for o in chosen}) < len(chosen):
         raise InputError("objectives name a metric twice; accepted: different metrics")
     return chosen

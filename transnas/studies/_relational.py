@@ -12,6 +12,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timezone
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,16 @@ def open_relational(url: str, create: bool) -> Store:
     """Open a database by its SQLAlchemy URL; see `open_store`."""
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise InputError(f"storage {url!r} is not a URL; accepted: {ACCEPTED}") from None
     label = label_of(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, label, create)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername=f"postgresql+{_postgres_driver()}")
+        # Without it, a host that does not answer takes minutes.
+        options = {"connect_timeout": 10}
+        return _open(parsed, label, {"pool_pre_ping": True, "connect_args": options})
     return _open(parsed, label, {"pool_pre_ping": True})
 
 
@@ -82,8 +86,8 @@ def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStor
     try:
         with quiet_optuna():
             storage = RDBStorage(url.render_as_string(hide_password=False), engine_options)
-    except (exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+    except Exception as error:  # whatever a driver makes of a URL
+        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"storage {label!r} cannot be opened ({reason}); accepted: {ACCEPTED}"
         ) from error
@@ -132,6 +136,19 @@ class RelationalStore(OptunaStore):
             rows = connection.execute(query.order_by(t.studies.c.study_id))
             return {row.study_name: row.study_id for row in rows}
 
+    def abandon(self) -> None:
+        """See `Store.abandon`; a file that another process has open stays."""
+        if self.file is None or self.storage.get_all_studies():
+            return
+        self.close()
+        with suppress(exc.OperationalError), self.engine.connect() as connection:
+            # SQLite leaves the write-ahead log only for a connection that is alone.
+            connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+            mode = connection.exec_driver_sql("PRAGMA journal_mode = DELETE").scalar()
+            if mode == "delete":
+                self.file.unlink(missing_ok=True)
+        self.engine.dispose()
+
     # Reading --------------------------------------------------------------------------------
 
     def read(self, study: int, codec: Codec) -> list[Entry]:
@@ -154,21 +171,19 @@ class RelationalStore(OptunaStore):
     def acquire(self, study: int) -> Lease:
         """See `Store.acquire`; compare and set, so that of two only one gets it."""
         lease = Lease.mine()
-        text = self._lease_text(study)
-        if text and Lease.from_text(text).held():
-            raise study_is_held(self.label, Lease.from_text(text))
-        try:
-            with self.engine.begin() as connection:
-                if text is None:
-                    row = {"study_id": study, "key": "lease", "value_json": _json(lease.text())}
-                    connection.execute(sa.insert(t.study_system_attributes), row)
-                    return lease
-                if self._swap(connection, study, text, lease.text()):
-                    return lease
-        except exc.IntegrityError:
-            pass
-        held = self._lease(study)
-        raise study_is_held(self.label, held or lease)
+        while True:
+            text = self._lease_text(study)
+            if text and Lease.from_text(text).held():
+                raise study_is_held(self.label, Lease.from_text(text))
+            # Lost against somebody else: look at what they did.
+            try:
+                with self.engine.begin() as connection:
+                    if self._take(connection, study, text, lease.text()):
+                        return lease
+            except exc.IntegrityError:
+                continue
+            except exc.DBAPIError as error:
+                raise unwritable(self.label, error) from error
 
     def append(
         self, study: int, lease: Lease, codec: Codec, entries: Sequence[Entry], snapshot: Any
@@ -226,6 +241,14 @@ class RelationalStore(OptunaStore):
             a.c.study_id == study, a.c.key == "lease", a.c.value_json == _json(old)
         )
         return connection.execute(update.values(value_json=_json(new))).rowcount == 1
+
+    def _take(self, connection: sa.Connection, study: int, old: str | None, new: str) -> bool:
+        """Set the lease if it is still the `old` one; None: if there was none."""
+        if old is not None:
+            return self._swap(connection, study, old, new)
+        row = {"study_id": study, "key": "lease", "value_json": _json(new)}
+        connection.execute(sa.insert(t.study_system_attributes), row)
+        return True
 
     def _insert(
         self, connection: sa.Connection, study: int, codec: Codec, entries: Sequence[Entry]

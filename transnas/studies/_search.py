@@ -15,7 +15,7 @@ from transnas._errors import InputError
 from transnas.evaluation import Evaluator, Objective
 from transnas.spaces import Space
 from transnas.strategies import Strategy
-from transnas.studies._definition import Definition, default_name, environment
+from transnas.studies._definition import Definition, default_name, environment, require_name
 from transnas.studies._executors import Executor
 from transnas.studies._history import replayed
 from transnas.studies._loop import Loop
@@ -44,7 +44,7 @@ def search(
     seed: int = 0,
     workers: int | str = 1,
     objectives: Sequence[Objective | str] | Objective | str | None = None,
-    learn_from: Sequence[str] = (),
+    learn_from: Sequence[str] | str = (),
     evaluator: Evaluator | None = None,
     timeout: float | None = None,
     retries: int = 1,
@@ -83,12 +83,12 @@ def search(
         SearchError: The first trials all failed.
         StorageError: The storage stopped working; what was stored before is safe.
     """
-    plan = make_plan(
-        task, space, strategy, objectives, epochs, seed, settings, evaluator, tuple(learn_from)
-    )
+    earlier = (learn_from,) if isinstance(learn_from, str) else tuple(learn_from)
+    plan = make_plan(task, space, strategy, objectives, epochs, seed, settings, evaluator, earlier)
     require_positive("trials", trials)
     places = Workers.parse(workers, timeout, retries)
-    chosen = name or default_name(plan.definition, plan.own_space)
+    chosen = default_name(plan.definition, plan.own_space) if name is None else name
+    require_name(chosen)
     shown = Progress(chosen, trials, plan.definition.objectives[0], progress)
     with open_store(storage, create=True) as store:
         try:
@@ -152,27 +152,22 @@ class _Run:
 
         `start` gets the most workers that are of use.
         """
+        writer = Writer(self._store, self._number, self._codec)
         try:
-            strategy = self._strategy()
-            writer = Writer(self._store, self._number, self._codec)
-            try:
-                self._go(trials, strategy, start, progress, writer)
-            except BaseException:
-                # The first error is the one to report; what was told is still written.
-                with suppress(Exception):
-                    writer.close()
-                raise
-            writer.close()
-        except InputError:
-            if self._created and not self.study.trials:
+            self._go(trials, start, progress, writer)
+        except BaseException as error:
+            # The first error is the one to report; what was told is still written.
+            with suppress(Exception):
+                writer.close()
+            if isinstance(error, InputError) and self._created and not self.study.trials:
                 self._store.discard(self._number)
             raise
+        writer.close()
         progress.end(self.study)
 
     def _go(
         self,
         trials: int,
-        strategy: Callable[[], Strategy],
         start: Callable[[int], Executor],
         progress: Progress,
         writer: Writer,
@@ -181,7 +176,7 @@ class _Run:
         entries = self._store.read(self._number, self._codec)
         self.study.trials[:] = [entry.trial for entry in entries]
         snapshot = self._store.snapshot(self._number)
-        history = replayed(strategy, self._plan.space, entries, snapshot)
+        history = replayed(self._strategy(), self._plan.space, entries, snapshot)
         executor = start(max(1, trials - history.told))
         try:
             with progress.running(self.study), _terminate_as_interrupt():

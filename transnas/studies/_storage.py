@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -186,6 +187,8 @@ def _is_cut_short(path: Path) -> bool:
 
 def check_file(url: str, path: Path, create: bool) -> bool:
     """Return whether the storage's file exists; raises `InputError` if it cannot be had."""
+    if "\0" in str(path):
+        raise InputError(f"storage {url!r} cannot be opened: no file has such a name")
     if path.is_dir():
         raise InputError(f"storage {url!r} cannot be opened: {path} is a folder; accepted: a file")
     if not path.parent.is_dir():
@@ -209,6 +212,10 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(level)
+
+
+_ACQUIRING = threading.Lock()
+"""Lets one thread of this process at a time look at a lease and take it."""
 
 
 class OptunaStore(Store):
@@ -238,6 +245,8 @@ class OptunaStore(Store):
                 study = self.storage.create_new_study(directions, name)
         except optuna.exceptions.DuplicatedStudyError:
             study = self._adopt(name, directions)
+        except (OSError, optuna.exceptions.StorageInternalError) as error:
+            raise unwritable(self.label, error) from error
         # The definition comes last: it says that the study is complete.
         for key in sorted(attributes, key="definition".__eq__):
             self.storage.set_study_user_attr(study, key, attributes[key])
@@ -281,13 +290,14 @@ class OptunaStore(Store):
 
     def acquire(self, study: int) -> Lease:
         """See `Store.acquire`."""
-        self._refuse_if_held(study, None)
-        lease = Lease.mine()
-        self._write_lease(study, lease.text())
-        if not isinstance(self.storage, InMemoryStorage):
-            time.sleep(0.2)
-        self._refuse_if_held(study, lease)
-        return lease
+        with _ACQUIRING:
+            self._refuse_if_held(study, None)
+            lease = Lease.mine()
+            self._write_lease(study, lease.text())
+            if not isinstance(self.storage, InMemoryStorage):
+                time.sleep(0.2)  # for other processes
+            self._refuse_if_held(study, lease)
+            return lease
 
     def append(
         self, study: int, lease: Lease, codec: Codec, entries: Sequence[Entry], snapshot: Any

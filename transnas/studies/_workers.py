@@ -11,6 +11,10 @@ from transnas.studies._executors import Executor, InProcess
 __all__ = ["Workers"]
 
 
+LONGEST = 366 * 86400.0
+"""Seconds; clocks and alarms take no more than they can count."""
+
+
 @dataclass(frozen=True)
 class Workers:
     """`place` is `local`, `ray` or `simulated`; `count` None is as many as there are."""
@@ -23,8 +27,10 @@ class Workers:
     @classmethod
     def parse(cls, given: int | str, timeout: float | None, retries: int) -> Workers:
         """Read `workers`; raises `InputError` for what is not accepted."""
-        if timeout is not None and not timeout > 0:
-            raise InputError(f"timeout {timeout} is not accepted; accepted: seconds above 0")
+        if timeout is not None and not 0 < timeout <= LONGEST:
+            raise InputError(
+                f"timeout {timeout} is not accepted; accepted: seconds above 0, at most a year"
+            )
         if not isinstance(retries, int) or retries < 0:
             raise InputError(f"retries {retries!r} is not accepted; accepted: 0 or more")
         place, _, count = str(given).rpartition(":")
