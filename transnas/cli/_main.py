@@ -15,6 +15,7 @@ from transnas.cli._app import app
 
 __all__ = ["main"]
 
+_STOPPED = "stopped; the same command continues where it was"
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except _UsageError as error:
             return _say(f"error: {error.format_message()}", BAD_INPUT)
         except (KeyboardInterrupt, typer.Abort):
-            return _say("stopped; the same command continues where it was", INTERRUPTED)
+            return _say(_STOPPED, INTERRUPTED)
         except BrokenPipeError:
             # The reader went away (`transnas list tasks | head -1`); let Python close in peace.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not _expected(error):
                 raise
             return _say(f"error: {error}", FAILED)
+    if code == INTERRUPTED:
+        return _say(_STOPPED, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -54,7 +54,8 @@ def search(
     import transnas
     from transnas.studies._settings import typed_settings
 
-    chosen = strategy or ("store-transfer" if learn_from else "regularized-evolution")
+    default = "store-transfer" if learn_from else "regularized-evolution"
+    chosen = default if strategy is None else strategy
     study = transnas.search(
         task,
         space,
@@ -145,8 +146,8 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     if study.definition.evaluator == "Training" and study.best is not None:
         own = "" if study.task in tasks.names() else " --task PATH"
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
-    wanted = trials if study.interrupted else 2 * trials
-    steps.append(("go on", shlex.join(["transnas", *_with_trials(arguments, wanted)])))
+    again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
+    steps.append(("go on", shlex.join(["transnas", *again])))
     lines = [f"  {what:<6} {hide_password(command)}" for what, command in steps]
     return "\n".join(["", "next", *lines])
 
