@@ -49,7 +49,7 @@ class Candidates:
         if self._table is not None:
             row: Float = self._table[i]
             return row
-        column: Float = self.kernel.between(self.features[i : i + 1], self.features)[0]
+        column: Float = self.kernel.between(self.features[np.array([i])], self.features)[0]
         return column
 
     def between(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Float:
@@ -62,8 +62,9 @@ class Candidates:
     def expand(self, archs: Sequence[Architecture], weights: npt.NDArray[np.float64]) -> Float:
         """Return sum_i weights_i k(x, archs_i) at every candidate x, [len(self)]."""
         single = weights.astype(np.float32)
-        if self._table is not None and all(arch in self.position for arch in archs):
-            block: Float = self._table[[self.position[arch] for arch in archs]]
+        positions = np.array([self.position.get(arch, -1) for arch in archs], dtype=np.int64)
+        if positions.min(initial=0) >= 0:
+            block = self.between(positions, np.arange(len(self)))
         else:
             block = self.kernel.between(describe(self.space, archs), self.features)
         values: Float = single @ block
@@ -78,8 +79,11 @@ def is_listable(space: Space) -> bool:
 @lru_cache(maxsize=2)
 def listed(space: Space) -> Candidates:
     """Return every class of a listable space, in the order of `Space.index`; cached."""
-    archs = list(dict.fromkeys(space.canonical(arch) for arch in space.architectures()))
-    features = describe(space, archs)
+    members: dict[Architecture, list[Architecture]] = {}
+    for arch in space.architectures():
+        members.setdefault(space.canonical(arch), []).append(arch)
+    archs = list(members)
+    features = describe(space, archs, members)
     return Candidates(space, archs, features, Kernel(features))
 
 

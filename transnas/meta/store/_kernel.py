@@ -6,20 +6,26 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from transnas.meta.store._features import Features, Float
+from transnas.meta.store._features import Features, Float, similarity
 
 __all__ = ["Kernel"]
 
-_HAMMING, _SUMMARY, _PATHS = 0.1, 0.4, 0.5
+_CODES, _SUMMARY, _PATHS = 0.2, 0.35, 0.45
 """Shares of the three parts; they add to one."""
 _PATH_SCALE = 1.5
 """Length scale of the path part, in median squared distances of the reference."""
+SPREAD = 1000
+"""The median is taken over pairs of so many of the reference."""
+BLOCK = 256
+"""Architectures whose class members are compared at once; bounds memory."""
 
 
 class Kernel:
-    """k(x, x') = 0.1 k_codes + 0.4 k_summary + 0.5 k_paths, with k(x, x) = 1.
+    """k(x, x') = 0.2 k_codes + 0.35 k_summary + 0.45 k_paths, with k(x, x) = 1.
 
-    - k_codes = exp(-h / (c / 2)): h of the c pruned choices differ.
+    - k_codes is the mean of exp(-h / (c / 2)) over all pairs of members of the two isomorphism
+      classes, where h of the c pruned choices differ, scaled to k_codes(x, x) = 1. Which member
+      represents a class makes no difference.
     - k_summary = exp(-|u - u'|^2 / 2d): the d summary features, standardised on `reference`.
     - k_paths = exp(-D^2 / (1.5 m)): D is the distance of the weighted path counts, m its median
       square over pairs of `reference`. Two cells that compute sums of the same paths are alike
@@ -32,8 +38,7 @@ class Kernel:
         self._varying = spread > 0
         self._mean = reference.summary.mean(axis=0)[self._varying]
         self._spread = spread[self._varying]
-        self._choices = max(reference.codes.shape[1], 1)
-        rows = np.unique(np.linspace(0, len(reference) - 1, 1000).astype(np.int64))
+        rows = np.unique(np.linspace(0, len(reference) - 1, SPREAD).astype(np.int64))
         part = reference[rows]
         distances = self._path_distances(part, part)
         off_diagonal = distances[~np.eye(len(part), dtype=np.bool_)]
@@ -42,11 +47,7 @@ class Kernel:
 
     def between(self, a: Features, b: Features) -> Float:
         """Return the kernel of every pair, [len(a), len(b)]."""
-        out = np.zeros((len(a), len(b)), dtype=np.float32)
-        for column_a, column_b in zip(a.codes.T, b.codes.T, strict=True):
-            out += column_a[:, None] != column_b[None, :]
-        np.exp(out * np.float32(-2.0 / self._choices), out=out)
-        out *= np.float32(_HAMMING)
+        out: Float = np.float32(_CODES) * _code_similarity(a, b)
         u, v = self._standardised(a), self._standardised(b)
         squares = _distances((u * u).sum(1), (v * v).sum(1), u @ v.T)
         out += np.float32(_SUMMARY) * np.exp(squares * np.float32(-0.5 / max(u.shape[1], 1)))
@@ -68,6 +69,32 @@ class Kernel:
         )
         products = np.asarray((a.paths @ (b.paths @ to_a).T).todense(), dtype=np.float32)
         return _distances(_norms(a.paths), _norms(b.paths), products)
+
+
+def _code_similarity(a: Features, b: Features) -> Float:
+    """Return k_codes of every pair, [len(a), len(b)]."""
+    means = [
+        _mean_similarity(a.codes[a.starts[low] : a.starts[high]], a.starts[low : high + 1], b)
+        for low, high in _blocks(len(a))
+    ]
+    similarity: Float = np.concatenate(means) if means else np.zeros((0, len(b)), np.float32)
+    similarity /= np.sqrt(a.self_similarity)[:, None] * np.sqrt(b.self_similarity)
+    return similarity
+
+
+def _blocks(n: int) -> list[tuple[int, int]]:
+    return [(low, min(low + BLOCK, n)) for low in range(0, n, BLOCK)]
+
+
+def _mean_similarity(
+    codes: npt.NDArray[np.int16], starts: npt.NDArray[np.int64], b: Features
+) -> Float:
+    """Return the mean over members of the architectures that begin at `starts`, and of b's."""
+    pairs = similarity(codes, b.codes)
+    by_b = np.add.reduceat(pairs, b.starts[:-1], axis=1)
+    sums: Float = np.add.reduceat(by_b, starts[:-1] - starts[0], axis=0)
+    sums /= (np.diff(starts)[:, None] * np.diff(b.starts)).astype(np.float32)
+    return sums
 
 
 def _norms(matrix: csr_matrix) -> Float:

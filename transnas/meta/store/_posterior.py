@@ -26,8 +26,8 @@ Doubles = npt.NDArray[np.float64]
 class Posterior:
     """Covariance part of the model; what does not depend on the rewards.
 
-    With unit scale, Cov(x, x') = SLOPE^2 sum_j F_j(x) F_j(x') + AMPLITUDE^2 k(x, x'), and
-    NOISE^2 more for a measurement. L is the Cholesky factor of the n observations' covariance,
+    With unit scale, Cov(x, x') = SLOPE^2 sum_j F_j(x) F_j(x') + (AMPLITUDE^2 + doubt) k(x, x'),
+    and NOISE^2 more for a measurement. L is the Cholesky factor of the n observations' covariance,
     V = L^-1 Cov(observed, all). One observation costs O(n N) for N candidates.
 
     Attributes:
@@ -35,15 +35,21 @@ class Posterior:
         slack: 1 - V' L^-1 1: how much of an unknown offset is left at each candidate, [N].
     """
 
-    def __init__(self, candidates: Candidates, sources: Float) -> None:
-        """Start without observations; `sources` [J, N] are the smoothed sources F."""
+    def __init__(self, candidates: Candidates, sources: Float, doubt: float = 0.0) -> None:
+        """Start without observations.
+
+        Args:
+            candidates: The N architectures.
+            sources: The smoothed sources F, [J, N], J >= 0.
+            doubt: Variance of the true mean source around the mean of F.
+        """
+        self._own = np.float32(AMPLITUDE**2 + doubt)
         self._candidates = candidates
         self._slopes: Float = np.ascontiguousarray(sources * np.float32(SLOPE))
         self.mean_source: Float = (
             sources.mean(axis=0) if len(sources) else np.zeros(len(candidates), dtype=np.float32)
         )
-        own = np.float32(AMPLITUDE**2)
-        self.variance: Float = own + (self._slopes * self._slopes).sum(axis=0)
+        self.variance: Float = self._own + (self._slopes * self._slopes).sum(axis=0)
         self.slack: Float = np.ones(len(candidates), dtype=np.float32)
         self.n = 0
         self._rows: Float = np.empty((64, len(candidates)), dtype=np.float32)
@@ -63,7 +69,7 @@ class Posterior:
         n = self.n
         if n == len(self._rows):
             self._grow()
-        covariance = np.float32(AMPLITUDE**2) * self._candidates.column(i)
+        covariance = self._own * self._candidates.column(i)
         if len(self._slopes):
             covariance = covariance + self._slopes[:, i] @ self._slopes
         left = self._rows[:n, i]

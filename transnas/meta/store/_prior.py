@@ -16,10 +16,10 @@ from transnas.meta.store._features import Float, describe
 from transnas.meta.store._sources import (
     SmoothedSource,
     SourceTask,
+    best_first,
     distinct,
     normal_scores,
     smooth,
-    thin,
 )
 from transnas.meta.store.strategy import StoreTransfer
 from transnas.spaces import Architecture, Space
@@ -27,6 +27,8 @@ from transnas.spaces import Architecture, Space
 __all__ = ["StorePrior", "learn"]
 
 _KIND, _FORMAT = "store", 1
+SAMPLE = 256
+"""Architectures over which a source's doubt is averaged."""
 FEWEST = 3
 """Sources with fewer distinct architectures say nothing about an order and are ignored."""
 
@@ -54,6 +56,7 @@ class StorePrior(Prior):
             {
                 "name": source.name,
                 "noise": source.noise,
+                "doubt": source.doubt,
                 "architectures": [self.space.to_json(arch) for arch in source.architectures],
             }
             for source in self.sources
@@ -76,6 +79,7 @@ class StorePrior(Prior):
                     tuple(space.from_json(text) for text in source["architectures"]),
                     arrays[f"weights.{j}"],
                     source["noise"],
+                    source["doubt"],
                 )
                 for j, source in enumerate(data["sources"])
             ]
@@ -98,17 +102,22 @@ def learn(sources: Sequence[SourceTask], space: Space) -> StorePrior:
         if len(archs) < FEWEST:
             continue
         scores = normal_scores(rewards)
-        kept = thin(rewards)
+        kept = best_first(rewards)
         archs = [archs[i] for i in kept.tolist()]
-        weights, noise = smooth(_gram(space, archs), scores[kept])
-        smoothed.append(SmoothedSource(source.name, tuple(archs), weights, noise))
+        weights, noise, doubt = smooth(*_kernels(space, archs), scores[kept])
+        smoothed.append(SmoothedSource(source.name, tuple(archs), weights, noise, doubt))
     return StorePrior(space, tuple(smoothed))
 
 
-def _gram(space: Space, archs: Sequence[Architecture]) -> Float:
+def _kernels(space: Space, archs: Sequence[Architecture]) -> tuple[Float, Float]:
+    """Return the kernel of `archs` with themselves, and of a sample of the space with them."""
     if is_listable(space):
         candidates = listed(space)
         positions = np.array([candidates.position[arch] for arch in archs])
-        return candidates.between(positions, positions)
+        sample = np.unique(np.linspace(0, len(candidates) - 1, SAMPLE).astype(np.int64))
+        return candidates.between(positions, positions), candidates.between(sample, positions)
     features = describe(space, archs)
-    return kernel_of(space).between(features, features)
+    rng = np.random.default_rng(0)
+    drawn = describe(space, [space.canonical(space.sample(rng)) for _ in range(SAMPLE)])
+    kernel = kernel_of(space)
+    return kernel.between(features, features), kernel.between(drawn, features)

@@ -12,7 +12,6 @@ from transnas._errors import InputError
 from transnas.meta.store._candidates import is_listable, listed
 from transnas.meta.store._prior import StorePrior
 from transnas.meta.store._search import Search
-from transnas.meta.store.strategy import source_values
 from transnas.spaces import Space
 from transnas.strategies import register_replicated
 
@@ -46,7 +45,7 @@ def replicate_transfer(
     table = np.asarray(rewards, dtype=np.float64)[index]
     asked = np.full((len(seeds), queries), -1, dtype=np.int64)
     for row, seed, prior in zip(asked, seeds, priors, strict=True):
-        search = Search(candidates, source_values(candidates, prior.sources))
+        search = Search(candidates, prior.sources)
         rng = np.random.default_rng(seed)
         for t in range(min(queries, len(candidates))):
             chosen = search.propose(rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
@@ -9,9 +11,10 @@ from scipy.special import ndtr
 from transnas.meta.store._candidates import Candidates
 from transnas.meta.store._features import Float
 from transnas.meta.store._posterior import Posterior
+from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
 
-__all__ = ["RANDOM_STARTS", "Search", "expected_improvement"]
+__all__ = ["RANDOM_STARTS", "Search", "expected_improvement", "source_values"]
 
 RANDOM_STARTS = 3
 """Random architectures at the start where there is no source."""
@@ -25,14 +28,23 @@ def expected_improvement(mean: Float, deviation: Float) -> Float:
     return improvement
 
 
+def source_values(candidates: Candidates, sources: Sequence[SmoothedSource]) -> Float:
+    """Return F_j at every candidate, [J, N]."""
+    rows = [candidates.expand(source.architectures, source.weights) for source in sources]
+    return np.stack(rows) if rows else np.zeros((0, len(candidates)), dtype=np.float32)
+
+
 class Search:
     """Gaussian process search over a set of candidates."""
 
-    def __init__(self, candidates: Candidates, sources: Float) -> None:
-        """Start without observations; `sources` [J, N] are the smoothed sources F, J >= 0."""
+    def __init__(self, candidates: Candidates, sources: Sequence[SmoothedSource]) -> None:
+        """Start without observations, with the earlier studies `sources` (none is allowed)."""
+        # The mean of J independently doubtful sources is J times less doubtful.
+        doubt = sum(source.doubt for source in sources) / max(len(sources), 1) ** 2
+        values = source_values(candidates, sources)
         self.candidates = candidates
         self.relations = len(RELATIONS) if len(sources) else 1
-        self.posterior = Posterior(candidates, sources)
+        self.posterior = Posterior(candidates, values, doubt)
         self.free = np.ones(len(candidates), dtype=np.bool_)
         self.observed: list[int] = []
         self.rewards: list[float] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from scipy.special import ndtri
 from transnas._errors import InputError
 from transnas.spaces import Architecture, Space
 
-__all__ = ["SmoothedSource", "SourceTask", "distinct", "normal_scores", "smooth"]
+__all__ = ["SmoothedSource", "SourceTask", "best_first", "distinct", "normal_scores", "smooth"]
 
 Doubles = npt.NDArray[np.float64]
 
@@ -38,13 +39,16 @@ class SourceTask:
 class SmoothedSource:
     """F(x) = sum_i weights_i k(x, architectures_i): a Gaussian process mean over the space.
 
-    `noise` is the share of the scores' variance that was taken for noise.
+    `architectures` are the canonical ones that were measured, best first.
+    `noise` is the share of the scores' variance that was taken for noise; `doubt` is the variance
+    that f keeps at an architecture of the space, on average.
     """
 
     name: str
     architectures: tuple[Architecture, ...]
     weights: Doubles
     noise: float
+    doubt: float
 
 
 def distinct(space: Space, source: SourceTask) -> tuple[list[Architecture], Doubles]:
@@ -78,17 +82,23 @@ def normal_scores(rewards: Doubles) -> Doubles:
     return scores
 
 
-def thin(rewards: Doubles) -> npt.NDArray[np.int64]:
-    """Return which of many observations to keep: the best, and others evenly over the ranks."""
+def best_first(rewards: Doubles) -> npt.NDArray[np.int64]:
+    """Return the positions of the observations to keep, from the best to the worst.
+
+    Of more than `MOST_OBSERVATIONS`, the best half of that number and others evenly over ranks.
+    """
     order = np.argsort(-rewards, kind="stable")
-    half = MOST_OBSERVATIONS // 2
     if len(order) <= MOST_OBSERVATIONS:
-        return np.arange(len(order))
+        return order
+    half = MOST_OBSERVATIONS // 2
     spread = np.linspace(half, len(order) - 1, MOST_OBSERVATIONS - half).astype(np.int64)
-    return np.sort(order[np.concatenate([np.arange(half), spread])])
+    kept: npt.NDArray[np.int64] = order[np.concatenate([np.arange(half), spread])]
+    return kept
 
 
-def smooth(gram: npt.NDArray[np.floating], scores: Doubles) -> tuple[Doubles, float]:
+def smooth(
+    gram: npt.NDArray[np.floating[Any]], cross: npt.NDArray[np.floating[Any]], scores: Doubles
+) -> tuple[Doubles, float, float]:
     """Fit scores = c + f(x) + e, f ~ GP(0, (1 - v) k), e ~ N(0, v), up to a common scale.
 
     The constant c has a flat prior, the scale is profiled out, and v is the value of `NOISES`
@@ -97,21 +107,34 @@ def smooth(gram: npt.NDArray[np.floating], scores: Doubles) -> tuple[Doubles, fl
 
     Args:
         gram: Kernel of the observed architectures, [n, n], n >= 3.
+        cross: Kernel of a sample of the space with the observed architectures, [r, n].
         scores: Observations, [n].
 
     Returns:
-        Weights [n] of E[f(x)] = sum_i weights_i k(x, x_i), and v.
+        Weights [n] of E[f(x)] = sum_i weights_i k(x, x_i), v, and the mean variance of f over
+        the sample for unit scale.
     """
     eigenvalues, vectors = np.linalg.eigh(gram.astype(np.float64))
     ones, rotated = vectors.sum(axis=0), vectors.T @ scores
-    best = (-np.inf, np.zeros(len(scores)), NOISES[-1])
+    best, best_evidence = NOISES[-1], -np.inf
     for noise in NOISES:
-        spectrum = (1 - noise) * np.maximum(eigenvalues, 0.0) + noise
-        precision = (ones * ones / spectrum).sum()
-        residual = rotated - (ones * rotated / spectrum).sum() / precision * ones
+        spectrum, residual, precision = _fit(eigenvalues, ones, rotated, noise)
         square = max(float((residual * residual / spectrum).sum()), 1e-12)
-        freedom = len(scores) - 1
-        evidence = -0.5 * (freedom * np.log(square) + np.log(spectrum).sum() + np.log(precision))
-        if evidence > best[0]:
-            best = (evidence, (1 - noise) * (vectors @ (residual / spectrum)), noise)
-    return best[1], best[2]
+        evidence = -0.5 * (
+            (len(scores) - 1) * np.log(square) + np.log(spectrum).sum() + np.log(precision)
+        )
+        if evidence > best_evidence:
+            best, best_evidence = noise, evidence
+    spectrum, residual, _ = _fit(eigenvalues, ones, rotated, best)
+    weights = (1 - best) * (vectors @ (residual / spectrum))
+    explained = (1 - best) * ((cross @ vectors) ** 2 / spectrum).sum(axis=1).mean()
+    return weights, best, float((1 - best) * max(1 - explained, 0.0))
+
+
+def _fit(
+    eigenvalues: Doubles, ones: Doubles, rotated: Doubles, noise: float
+) -> tuple[Doubles, Doubles, float]:
+    """Return the covariance's spectrum, the residual in its basis, and the precision of c."""
+    spectrum = (1 - noise) * np.maximum(eigenvalues, 0.0) + noise
+    precision = float((ones * ones / spectrum).sum())
+    return spectrum, rotated - (ones * rotated / spectrum).sum() / precision * ones, precision

@@ -50,7 +50,10 @@ def clip_low(rewards: Doubles) -> Doubles:
     quartile = ordered[low] + (place - low) * (
         ordered[min(low + 1, len(ordered) - 1)] - ordered[low]
     )
-    clipped: Doubles = np.maximum(rewards, quartile - CLIP * (ordered[-1] - quartile))
+    spread = ordered[-1] - quartile
+    if spread <= 0:  # a quarter of the rewards are tied at the top: no scale to go by
+        return rewards
+    clipped: Doubles = np.maximum(rewards, quartile - CLIP * spread)
     return clipped
 
 

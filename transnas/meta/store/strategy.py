@@ -12,7 +12,8 @@
    - b is flat and S is estimated, so that the search does not change under y -> p y + q, p > 0.
    - s is 1, 0 or -1 (sources agree, are irrelevant, or are reversed) with prior 0.98, 0.01, 0.01.
    - w_j ~ N(0, 0.2^2) lets the new task prefer some sources to others.
-   - g ~ GP(0, 0.5^2 k) is what no source knows; e ~ N(0, 0.34^2) is the noise of one training.
+   - g ~ GP(0, (0.5^2 + d) k) is what no source knows; d is the variance of the mean of the f_j,
+     so that few short studies bind less. e ~ N(0, 0.34^2) is the noise of one training.
    - k (`_kernel`) compares pruned choices, path statistics and the paths themselves.
    Rewards far below the upper quartile are raised to a bound that follows their own scale.
 3. The next architecture (`_search`) has the greatest expected improvement over the best
@@ -28,7 +29,8 @@ query decides between the relations. A source without information has a flat m a
 **From scratch.** Without sources the same search starts with three random architectures.
 
 **Large spaces.** Up to 50,000 code sequences, every isomorphism class is a candidate. Beyond,
-each proposal chooses among mutants of the best measured architectures and fresh samples.
+each proposal chooses among mutants of the best architectures measured here or in a source, and
+fresh samples.
 
 Source: the components are standard (Rasmussen & Williams, "Gaussian Processes for Machine
 Learning", 2006; ranks across tasks: Salinas, Shen & Perrone, ICML 2020); the mixture over the
@@ -41,11 +43,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from transnas.evaluation import Measurement, Objective
 from transnas.meta.store._candidates import Candidates, is_listable, kernel_of, listed
-from transnas.meta.store._features import Float, describe
+from transnas.meta.store._features import describe
 from transnas.meta.store._search import Search
 from transnas.meta.store._sources import SmoothedSource
 from transnas.spaces import Architecture, Space
@@ -57,16 +57,11 @@ from transnas.strategies import (
     restore_generator,
 )
 
-__all__ = ["StoreTransfer", "source_values"]
+__all__ = ["StoreTransfer"]
 
-PARENTS, MUTANTS, SAMPLES = 5, 100, 500
-"""Candidates on a large space: mutants of each of the best few, and fresh samples."""
-
-
-def source_values(candidates: Candidates, sources: Sequence[SmoothedSource]) -> Float:
-    """Return F_j at every candidate, [J, N]."""
-    rows = [candidates.expand(source.architectures, source.weights) for source in sources]
-    return np.stack(rows) if rows else np.zeros((0, len(candidates)), dtype=np.float32)
+PARENTS, MUTANTS, SAMPLES = 5, 500, 500
+"""Candidates on a large space: mutants, by one or two edits, of the best few measured here and in
+each source, and fresh samples."""
 
 
 @register("store-transfer")
@@ -110,7 +105,7 @@ class StoreTransfer(Strategy):
         """Return the search over every class, brought up to date."""
         candidates = listed(self.space)
         if self._search is None:
-            self._search = Search(candidates, source_values(candidates, self._sources))
+            self._search = Search(candidates, self._sources)
         for arch, reward in self._told[len(self._search.observed) :]:
             self._search.observe(candidates.position[arch], reward)
         self._search.free[[candidates.position[arch] for arch in self._asked]] = False
@@ -119,16 +114,22 @@ class StoreTransfer(Strategy):
     def _sampled(self) -> Search:
         """Return a search over what was measured, mutants of the best, and fresh samples."""
         told = list(dict.fromkeys(arch for arch, _ in self._told))
-        fresh = [self.space.sample(self.rng) for _ in range(SAMPLES)]
-        for arch, _ in sorted(self._told, key=lambda pair: -pair[1])[:PARENTS]:
-            fresh += [self.space.mutate(arch, self.rng) for _ in range(MUTANTS)]
+        best = sorted(self._told, key=lambda pair: -pair[1])[:PARENTS]
+        parents = [arch for arch, _ in best]
+        parents += [arch for source in self._sources for arch in source.architectures[:PARENTS]]
+        fresh = [self.space.sample(self.rng) for _ in range(SAMPLES)] + parents
+        for _ in range(MUTANTS if parents else 0):
+            mutant = parents[int(self.rng.integers(len(parents)))]
+            for _ in range(1 + int(self.rng.integers(2))):
+                mutant = self.space.mutate(mutant, self.rng)
+            fresh.append(mutant)
         known = self._asked.union(told)
         canonical = dict.fromkeys(self.space.canonical(arch) for arch in fresh)
         archs = told + [arch for arch in canonical if arch not in known]
         candidates = Candidates(
             self.space, archs, describe(self.space, archs), kernel_of(self.space)
         )
-        search = Search(candidates, source_values(candidates, self._sources))
+        search = Search(candidates, self._sources)
         search.free[: len(told)] = False
         for arch, reward in self._told:
             search.observe(candidates.position[arch], reward)

@@ -1,0 +1,190 @@
+"""The parts of the model against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+from transnas import spaces
+from transnas.meta.store import SourceTask, learn
+from transnas.meta.store._candidates import kernel_of, listed
+from transnas.meta.store._features import describe
+from transnas.meta.store._posterior import AMPLITUDE, NOISE, SLOPE, Posterior
+from transnas.meta.store._search import expected_improvement
+from transnas.meta.store._sources import NOISES, normal_scores, smooth
+from transnas.meta.store._trust import RELATIONS, clip_low, weigh
+from transnas.spaces import Architecture, Choice, Range, Space
+
+DOUBT = 0.1
+OWN = AMPLITUDE**2 + DOUBT
+SPACE = spaces.get("nasbench201")
+
+
+def fed(observed: list[int], sources: np.ndarray) -> Posterior:
+    posterior = Posterior(listed(SPACE), sources.astype(np.float32), DOUBT)
+    for i in observed:
+        posterior.observe(i)
+    return posterior
+
+
+def test_posterior_equals_the_dense_closed_form() -> None:
+    candidates = listed(SPACE)
+    rng = np.random.default_rng(0)
+    sources = rng.standard_normal((3, len(candidates)))
+    observed = [5, 99, 1234, 4000, 4929, 99, 17]
+    rewards = rng.standard_normal(len(observed))
+    posterior = fed(observed, sources)
+    all_of = np.arange(len(candidates))
+
+    s, m = 0.7, sources.mean(axis=0)
+    covariance = SLOPE**2 * sources[:, observed].T @ sources
+    covariance += OWN * candidates.between(np.array(observed), all_of).astype(np.float64)
+    inverse = np.linalg.inv(covariance[:, observed] + NOISE**2 * np.eye(len(observed)))
+    ones = np.ones(len(observed))
+    free = rewards - s * m[observed]
+    offset = ones @ inverse @ free / (ones @ inverse @ ones)
+    mean = offset + s * m + covariance.T @ inverse @ (free - offset)
+    own = OWN + SLOPE**2 * (sources**2).sum(axis=0)
+    variance = own - np.einsum("ij,ik,kj->j", covariance, inverse, covariance)
+    variance += (1 - covariance.T @ inverse @ ones) ** 2 / (ones @ inverse @ ones)
+
+    residual = posterior.whiten(rewards) - s * posterior.source
+    found = float(posterior.ones @ residual) / float(posterior.ones @ posterior.ones)
+    assert found == pytest.approx(offset, abs=1e-5)
+    spread = posterior.spread(residual - found * posterior.ones)
+    np.testing.assert_allclose(found + s * m + spread, mean, atol=2e-5)
+    np.testing.assert_allclose(posterior.deviation() ** 2, variance, atol=2e-5)
+
+
+def test_scale_is_the_maximum_of_the_likelihood() -> None:
+    rng = np.random.default_rng(1)
+    candidates = listed(SPACE)
+    sources = rng.standard_normal((1, len(candidates)))
+    observed = [3, 50, 700, 2000, 4100]
+    rewards = 70 + 5 * sources[0, observed] + rng.standard_normal(5)
+    posterior = fed(observed, sources)
+    ones = posterior.ones
+    projection = np.eye(5) - np.outer(ones, ones) / (ones @ ones)
+    y, m = projection @ posterior.whiten(clip_low(rewards)), projection @ posterior.source
+    for h in weigh(posterior, rewards, len(RELATIONS)):
+
+        def loss(log_scale: float, relation: float = h.relation) -> float:
+            residual = y / np.exp(log_scale) - relation * m
+            return 4 * log_scale + 0.5 * float(residual @ residual)
+
+        assert np.log(h.scale) == pytest.approx(minimize_scalar(loss).x, abs=1e-4)
+
+
+def test_evidence_finds_the_relation() -> None:
+    rng = np.random.default_rng(2)
+    sources = rng.standard_normal((1, len(listed(SPACE))))
+    observed = list(range(0, 4000, 400))
+    posterior = fed(observed, sources)
+    for relation in (1.0, -1.0):
+        rewards = 3 + 2 * relation * sources[0, observed] + 0.3 * rng.standard_normal(len(observed))
+        best = max(weigh(posterior, rewards, 3), key=lambda h: h.probability)
+        assert best.relation == relation
+        assert best.probability > 0.99
+
+
+def test_expected_improvement_equals_its_definition() -> None:
+    mean, deviation = np.float32([-1.0, 0.0, 0.5]), np.float32([0.5, 1.0, 2.0])
+    draws = norm.rvs(size=(400_000, 1), random_state=0) * deviation + mean
+    found = expected_improvement(mean, deviation)
+    np.testing.assert_allclose(found, np.maximum(draws, 0).mean(axis=0), atol=0.01)
+
+
+def test_kernel_is_a_correlation_and_ignores_dead_edges() -> None:
+    candidates = listed(SPACE)
+    some = np.arange(0, len(candidates), 25)
+    gram = candidates.between(some, some).astype(np.float64)
+    np.testing.assert_allclose(np.diag(gram), 1.0, atol=1e-5)
+    np.testing.assert_allclose(gram, gram.T, atol=1e-6)
+    assert np.linalg.eigvalsh(gram).min() > -1e-4
+    # Edge 2>3 is none, so what enters node 2 cannot matter.
+    dead = [SPACE.architecture((3, a, b, 2, 3, 0)) for a, b in ((1, 4), (3, 2), (0, 0))]
+    features = describe(SPACE, dead)
+    np.testing.assert_allclose(kernel_of(SPACE).between(features, features), 1.0, atol=1e-5)
+
+
+def test_kernel_does_not_depend_on_the_other_architectures_described() -> None:
+    archs = [SPACE.at(i) for i in (1, 10, 100, 1000, 10000)]
+    kernel = kernel_of(SPACE)
+    together = describe(SPACE, archs)
+    gram = kernel.between(together, together)
+    for i, arch in enumerate(archs):
+        alone = kernel.between(describe(SPACE, [arch]), together)
+        np.testing.assert_allclose(alone[0], gram[i], atol=1e-6)
+
+
+def test_normal_scores_are_free_of_scale_and_share_ties() -> None:
+    rewards = np.array([3.0, 1.0, 1.0, -70.0, 8.0])
+    scores = normal_scores(rewards)
+    np.testing.assert_array_equal(scores, normal_scores(np.exp(rewards / 10)))
+    assert scores[1] == scores[2]
+    np.testing.assert_array_equal(np.argsort(scores, kind="stable"), [3, 1, 2, 0, 4])
+    np.testing.assert_allclose(normal_scores(-rewards), -scores, atol=1e-12)
+    np.testing.assert_array_equal(normal_scores(np.ones(4)), np.zeros(4))
+
+
+def test_smoothing_equals_kriging_and_flattens_noise() -> None:
+    candidates = listed(SPACE)
+    rng = np.random.default_rng(3)
+    at = np.sort(rng.choice(len(candidates), 60, replace=False))
+    gram = candidates.between(at, at).astype(np.float64)
+    signal = np.linalg.cholesky(gram + 1e-6 * np.eye(60)) @ rng.standard_normal(60)
+    everywhere = candidates.between(np.arange(0, len(candidates), 50), at).astype(np.float64)
+    weights, noise, doubt = smooth(gram, everywhere, signal)
+    inverse = np.linalg.inv((1 - noise) * gram + noise * np.eye(60))
+    offset = (inverse @ signal).sum() / inverse.sum()
+    np.testing.assert_allclose(weights, (1 - noise) * inverse @ (signal - offset), atol=1e-6)
+    assert noise == NOISES[0]
+    reduction = np.einsum("ij,jk,ik->i", everywhere, inverse, everywhere)
+    variance = (1 - noise) - (1 - noise) ** 2 * reduction
+    assert doubt == pytest.approx(variance.mean(), abs=1e-6)
+    assert smooth(gram, everywhere, rng.permutation(signal))[1] >= 0.35
+
+
+def test_bad_rewards_are_bounded_by_the_spread_of_good_ones() -> None:
+    rewards = np.array([90.0, 91.0, 89.0, 10.0, 90.5])
+    np.testing.assert_allclose(clip_low(rewards), [90.0, 91.0, 89.0, 90.5 - 4 * 0.5, 90.5])
+    np.testing.assert_array_equal(clip_low(rewards[:3]), rewards[:3])
+    tied = np.array([8.0, 8.0, 7.0, 8.0, 1.0])
+    np.testing.assert_array_equal(clip_low(tied), tied)
+
+
+def test_learning_cleans_its_sources() -> None:
+    cells = [SPACE.at(i) for i in range(6)]
+    nan = float("nan")
+    useful = SourceTask("useful", [*cells, cells[0]], [1.0, 2.0, nan, 4.0, 5.0, 6.0, 3.0])
+    few = SourceTask("few", [cells[0], cells[1], cells[0]], [1.0, 2.0, 3.0])
+    failed = SourceTask("failed", cells, [nan] * 6)
+    prior = learn([useful, few, failed, SourceTask("empty", [], [])], SPACE)
+    assert [source.name for source in prior.sources] == ["useful"]
+    assert len(prior.sources[0].architectures) == 5
+    averaged = SourceTask("averaged", [*cells[:2], *cells[3:]], [2.0, 2.0, 4.0, 5.0, 6.0])
+    assert prior.sources[0].architectures[0] == cells[5]
+    np.testing.assert_allclose(
+        prior.sources[0].weights, learn([averaged], SPACE).sources[0].weights
+    )
+
+
+class Chain(Space):
+    """Too large to list, and with a number beside the architecture."""
+
+    name = "test-chain"
+    choices = tuple(Choice(f"layer {i}", ("a", "b", "c", "d")) for i in range(12))
+    ranges = (Range("rate", 1e-4, 1.0, log=True),)
+
+
+def test_large_spaces_are_described_too() -> None:
+    space = Chain()
+    rng = np.random.default_rng(0)
+    archs: list[Architecture] = [space.sample(rng) for _ in range(30)]
+    features = describe(space, archs)
+    gram = kernel_of(space).between(features, features)
+    np.testing.assert_allclose(np.diag(gram), 1.0, atol=1e-5)
+    near = kernel_of(space).between(describe(space, [space.neighbours(archs[0])[0]]), features)[0]
+    assert near.argmax() == 0
