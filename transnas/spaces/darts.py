@@ -8,6 +8,7 @@ State 0 is the older input c_{k-2}, state 1 is c_{k-1}; all four nodes are conca
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import comb
 
 import numpy as np
@@ -69,15 +70,25 @@ class DARTS(CellSpace):
         if len(prefix) == len(self.choices):
             return 1
         node, part = self._position(len(prefix))
-        operations = int(sum(self.mask(_FIRST_EDGES)))
-        ways: int = operations ** (_A_NODE - max(part, 2))
+        ways: int = self._edge_has ** (_A_NODE - max(part, 2))
         if part == 0:
             ways *= comb(node + 2, 2)
         elif part == 1:
             ways *= node + 1 - prefix[-1]
-        for later in range(len(prefix) // _A_NODE + 1, len(self.choices) // _A_NODE):
-            ways *= comb(later % NODES + 2, 2) * operations**2
-        return ways
+        return ways * self._nodes_have[len(prefix) // _A_NODE + 1]
+
+    @cached_property
+    def _edge_has(self) -> int:
+        """Number of operations that an edge may have."""
+        return int(sum(self.mask(_FIRST_EDGES)))
+
+    @cached_property
+    def _nodes_have(self) -> list[int]:
+        """Number of ways to fill node n of both cells and all later ones, for n = 0, 1, ..., 8."""
+        ways = [1]
+        for node in reversed(range(NODES * len(self.kinds))):
+            ways.append(ways[-1] * comb(node % NODES + 2, 2) * self._edge_has**2)
+        return ways[::-1]
 
     @staticmethod
     def _position(decided: int) -> tuple[int, int]:
