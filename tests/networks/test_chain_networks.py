@@ -1,0 +1,130 @@
+"""Networks of chains: published ProxylessNAS counts, ENAS layers and anchors written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from transnas import InputError, networks, spaces
+from transnas.networks import chain, enas_macro
+from transnas.spaces.proxyless import ProxylessNAS
+from transnas.tasks import Signature
+
+IMAGENET = Signature((3, 224, 224), 1000)
+
+
+def blocks(text: str) -> str:
+    """Return a space's text from words such as `35 33 -- --`, stages separated by slashes."""
+    names = {"--": "zero"}
+    return "/".join(
+        ",".join(names.get(w, f"mb{w[0]}_k{w[1]}") for w in stage.split())
+        for stage in text.split("/")
+    )
+
+
+MOBILE = "35 33 -- -- / 37 33 35 35 / 67 35 35 35 / 65 35 35 35 / 67 67 37 37 / 67"
+
+
+@pytest.mark.parametrize(
+    ("text", "skeleton", "parameters"),
+    [
+        (
+            "35 -- -- -- / 37 -- -- 33 / 67 -- -- 35 / 65 -- 33 35 / 67 67 67 65 / 67",
+            {"stem": 40, "first": 24, "widths": (32, 56, 112, 128, 256, 432), "last": 1728},
+            7_119_848,
+        ),
+        (MOBILE, {"widths": (32, 40, 80, 96, 192, 320)}, 4_080_512),
+        (
+            "63 33 33 33 / 63 33 33 35 / 63 -- -- 33 / 65 33 33 33 / 65 35 35 33 / 65",
+            {"stem": 40, "first": 24, "widths": (32, 48, 88, 104, 216, 360), "last": 1432},
+            4_361_648,
+        ),
+        (
+            MOBILE,
+            {"stem": 48, "first": 24, "widths": (40, 56, 112, 136, 256, 448), "last": 1792},
+            6_857_568,
+        ),
+    ],
+    ids=["gpu", "mobile", "cpu", "mobile-14"],
+)
+def test_proxyless_networks_count_as_published(
+    text: str, skeleton: dict[str, Any], parameters: int
+) -> None:
+    space = spaces.get("proxyless")
+    assert isinstance(space, ProxylessNAS)
+    with torch.device("meta"):
+        network = networks.build(space, space.from_text(blocks(text)), IMAGENET, **skeleton)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton"),
+    [
+        ("proxyless", {"stem": 8, "first": 8, "widths": (8,) * 6, "last": 16}),
+        ("enas-macro", {"channels": 6}),
+        ("enas-micro", {"channels": 4, "layers": 3}),
+        ("chain", {}),
+        ("chain", {"stem_stride": 2}),
+    ],
+)
+def test_every_sampled_architecture_builds_and_learns_on_odd_maps(
+    name: str, skeleton: dict[str, Any]
+) -> None:
+    space, rng = spaces.get(name), np.random.default_rng(0)
+    signature = Signature((1, 17, 13), 3)
+    for _ in range(3):
+        network = networks.build(space, space.sample(rng), signature, **skeleton)
+        out = network(torch.randn(2, 1, 17, 13))
+        out.sum().backward()
+        assert out.shape == (2, 3)
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("side", [8, 100])
+def test_every_space_suggests_a_skeleton_that_runs(side: int) -> None:
+    signature = Signature((3, side, side), 10)
+    for name in ("proxyless", "enas-macro", "enas-micro", "chain", "darts", "nasnet", "pnas"):
+        space = spaces.get(name)
+        arch = space.sample(np.random.default_rng(side))
+        skeleton = networks.suggest(space, signature)
+        with torch.device("meta"):
+            network = networks.build(space, arch, signature, **skeleton)
+            assert network(torch.zeros(2, 3, side, side)).shape == (2, 10)
+
+
+def test_an_enas_layer_adds_the_layers_it_reads() -> None:
+    torch.manual_seed(0)
+    layer = enas_macro.Layer("sep_5x5", (0, 2), 4)
+    earlier = [torch.randn(2, 4, 5, 5) for _ in range(3)]
+    total = layer.branch(earlier[2]) + earlier[0] + earlier[2]
+    assert torch.allclose(layer(earlier, earlier[2]), layer.norm(total), atol=1e-6)
+    # 1x1 and depthwise 5x5 and pointwise convolutions, two normalisations, the last one.
+    assert sum(p.numel() for p in layer.parameters()) == 16 + 8 + 100 + 16 + 8 + 8
+
+
+def test_anchors_are_concatenated_and_loose_ends_reach_the_classifier() -> None:
+    torch.manual_seed(0)
+    plan = [((3, 1, 4), ()), ((1, 1, 5), (0,)), ((5, 5, 6), (0, 1)), ((3, 3, 7), ())]
+    network = chain.Network(plan, Signature((2, 6, 6), 3)).eval()
+    x = torch.randn(2, 2, 6, 6)
+    a = network.layers[0](x)
+    b = network.layers[1](a)
+    c = network.layers[2](torch.cat([a, b], dim=1))
+    d = network.layers[3](x)
+    expected = network.head(torch.cat([c, d], dim=1).mean(dim=(2, 3)))
+    assert torch.allclose(network(x), expected, atol=1e-6)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert [m.in_channels for m in convolutions] == [2, 4, 9, 2]
+
+
+def test_bad_skeletons_are_refused() -> None:
+    space = spaces.get("proxyless")
+    arch = space.sample(np.random.default_rng(0))
+    with pytest.raises(InputError, match="'widths' has 2 values; accepted: 6"):
+        networks.build(space, arch, IMAGENET, widths=(8, 16))
+    with pytest.raises(InputError, match="'widths' is 0"):
+        networks.build(space, arch, IMAGENET, widths=(8, 8, 8, 8, 8, 0))

@@ -1,0 +1,139 @@
+"""The networks of the ProxylessNAS space: chains of inverted bottlenecks.
+
+Cai et al., "ProxylessNAS", ICLR 2019, section 4.2; the block is that of Sandler et al.,
+"MobileNetV2", CVPR 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from transnas._errors import InputError
+from transnas.networks._registry import positive, register, skeleton_from
+from transnas.spaces import Architecture, Space
+from transnas.spaces.proxyless import CELLS, STRIDES, ZERO, ProxylessNAS
+from transnas.tasks import Signature
+
+__all__ = ["InvertedBottleneck", "Network", "Skeleton", "build"]
+
+_MOMENTUM, _EPSILON = 0.1, 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """What is not searched; the defaults are the published supernet's, for ImageNet."""
+
+    stem: int = 32
+    """Channels of the first convolution."""
+    first: int = 16
+    """Channels of the first block, which is not searched."""
+    widths: tuple[int, ...] = (24, 40, 80, 96, 192, 320)
+    """Channels of each stage."""
+    last: int = 1280
+    """Channels before the classifier."""
+    stem_stride: int = 2
+    """Stride of the first convolution."""
+    strides: tuple[int, ...] = STRIDES
+    """Stride of the first block of each stage."""
+
+    def __post_init__(self) -> None:
+        for name in ("stem", "first", "last", "stem_stride"):
+            positive(name, getattr(self, name))
+        for name in ("widths", "strides"):
+            if len(getattr(self, name)) != len(CELLS):
+                raise InputError(
+                    f"skeleton setting {name!r} has {len(getattr(self, name))} values; "
+                    f"accepted: {len(CELLS)}, one a stage"
+                )
+            for value in getattr(self, name):
+                positive(name, value)
+
+
+def suggest(signature: Signature) -> dict[str, Any]:
+    """Return fewer strides for images below 128 pixels, so that maps do not vanish."""
+    side = max(signature.input_shape[1:])
+    if side > 128:
+        return {}
+    halvings = 3 if side > 32 else 2 if side > 16 else 1
+    places = [i for i, stride in enumerate(STRIDES) if stride == 2][-halvings:]
+    strides = tuple(2 if i in places else 1 for i in range(len(STRIDES)))
+    return {"stem_stride": 1 if side <= 64 else 2, "strides": strides}
+
+
+def _convolution(
+    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """Return convolution without bias (same padding) and its normalisation."""
+    return [
+        nn.Conv2d(
+            channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
+        ),
+        nn.BatchNorm2d(channels_out, eps=_EPSILON, momentum=_MOMENTUM),
+    ]
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand, depthwise, project; with a shortcut where shapes agree."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, expansion: int, stride: int
+    ) -> None:
+        super().__init__()
+        self.shortcut = stride == 1 and channels_in == channels_out
+        middle = channels_in * expansion
+        expand = [*_convolution(channels_in, middle, 1), nn.ReLU6()] if expansion > 1 else []
+        self.body = nn.Sequential(
+            *expand,
+            *_convolution(middle, middle, kernel, stride, groups=middle),
+            nn.ReLU6(),
+            *_convolution(middle, channels_out, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.body(x)
+        return x + out if self.shortcut else out
+
+
+class Network(nn.Module):
+    """Stem, one fixed block, 21 chosen blocks (`zero` ones are not there), classifier."""
+
+    def __init__(self, blocks: Sequence[str], signature: Signature, skeleton: Skeleton) -> None:
+        super().__init__()
+        image, stem = signature.input_shape[0], skeleton.stem
+        self.stem = nn.Sequential(
+            *_convolution(image, stem, 3, skeleton.stem_stride),
+            nn.ReLU6(),
+            InvertedBottleneck(stem, skeleton.first, 3, 1, 1),
+        )
+        self.blocks = nn.Sequential()
+        operations, channels = iter(blocks), skeleton.first
+        for count, width, stride in zip(CELLS, skeleton.widths, skeleton.strides, strict=True):
+            for b in range(count):
+                operation = next(operations)
+                if operation == ZERO:
+                    continue
+                expansion, kernel = int(operation[2]), int(operation[-1])
+                self.blocks.append(
+                    InvertedBottleneck(channels, width, kernel, expansion, 1 if b else stride)
+                )
+                channels = width
+        self.mix = nn.Sequential(*_convolution(channels, skeleton.last, 1), nn.ReLU6())
+        self.head = nn.Linear(skeleton.last, signature.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]."""
+        x = self.mix(self.blocks(self.stem(x)))
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+@register("proxyless", suggest)
+def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
+    """Return the network of a chain; keywords are the fields of `Skeleton`."""
+    assert isinstance(space, ProxylessNAS)
+    return Network(space.blocks(arch), signature, skeleton_from(Skeleton, skeleton))
