@@ -56,7 +56,7 @@ class Strategy(ABC):
         self.seed = seed
         self.objectives = tuple(objectives)
         self.settings = settings if settings is not None else self.Settings()
-        self.stream = Stream(seed)
+        self.stream = Stream(seed)  # its `position` belongs into the state
 
     @cached_property
     def rng(self) -> np.random.Generator:
