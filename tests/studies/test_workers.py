@@ -83,7 +83,7 @@ def test_two_ray_workers(sqlite: str, postgres: str, tmp_path: Path) -> None:
         assert load_study(name["name"], storage).trials == study.trials
         assert len(log.read_text().splitlines()) == TRIALS
         assert len(processes_of(log) - {str(os.getpid())}) == 2
-    monkey = run(sqlite, "ray", evaluator=Troubled(), timeout=1.0, name="trouble")
+    monkey = run(sqlite, "ray", evaluator=Troubled(), timeout=2.0, name="trouble")
     require_troubles(monkey)
     with pytest.raises(InputError, match=r"ray:64 need 64 CPUs; accepted: 1\.\.2"):
         run(sqlite, "ray:64", name="too many")
@@ -96,7 +96,7 @@ def require_troubles(study: Study) -> None:
         "ValueError: no such thing",
         "validation_accuracy is nan",
         "MemoryError",
-        "timeout: not finished after 1 s",
+        "timeout: not finished after 2 s",
     }
     for trial in study.trials:
         if trial.architecture.values[0] == 0:
@@ -105,7 +105,7 @@ def require_troubles(study: Study) -> None:
 
 def test_failures_stay_with_their_trials(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAY_DIE", "1")
-    study = run(sqlite, 2, 40, evaluator=Troubled(), timeout=1.0)
+    study = run(sqlite, 2, 40, evaluator=Troubled(), timeout=2.0)
     require_troubles(study)
     dead = [t for t in study.trials if t.architecture.values[:2] == (3, 1)]
     assert dead

@@ -85,7 +85,7 @@ def _postgres_driver() -> str:
 def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStore:
     try:
         with quiet_optuna():
-            storage = RDBStorage(url.render_as_string(hide_password=False), engine_options)
+            storage = _storage(url.render_as_string(hide_password=False), engine_options)
     except Exception as error:  # whatever a driver makes of a URL
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -99,6 +99,20 @@ def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStor
         and url.get_backend_name() in ("sqlite", "postgresql")
     )
     return RelationalStore(label, storage) if known else OptunaStore(label, storage)
+
+
+def _storage(url: str, engine_options: dict[str, Any]) -> RDBStorage:
+    """Return Optuna's storage, tried again while another process makes the same tables."""
+    for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            return RDBStorage(url, engine_options)
+        except Exception as error:
+            # SQLite says the first; PostgreSQL may say the second of its own catalogue.
+            texts = ("already exists", "duplicate key", "UNIQUE constraint")
+            if not any(text in f"{error} {error.__cause__}" for text in texts):
+                raise
+            time.sleep(pause)
+    return RDBStorage(url, engine_options)
 
 
 def _tune_sqlite(engine: sa.Engine) -> None:
