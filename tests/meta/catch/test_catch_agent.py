@@ -1,0 +1,297 @@
+"""One task run and meta-training of CATCH as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from transnas import InputError, spaces, tasks
+from transnas.meta.catch import CatchSettings, SyntheticFamily, TableFamily, meta_train
+from transnas.meta.catch.agent import Agent, run_task
+from transnas.meta.catch.catcher import Catcher
+from transnas.meta.catch.coding import Codes, Coding
+from transnas.meta.catch.encoder import posterior
+from transnas.meta.catch.families import Subspace
+from transnas.meta.catch.normalise import normalise
+from transnas.meta.catch.training import MetaTrained
+from transnas.spaces import Choice, Space
+
+DOUBLE = torch.float64
+TINY = CatchSettings(hidden=16, z_size=4, candidates=20, updates=3, policy_updates=2)
+CELLS = spaces.get("nasbench201")
+
+
+class Six(Space):
+    """Six free choices of three."""
+
+    name = "six"
+    choices = tuple(Choice(f"c{i}", ("a", "b", "c")) for i in range(6))
+
+
+SIX = Six()
+
+
+def agent(
+    seeds: list[int],
+    settings: CatchSettings = TINY,
+    space: Space = SIX,
+    dtype: torch.dtype = DOUBLE,
+) -> Agent:
+    coding = Coding(space, dtype, settings.masking)
+    return Agent(Catcher(seeds, coding.features, settings, dtype), coding, seeds, settings.epsilon)
+
+
+def score(codes: Codes) -> npt.NDArray[np.float64]:
+    """A reward with many different values, [R]."""
+    return np.asarray((codes * np.array([9, 5, 7, 3, 1, 2]) % 8).sum(axis=-1), dtype=np.float64)
+
+
+def test_replicates_together_equal_replicates_alone() -> None:
+    seeds = [5, 9, 2]
+    together = run_task(agent(seeds), score, 16)
+    for r, seed in enumerate(seeds):
+        np.testing.assert_array_equal(together[r], run_task(agent([seed]), score, 16)[0])
+
+
+def test_every_query_counts_and_none_comes_twice() -> None:
+    calls = []
+
+    def counted(codes: Codes) -> npt.NDArray[np.float64]:
+        calls.append(len(codes))
+        return score(codes)
+
+    asked = run_task(agent([0, 1]), counted, 50)
+    assert calls == [2] * 50
+    assert all(len(np.unique(rows, axis=0)) == 50 for rows in asked)
+
+
+def test_queries_do_not_change_with_the_scale_of_the_reward() -> None:
+    base = run_task(agent([0]), score, 20)
+    for factor, shift in ((4.0, 0.0), (0.5, 64.0)):
+        scaled = run_task(agent([0]), lambda c: factor * score(c) + shift, 20)  # noqa: B023
+        np.testing.assert_array_equal(base, scaled)
+
+
+def test_failed_trials_cost_a_query_and_enter_nothing() -> None:
+    run = agent([0, 1])
+
+    def sometimes(codes: Codes) -> npt.NDArray[np.float64]:
+        return np.where([codes[0, 0] == 1, False], np.nan, score(codes))
+
+    asked = run_task(run, sometimes, 20)
+    failed = int((asked[0, :, 0] == 1).sum())
+    assert failed > 0
+    assert run.history.count.tolist() == [20 - failed, 20]
+    assert torch.isfinite(run.history.rewards).all()
+    nothing = agent([0])
+    assert run_task(nothing, lambda c: np.array([np.nan]), 12).min() >= 0
+    assert len(nothing.history) == 0
+
+
+def test_a_space_is_searched_to_its_end() -> None:
+    class Four(Space):
+        name = "four"
+        choices = (Choice("a", ("0", "1")), Choice("b", ("0", "1")))
+
+    settings = replace(TINY, initial=1)
+    asked = run_task(agent([0], settings, Four()), lambda c: c.sum(-1).astype(float), 6)
+    assert len(np.unique(asked[0, :4], axis=0)) == 4
+    assert (asked[0, 4:] == -1).all()
+
+
+# Ablations ------------------------------------------------------------------------------------
+
+
+def final_parameters(settings: CatchSettings, rewards_from: int) -> dict[str, torch.Tensor]:
+    """Return parameters after 12 queries whose rewards are `score` of other networks."""
+    run = agent([0], settings)
+    run_task(run, lambda c: score((c + rewards_from) % 3), 12)
+    return run.catcher.parameters
+
+
+def test_each_loss_reaches_the_networks_that_it_should() -> None:
+    fresh = agent([0]).catcher.parameters
+
+    def moved(settings: CatchSettings) -> set[str]:
+        after = final_parameters(settings, 0)
+        return {n.split(".")[0] for n, p in after.items() if not torch.equal(p, fresh[n])}
+
+    assert moved(TINY) == {"encoder", "controller", "evaluator"}
+    assert moved(replace(TINY, policy_updates=0)) == {"encoder", "evaluator"}
+    assert moved(replace(TINY, context="zero")) == {"controller", "evaluator"}
+    assert moved(replace(TINY, context="random")) == {"controller", "evaluator"}
+    assert moved(replace(TINY, updates=0)) == set()
+
+
+def test_zero_and_random_contexts_ignore_the_history() -> None:
+    for context in ("zero", "random"):
+        runs = [agent([0], replace(TINY, context=context)) for _ in range(2)]  # type: ignore[arg-type]
+        for shift, run in enumerate(runs):
+            run_task(run, lambda c: score((c + shift) % 3), 8)  # noqa: B023
+        noise = torch.ones(1, TINY.z_size, dtype=DOUBLE)
+        found = [run._context(run._normalised(), noise)[0] for run in runs]
+        assert torch.equal(*found)
+        assert (found[0] == (0 if context == "zero" else 1)).all()
+
+
+def test_with_one_candidate_the_evaluator_has_no_say() -> None:
+    settings = replace(TINY, candidates=1)
+    base, other = agent([0], settings), agent([0], settings)
+    with torch.no_grad():
+        for name, tensor in other.catcher.parameters.items():
+            if name.startswith("evaluator"):
+                tensor.mul_(-5)
+    settings_off = {"updates": 0}
+    base.settings = other.settings = replace(settings, **settings_off)
+    np.testing.assert_array_equal(run_task(base, score, 15), run_task(other, score, 15))
+
+
+def test_without_masking_only_valid_networks_are_asked_for() -> None:
+    inner = spaces.get("nasbench201")
+
+    class NoPool(Space):
+        name = "no-pool"
+        choices = inner.choices
+
+        def mask(self, prefix: object) -> npt.NDArray[np.bool_]:
+            return np.array([True, True, True, True, False])
+
+    space = NoPool()
+    asked = run_task(agent([0], replace(TINY, masking=False), space), score, 20)
+    assert asked.max() == 3
+
+
+@pytest.mark.parametrize("change", [{"normalise": "rank"}, {"replay": "uniform"}])
+def test_other_options_run(change: dict[str, str]) -> None:
+    settings = replace(TINY, **change)  # type: ignore[arg-type]
+    assert run_task(agent([0], settings), score, 12).min() >= 0
+
+
+def test_the_policy_solves_a_bandit() -> None:
+    class Arms(Space):
+        name = "arms"
+        choices = tuple(Choice(f"arm {i}", ("a", "b", "c", "d")) for i in range(4))
+
+    settings = replace(TINY, hidden=32, updates=10, policy_updates=10, entropy=0.01)
+    run = agent([0, 1, 2], settings, Arms(), torch.float32)
+    asked = run_task(run, lambda c: (c == 2).sum(axis=-1).astype(float), 60)
+    best = (asked == 2).all(axis=-1).any(axis=-1)
+    assert best.all()
+
+
+# Meta-training --------------------------------------------------------------------------------
+
+
+def test_interrupted_meta_training_gives_the_same_result(tmp_path: Path) -> None:
+    family = SyntheticFamily(SIX)
+    whole = meta_train(family, SIX, [0, 1], TINY, epochs=4, queries=9)
+    meta_train(family, SIX, [0, 1], TINY, epochs=2, queries=9, checkpoint=tmp_path / "c")
+    resumed = meta_train(family, SIX, [0, 1], TINY, epochs=4, queries=9, checkpoint=tmp_path / "c")
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(array, resumed.arrays[name])
+    with pytest.raises(InputError, match="seeds"):
+        meta_train(family, SIX, [7], TINY, checkpoint=tmp_path / "c")
+
+
+def test_table_families_come_without_repeats_and_hide_what_they_lack() -> None:
+    inner = spaces.get("transnas101-micro")
+    rewards = np.arange(3)[:, None] * 1e4 + np.arange(inner.size)
+    family = TableFamily(CELLS, rewards, ["a", "b", "c"], inner)
+    codes = np.zeros((2, 6), dtype=np.int64)
+    drawn = np.array([family.tasks([0, 1], epoch)(codes) for epoch in range(6)])
+    assert all(set(drawn[i : i + 3, r]) == {0, 1e4, 2e4} for i in (0, 3) for r in (0, 1))
+    space = family.space
+    assert isinstance(space, Subspace)
+    assert space.size == inner.size
+    assert not space.mask((0,))[4]
+    with pytest.raises(InputError, match="shape"):
+        TableFamily(CELLS, rewards, ["a", "b", "c"])
+    with pytest.raises(InputError, match="same choices"):
+        Subspace(CELLS, SIX)
+
+
+def test_table_families_give_the_benchmarks_own_values(data_file: Callable[[str], Path]) -> None:
+    path = data_file("nas/transnas101.npz")
+    with np.load(path, allow_pickle=False) as file:
+        ops, values = file["micro_ops"], file["micro_val"]
+        names = [f"transnas101-micro/{name}" for name in file["tasks"]]
+    family = TableFamily.of_tasks([tasks.get(n) for n in names], CELLS)  # type: ignore[misc]
+    order = np.random.default_rng([0, 0]).permutation(7)
+    found = family.tasks([0], 0)(ops[77:78].astype(np.int64))
+    assert found[0] == pytest.approx(float(values[77, order[0]]))
+
+
+def meta_trained(family: SyntheticFamily, settings: CatchSettings, count: int) -> MetaTrained:
+    return meta_train(family, family.space, list(range(count)), settings, epochs=40, queries=15)
+
+
+LEARN = CatchSettings(hidden=48, z_size=4, candidates=30, updates=8, policy_updates=3)
+
+
+def contexts(
+    trained: MetaTrained, family: SyntheticFamily, count: int, n: int = 10
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the means of q(z|c) after n random networks of unseen tasks, and their u."""
+    coding = Coding(family.space, torch.float32)
+    seeds = [10_000 + i for i in range(count)]
+    rng = np.random.default_rng(0)
+    codes = rng.integers(3, size=(count, n, 6))
+    evaluate = family.tasks(seeds, 0)
+    rewards = np.stack([evaluate(codes[:, i]) for i in range(n)], axis=1)
+    everyone = torch.ones(1, n, dtype=torch.bool)
+    agents = trained.agent([0], [0])
+    means = []
+    for i in range(count):
+        scaled = normalise(torch.as_tensor(rewards[i : i + 1]), everyone).float()
+        mean, _ = posterior(
+            agents.catcher.parameters, coding.onehot(codes[i : i + 1]), scaled, everyone
+        )
+        means.append(mean.detach().numpy()[0])
+    return np.array(means, dtype=np.float64), family.directions(seeds, 0)
+
+
+def test_the_encoder_tells_two_kinds_of_task_apart() -> None:
+    family = SyntheticFamily(SIX, seed=1)
+    means, directions = contexts(meta_trained(family, LEARN, 1), family, 400, n=15)
+    side = (directions @ family.directions([10_000], 0)[0]) > 0
+    far = np.abs(directions @ family.directions([10_000], 0)[0]) > 9
+    probe = LogisticRegression(C=100.0, max_iter=2000).fit(means[far][:150], side[far][:150])
+    assert probe.score(means[far][150:], side[far][150:]) > 0.95
+
+
+@pytest.mark.slow
+def test_meta_training_helps_where_tasks_are_related() -> None:
+    family = SyntheticFamily(SIX, seed=1)
+    count = 20
+    full = meta_trained(family, LEARN, count)
+    means, directions = contexts(full, family, 600)
+    probe = LinearRegression().fit(means[:400], directions[:400])
+    assert probe.score(means[400:], directions[400:]) > 0.8
+
+    seeds = [20_000 + i for i in range(count)]
+    every = np.array([a.values for a in SIX.architectures()])
+    exact = replace_noise(family)
+    values = np.stack([exact.tasks(seeds, 0)(np.tile(c, (count, 1))) for c in every], axis=1)
+
+    def regret(run: Agent) -> npt.NDArray[np.float64]:
+        asked = run_task(run, family.tasks(seeds, 0), 20)
+        found = np.stack([exact.tasks(seeds, 0)(asked[:, i]) for i in range(20)], axis=1)
+        return np.asarray(values.max(axis=1) - found.max(axis=1))
+
+    ours = regret(full.agent(range(count), seeds))
+    scratch = regret(agent(seeds, LEARN, SIX, torch.float32))
+    zero = meta_trained(family, replace(LEARN, context="zero"), count)
+    assert (ours <= scratch).sum() >= 15
+    assert ours.mean() < scratch.mean()
+    assert ours.mean() < regret(zero.agent(range(count), seeds)).mean()
+
+
+def replace_noise(family: SyntheticFamily) -> SyntheticFamily:
+    return SyntheticFamily(family.space, family.seed, noise=0.0, variety=family.variety)

@@ -1,0 +1,347 @@
+"""The equations of CATCH against closed forms, other libraries and enumeration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from transnas import InputError, spaces
+from transnas.meta.catch._draws import Draws
+from transnas.meta.catch.candidates import draw_candidates
+from transnas.meta.catch.coding import Coding
+from transnas.meta.catch.controller import log_policy, ppo_loss, sample
+from transnas.meta.catch.encoder import kl_to_unit, posterior, product_of_gaussians, with_z
+from transnas.meta.catch.evaluator import choose, huber_loss
+from transnas.meta.catch.mlp import initial, mlp
+from transnas.meta.catch.normalise import normalise
+from transnas.meta.catch.replay import (
+    importance,
+    new_priority,
+    priority,
+    probabilities,
+    without_replacement,
+)
+from transnas.spaces import Choice, Space
+
+DOUBLE = torch.float64
+
+
+class Tower(Space):
+    """A masked space of variable depth: absent layers are `-`, no two equal in a row."""
+
+    name = "tower"
+    choices = (
+        Choice("depth", ("1", "2", "3")),
+        *(Choice(f"layer {i}", ("-", "conv", "pool")) for i in range(3)),
+    )
+
+    def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
+        if not prefix:
+            return np.ones(3, dtype=np.bool_)
+        if len(prefix) - 1 > prefix[0]:
+            return np.array([True, False, False])
+        before = prefix[-1] if len(prefix) > 1 else 0
+        return np.array([False, before != 1, before != 2])
+
+
+def network(name: str, sizes: Sequence[int], replicates: int = 1) -> dict[str, torch.Tensor]:
+    """Return random parameters in float64 with gradients; three layers."""
+    generators = [torch.Generator().manual_seed(r) for r in range(replicates)]
+    found = initial(name, sizes, generators, DOUBLE)
+    return {key: (3 * value).requires_grad_() for key, value in found.items()}
+
+
+# Encoder --------------------------------------------------------------------------------------
+
+
+def test_product_of_gaussians_is_the_normalised_product_of_densities() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mean = torch.randn(1, 4, 1, generator=rng, dtype=DOUBLE)
+    variance = torch.rand(1, 4, 1, generator=rng, dtype=DOUBLE) + 0.2
+    grid = torch.linspace(-12, 12, 200_001, dtype=DOUBLE)
+    logs = torch.distributions.Normal(mean[0], variance[0].sqrt()).log_prob(grid).sum(dim=0)
+    density = torch.softmax(logs, dim=0)
+    by_grid = (density * grid).sum()
+    spread = (density * (grid - by_grid).square()).sum()
+    found_mean, found_variance = product_of_gaussians(mean, variance, torch.ones(1, 4).bool())
+    assert found_mean.item() == pytest.approx(by_grid.item(), abs=1e-6)
+    assert found_variance.item() == pytest.approx(spread.item(), abs=1e-6)
+
+
+def test_product_of_gaussians_copies_identity_order_and_absence() -> None:
+    rng = torch.Generator().manual_seed(1)
+    mean = torch.randn(2, 5, 3, generator=rng, dtype=DOUBLE)
+    variance = torch.rand(2, 5, 3, generator=rng, dtype=DOUBLE) + 0.1
+    everyone = torch.ones(2, 5, dtype=torch.bool)
+    base = product_of_gaussians(mean, variance, everyone)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    shuffled = product_of_gaussians(mean[:, order], variance[:, order], everyone)
+    torch.testing.assert_close(base, shuffled, rtol=1e-12, atol=1e-12)
+    one = product_of_gaussians(mean[:, :1], variance[:, :1], everyone[:, :1])
+    torch.testing.assert_close(one, (mean[:, 0], variance[:, 0]))
+    copies = product_of_gaussians(
+        mean[:, :1].expand(-1, 7, -1), variance[:, :1].expand(-1, 7, -1), torch.ones(2, 7).bool()
+    )
+    torch.testing.assert_close(copies, (mean[:, 0], variance[:, 0] / 7))
+    part = torch.tensor([[True, True, False, False, True], [False] * 5])
+    kept = product_of_gaussians(mean[:1, [0, 1, 4]], variance[:1, [0, 1, 4]], everyone[:1, :3])
+    found = product_of_gaussians(mean, variance, part)
+    torch.testing.assert_close((found[0][:1], found[1][:1]), kept)
+    assert (found[0][1] == 0).all()
+    assert (found[1][1] == 1).all()
+
+
+def test_kl_equals_torch_and_is_zero_only_at_the_prior() -> None:
+    rng = torch.Generator().manual_seed(2)
+    mean = torch.randn(6, 4, generator=rng, dtype=DOUBLE)
+    variance = torch.rand(6, 4, generator=rng, dtype=DOUBLE) + 0.05
+    given = torch.distributions.Normal(mean, variance.sqrt())
+    unit = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    expected = torch.distributions.kl_divergence(given, unit).sum(dim=-1)
+    torch.testing.assert_close(kl_to_unit(mean, variance), expected)
+    assert kl_to_unit(torch.zeros(4), torch.ones(4)) == 0
+    assert (kl_to_unit(mean, variance) > 0).all()
+
+
+def test_the_posterior_does_not_depend_on_the_order_of_the_history() -> None:
+    coding = Coding(spaces.get("nasbench201"), DOUBLE)
+    parameters = network("encoder", (31, 16, 16, 8))
+    rng = np.random.default_rng(0)
+    codes = rng.integers(5, size=(1, 9, 6))
+    rewards, order = torch.as_tensor(rng.standard_normal((1, 9))), rng.permutation(9)
+    everyone = torch.ones(1, 9, dtype=torch.bool)
+    base = posterior(parameters, coding.onehot(codes), rewards, everyone)
+    other = posterior(parameters, coding.onehot(codes[:, order]), rewards[:, order], everyone)
+    torch.testing.assert_close(base, other, rtol=1e-10, atol=1e-10)
+
+
+# Controller -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [spaces.get("nasbench201"), Tower()], ids=lambda s: s.name)
+def test_probabilities_of_all_networks_sum_to_one(space: Space) -> None:
+    coding = Coding(space, DOUBLE)
+    parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
+    codes = np.array([[a.values for a in space.architectures()]])
+    assert codes.shape[1] == space.size
+    z = torch.full((1, 4), 0.7, dtype=DOUBLE)
+    log_pi = log_policy(parameters, z, coding.states(codes), coding.allowed_features(codes))
+    chosen = torch.as_tensor(codes + coding.offsets).unsqueeze(-1)
+    total = log_pi.gather(-1, chosen).squeeze(-1).sum(dim=-1).exp().sum()
+    assert total.item() == pytest.approx(1, abs=1e-6)
+
+
+def test_masked_choices_are_never_drawn_and_get_no_gradient() -> None:
+    space = Tower()
+    coding = Coding(space, DOUBLE)
+    parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
+    z = torch.zeros(1, 4, dtype=DOUBLE)
+    draws = np.random.default_rng(0).random((1, 100_000, 4))
+    drawn = sample(parameters, z, coding, draws)
+    valid = {a.values for a in space.architectures()}
+    assert set(map(tuple, drawn.codes[0].tolist())) == valid
+
+    codes = drawn.codes[:, :64]
+    states, allowed = coding.states(codes), coding.allowed_features(codes)
+    logits = mlp(parameters, "controller", with_z(z, states.flatten(1, 2))).detach()
+    logits = logits.view(states.shape).requires_grad_()
+    masked = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf), dim=-1)
+    actions = coding.onehot(codes).unsqueeze(-2) * coding.slices
+    advantage = torch.randn(1, 64, dtype=DOUBLE)
+    everyone = torch.ones(1, 64, dtype=torch.bool)
+    old = drawn.log_policy[:, :64]
+    ppo_loss(masked, actions, old, advantage, everyone, 0.2, 0.1).sum().backward()
+    assert logits.grad is not None
+    assert (logits.grad[~allowed] == 0).all()
+    assert (logits.grad[allowed] != 0).any()
+
+
+def test_drawn_frequencies_are_the_policy() -> None:
+    space = Tower()
+    coding = Coding(space, DOUBLE)
+    parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
+    z = torch.zeros(1, 4, dtype=DOUBLE)
+    drawn = sample(parameters, z, coding, np.random.default_rng(1).random((1, 50_000, 4)))
+    codes = np.array([[a.values for a in space.architectures()]])
+    log_pi = log_policy(parameters, z, coding.states(codes), coding.allowed_features(codes))
+    chosen = torch.as_tensor(codes + coding.offsets).unsqueeze(-1)
+    p = log_pi.gather(-1, chosen).squeeze(-1).sum(dim=-1).exp()[0].detach().numpy()
+    rows = {tuple(c): i for i, c in enumerate(codes[0].tolist())}
+    counts = np.bincount([rows[tuple(c)] for c in drawn.codes[0].tolist()], minlength=len(p))
+    assert chisquare(counts, p * counts.sum()).pvalue > 1e-3
+    first = torch.as_tensor([rows[tuple(c)] for c in drawn.codes[0, :5].tolist()])
+    torch.testing.assert_close(
+        drawn.log_policy[0, :5].sum(dim=-1), torch.as_tensor(np.log(p))[first]
+    )
+
+
+def test_a_space_that_allows_nothing_is_an_error() -> None:
+    class Stuck(Tower):
+        def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
+            return np.zeros(3, dtype=np.bool_)
+
+    with pytest.raises(ValueError, match="allows nothing"):
+        Coding(Stuck(), DOUBLE).allowed(np.zeros((1, 1, 0), dtype=np.int64))
+
+
+def policy_gradient(old_shift: float, advantage: float, entropy: float = 0.0) -> torch.Tensor:
+    """Return the gradient by logits of one decision among three, the second chosen."""
+    logits = torch.tensor([[[[0.3, -0.2, 0.9]]]], dtype=DOUBLE, requires_grad=True)
+    log_pi = torch.log_softmax(logits, dim=-1)
+    actions = torch.tensor([[[[0.0, 1.0, 0.0]]]], dtype=DOUBLE)
+    old = log_pi.detach()[..., 1] + old_shift
+    gain = torch.tensor([[advantage]], dtype=DOUBLE)
+    loss = ppo_loss(log_pi, actions, old, gain, torch.ones(1, 1).bool(), 0.2, entropy)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    return gradient.flatten()
+
+
+def test_ppo_is_reinforce_where_the_policy_has_not_moved() -> None:
+    logits = torch.tensor([0.3, -0.2, 0.9], dtype=DOUBLE)
+    reinforce = -1.7 * (torch.tensor([0.0, 1.0, 0.0]) - torch.softmax(logits, dim=0))
+    torch.testing.assert_close(policy_gradient(0.0, 1.7), reinforce)
+
+
+def test_ppo_stops_outside_the_clip_range_on_the_wrong_side_only() -> None:
+    assert (policy_gradient(-0.5, 1.0) == 0).all()  # rho = e^0.5 > 1.2, and A > 0
+    assert (policy_gradient(-0.5, -1.0) != 0).all()
+    assert (policy_gradient(0.5, -1.0) == 0).all()  # rho = e^-0.5 < 0.8, and A < 0
+    assert (policy_gradient(0.5, 1.0) != 0).all()
+    assert (policy_gradient(-0.5, 1.0, entropy=0.1) != 0).all()
+
+
+# Evaluator and replay -------------------------------------------------------------------------
+
+
+def test_huber_at_three_points_and_its_weights() -> None:
+    error = torch.tensor([[0.5, 1.0, -3.0]], dtype=DOUBLE)
+    for i, expected in enumerate((0.125, 0.5, 2.5)):
+        weights = torch.eye(3, dtype=DOUBLE)[i : i + 1]
+        assert huber_loss(error, weights, 1.0).item() == pytest.approx(expected)
+    assert huber_loss(error, torch.ones(1, 3), 1.0).item() == pytest.approx(3.125 / 3)
+
+
+def test_epsilon_is_the_share_of_uniform_choices() -> None:
+    n, m, epsilon = 20_000, 5, 0.3
+    scores = torch.tensor([0.1, 0.9, 0.3, 0.2, 9.0]).expand(n, m)
+    present = torch.tensor([True, True, True, True, False]).expand(n, m)
+    draws = torch.rand(n, 2, generator=torch.Generator().manual_seed(0))
+    chosen = choose(scores, present, epsilon, draws)
+    assert chosen.max() == 3
+    rate = (chosen != 1).double().mean().item()
+    expected = epsilon * (1 - 1 / 4)
+    assert abs(rate - expected) < 3.3 * np.sqrt(expected * (1 - expected) / n)
+    assert (choose(scores, present, 0.0, draws) == 1).all()
+
+
+def test_replay_follows_the_priorities() -> None:
+    priorities = torch.tensor([[0.1, 0.5, 1.0, 2.0, 7.0]], dtype=DOUBLE)
+    present = torch.tensor([[True, True, True, True, False]])
+    chances = probabilities(priorities, present, 0.6)
+    powers = np.array([0.1, 0.5, 1.0, 2.0]) ** 0.6
+    np.testing.assert_allclose(chances[0, :4], powers / powers.sum())
+    assert chances[0, 4] == 0
+    n = 20_000
+    gumbel = Draws([0], DOUBLE).gumbel((n, 5), 1)[0]
+    # A share of one entry in four: a draw of one is a draw from the chances.
+    drawn = without_replacement(chances.expand(n, -1), 0.25, gumbel)
+    assert (drawn.sum(dim=-1) == 1).all()
+    counts = drawn.sum(dim=0)[:4].numpy()
+    assert chisquare(counts, chances[0, :4].numpy() * n).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (5, 4), (6, 5), (10, 8), (50, 40)])
+def test_a_batch_is_four_fifths_rounded_up_and_distinct(n: int, size: int) -> None:
+    chances = probabilities(torch.rand(3, n), torch.ones(3, n).bool(), 0.6)
+    drawn = without_replacement(chances, 0.8, Draws([0, 1, 2], torch.float32).gumbel((n,), 0))
+    assert (drawn.sum(dim=-1) == size).all()
+
+
+def test_importance_weights_undo_the_priorities() -> None:
+    priorities = torch.tensor([[0.1, 0.5, 1.0, 2.0]], dtype=DOUBLE)
+    chances = probabilities(priorities, torch.ones(1, 4).bool(), 0.6)
+    weights = importance(chances, torch.ones(1, 4).bool(), 1.0)
+    # P(i) w(i) is the same for all: the weighted gradient is that of the plain mean.
+    torch.testing.assert_close(chances * weights, (chances * weights)[:, :1].expand(-1, 4))
+    assert weights.max() == 1
+    part = importance(chances, torch.tensor([[True, False, True, False]]), 0.4)
+    assert (part[0, [1, 3]] == 0).all()
+    assert part.max() == 1
+
+
+def test_a_new_entry_has_the_largest_priority() -> None:
+    priorities = torch.tensor([[0.1, 3.0, 9.0], [0.0, 0.0, 0.0]])
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    assert new_priority(priorities, present).tolist() == [3.0, 1.0]
+    assert priority(torch.tensor(-2.0)).item() == pytest.approx(2.001)
+
+
+# Rewards and candidates -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["winsor", "z", "rank"])
+def test_normalised_rewards_are_invariant_and_blind_to_what_is_absent(method: str) -> None:
+    rng = np.random.default_rng(0)
+    rewards = torch.as_tensor(rng.integers(0, 900, size=(1, 12)) / 8)
+    present = torch.tensor([[True] * 10 + [False] * 2])
+    base = normalise(rewards, present, method)  # type: ignore[arg-type]
+    assert torch.equal(base, normalise(4 * rewards + 32, present, method))  # type: ignore[arg-type]
+    assert (base[0, 10:] == 0).all()
+    alone = normalise(rewards[:, :10], present[:, :10], method)  # type: ignore[arg-type]
+    torch.testing.assert_close(base[:, :10], alone, rtol=0, atol=1e-12)
+    assert (base[0, :10].argsort(stable=True) == rewards[0, :10].argsort(stable=True)).all()
+
+
+def test_one_disconnected_network_does_not_flatten_the_others() -> None:
+    rewards = torch.tensor([[84.0, 83.0, 82.0, 83.5, 10.0]], dtype=DOUBLE)
+    everyone = torch.ones(1, 5).bool()
+    floored = normalise(rewards, everyone, "winsor")
+    assert (floored[0, 0] - floored[0, 2]) > 5 * (
+        normalise(rewards, everyone, "z")[0, 0] - normalise(rewards, everyone, "z")[0, 2]
+    )
+    for reward in (0.0, 0.9, 1e9):
+        same = torch.full((1, 5), reward, dtype=DOUBLE)
+        assert (normalise(same, everyone, "winsor") == 0).all()
+
+
+def test_candidates_are_new_distinct_and_fill_up_from_neighbours() -> None:
+    space = Tower()
+    coding = Coding(space, DOUBLE)
+    parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
+    every = [a.values for a in space.architectures()]
+    taken = set(every[:3])
+    found = draw_candidates(
+        parameters,
+        torch.zeros(1, 4, dtype=DOUBLE),
+        coding,
+        40,
+        [taken],
+        [np.array(every[0])],
+        lambda shape, attempt: np.random.default_rng(attempt).random((1, *shape)),
+        lambda r: np.random.default_rng(r),
+    )
+    codes = list(map(tuple, found.codes[0, found.present[0]].tolist()))
+    assert len(codes) == len(set(codes))
+    assert set(codes) <= set(every) - taken
+    assert found.sampled[0].sum() > 0
+
+
+def test_spaces_with_number_ranges_are_refused() -> None:
+    from transnas.testing.strategies import Mixed
+
+    with pytest.raises(InputError, match="number ranges"):
+        Coding(Mixed(), DOUBLE)
+
+
+def test_draws_depend_on_seed_and_address_alone() -> None:
+    both, alone = Draws([3, 4], DOUBLE), Draws([4], DOUBLE)
+    np.testing.assert_array_equal(both.uniform((7,), 1, 2)[1:], alone.uniform((7,), 1, 2))
+    addresses = list(product(range(3), range(3)))
+    values = {tuple(alone.uniform((2,), *address).ravel()) for address in addresses}
+    assert len(values) == len(addresses)

@@ -1,0 +1,137 @@
+"""The candidates of one query: draws from the policy that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transnas.meta.catch.coding import Codes, Coding
+from transnas.meta.catch.controller import sample
+from transnas.meta.catch.mlp import Parameters
+from transnas.strategies import Exhausted
+from transnas.strategies._draws import Shuffled
+
+__all__ = ["Candidates", "draw_candidates", "random_network"]
+
+_ROUNDS = 5
+_PATIENCE = 20
+_SPARE = 4
+"""A round draws 1/_SPARE more networks than are needed, because some come up twice."""
+
+Taken = Sequence[set[tuple[int, ...]]]
+Uniforms = Callable[[tuple[int, ...], int], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Up to M networks a replicate: codes [R, M, T], log pi [R, M, T], which were drawn from the
+    policy and which places are filled, both [R, M]."""
+
+    codes: Codes
+    log_policy: torch.Tensor
+    sampled: npt.NDArray[np.bool_]
+    present: npt.NDArray[np.bool_]
+
+
+def draw_candidates(
+    parameters: Parameters,
+    z: torch.Tensor,
+    coding: Coding,
+    count: int,
+    taken: Taken,
+    best: Sequence[Codes | None],
+    uniforms: Uniforms,
+    generator: Callable[[int], np.random.Generator],
+) -> Candidates:
+    """Return `count` distinct new candidates for each replicate, in the order they were drawn.
+
+    Networks in `taken` and repeats are dropped. After five rounds of draws, neighbours of the
+    `best` network fill the rest; with none of these either, one unseen network is drawn
+    uniformly. Fewer remain only where the space has no more.
+    """
+    replicates = len(taken)
+    found = Candidates(
+        np.zeros((replicates, count, coding.choices), dtype=np.int64),
+        torch.zeros((replicates, count, coding.choices), dtype=coding.dtype),
+        np.zeros((replicates, count), dtype=np.bool_),
+        np.zeros((replicates, count), dtype=np.bool_),
+    )
+    seen = [coding.fingerprints(_rows(codes, coding)) for codes in taken]
+    size = count + -(-count // _SPARE)
+    for attempt in range(_ROUNDS):
+        short = np.flatnonzero(~found.present.all(axis=1))
+        if not len(short):
+            break
+        own = parameters if len(short) == replicates else _of(parameters, short)
+        draws = uniforms((size, coding.choices), attempt)[short]
+        drawn = sample(own, z[torch.as_tensor(short)], coding, draws)
+        prints, valid = coding.fingerprints(drawn.codes), coding.valid(drawn.codes)
+        for i, r in enumerate(short.tolist()):
+            filled = int(found.present[r].sum())
+            new = _first_new(prints[i], valid[i], seen[r])[: count - filled]
+            places = slice(filled, filled + len(new))
+            found.codes[r, places] = drawn.codes[i, new]
+            found.log_policy[r, places] = drawn.log_policy[i, torch.as_tensor(new)]
+            found.sampled[r, places] = found.present[r, places] = True
+            seen[r] = np.concatenate([seen[r], prints[i, new]])
+    for r in np.flatnonzero(~found.present.all(axis=1)).tolist():
+        _fill(found, r, coding, taken[r], best[r], generator)
+    return found
+
+
+def random_network(
+    coding: Coding, taken: set[tuple[int, ...]], rng: np.random.Generator
+) -> tuple[int, ...] | None:
+    """Return a network from the space's sampling law that is not `taken`; None if all are."""
+    for _ in range(_PATIENCE):
+        values = coding.space.sample(rng).values
+        if values not in taken:
+            return values
+    seen = {coding.architecture(codes) for codes in taken}
+    try:
+        return Shuffled(coding.space, int(rng.integers(1 << 62))).next(seen).values
+    except Exhausted:
+        return None
+
+
+def _first_new(
+    prints: npt.NDArray[np.uint64], valid: npt.NDArray[np.bool_], seen: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int64]:
+    """Return the positions where a valid and unseen network comes up first, ascending."""
+    _, first = np.unique(prints, return_index=True)
+    first = np.sort(first)
+    return first[valid[first] & ~np.isin(prints[first], seen)]
+
+
+def _fill(
+    found: Candidates,
+    r: int,
+    coding: Coding,
+    taken: set[tuple[int, ...]],
+    best: Codes | None,
+    generator: Callable[[int], np.random.Generator],
+) -> None:
+    filled = int(found.present[r].sum())
+    have = set(map(tuple, found.codes[r, :filled].tolist())) | taken
+    around = [] if best is None else coding.space.neighbours(coding.architecture(best.tolist()))
+    extra = [a.values for a in around if a.values not in have]
+    if filled == 0 and not extra:
+        drawn = random_network(coding, taken, generator(r))
+        extra = [] if drawn is None else [drawn]
+    extra = extra[: found.codes.shape[1] - filled]
+    if extra:
+        found.codes[r, filled : filled + len(extra)] = extra
+        found.present[r, filled : filled + len(extra)] = True
+
+
+def _rows(codes: set[tuple[int, ...]], coding: Coding) -> Codes:
+    return np.array(sorted(codes), dtype=np.int64).reshape(-1, coding.choices)
+
+
+def _of(parameters: Parameters, replicates: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    rows = torch.as_tensor(replicates)
+    return {n: p[rows] for n, p in parameters.items() if n.startswith("controller")}

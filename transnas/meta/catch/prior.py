@@ -1,0 +1,88 @@
+"""A meta-trained agent on disk, and as a strategy for the next task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transnas._errors import InputError
+from transnas.evaluation import Objective
+from transnas.meta._prior import Prior, read_prior, write_prior
+from transnas.meta.catch.settings import CatchSettings
+from transnas.spaces import Space
+
+if TYPE_CHECKING:
+    from transnas.meta.catch.catcher import Arrays
+    from transnas.meta.catch.strategy import CatchStrategy
+
+__all__ = ["CatchPrior"]
+
+_KIND, _FORMAT = "catch", 1
+
+
+@dataclass(frozen=True)
+class CatchPrior(Prior):
+    """Parameters of one agent [1, ...], the space they are for, and what they were learnt from.
+
+    `choices` are the names and values of the space's choices: a space that has other ones since
+    is refused, because the networks' inputs would mean something else.
+    """
+
+    space: str
+    choices: tuple[tuple[str, tuple[str, ...]], ...]
+    settings: CatchSettings
+    arrays: Arrays
+    learnt_from: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, space: Space, settings: CatchSettings, arrays: Arrays, learnt_from: dict[str, Any]
+    ) -> CatchPrior:
+        """Return the prior of `space`."""
+        return cls(space.name, _choices(space), settings, arrays, learnt_from)
+
+    @classmethod
+    def load(cls, folder: Path, space: Space) -> CatchPrior:
+        """Read a prior of `space`; raises `InputError` if `folder` holds none."""
+        data, arrays = read_prior(folder, _KIND, _FORMAT, space)
+        try:
+            choices = tuple((str(n), tuple(map(str, v))) for n, v in data["choices"])
+            settings = CatchSettings(**data["settings"])
+            return cls(space.name, choices, settings, arrays, dict(data["learnt_from"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"prior {str(folder)!r} is not readable ({error}); accepted: one that this "
+                "version wrote"
+            ) from error
+
+    def save(self, folder: Path) -> None:
+        """Write the prior into `folder`, which is created."""
+        data = {
+            "space": self.space,
+            "choices": [[name, list(values)] for name, values in self.choices],
+            "settings": self.settings.to_dict(),
+            "learnt_from": self.learnt_from,
+        }
+        write_prior(folder, _KIND, _FORMAT, data, self.arrays)
+
+    def strategy(
+        self, space: Space, seed: int = 0, objectives: Sequence[Objective] = (Objective(),)
+    ) -> CatchStrategy:
+        """Return a strategy that adapts a copy; raises `InputError` if `space` is another."""
+        from transnas.meta.catch.strategy import CatchStrategy
+
+        return CatchStrategy(space, seed, objectives, self.settings, prior=self)
+
+    def check(self, space: Space) -> None:
+        """Raise `InputError` unless the prior is for `space` as it is now."""
+        if self.choices != _choices(space):
+            raise InputError(
+                f"the prior was learnt on space {self.space!r} with other choices than space "
+                f"{space.name!r} has; accepted: the space it was learnt on"
+            )
+
+
+def _choices(space: Space) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((c.name, c.values) for c in space.choices)

@@ -1,0 +1,102 @@
+"""Every number of CATCH, with where it comes from.
+
+*published*: stated in the paper's text. *remembered*: of the full paper, not in the text at hand.
+*ours*: the paper does not say; chosen on tasks that are not reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from transnas._errors import InputError
+
+__all__ = ["CatchSettings"]
+
+
+@dataclass(frozen=True)
+class CatchSettings:
+    """Settings of CATCH (context-based meta-RL for transferable architecture search)."""
+
+    prior: str = ""
+    """Folder of a prior from `meta_train`; empty: search from scratch (CATCH-sfs)."""
+    context: Literal["posterior", "zero", "random"] = "posterior"
+    """z from the encoder, z = 0 (CATCH-zero), or z from N(0, I) (CATCH-random). Published."""
+    z_size: int = 10
+    """Dimensions of the context z. Published."""
+    kl_weight: float = 0.1
+    """Weight of KL(q(z|c) || N(0, I)) in the loss; off without a posterior. Published."""
+    hidden: int = 128
+    """Width of the two hidden layers of encoder, controller and evaluator. Ours."""
+    normalise: Literal["winsor", "z", "rank"] = "winsor"
+    """Rewards within a task: z-score with a floor, plain z-score, or normal scores. Ours."""
+    initial: int = 5
+    """Random networks at the start of a task; they count as queries. Ours ("a few")."""
+    candidates: int = 200
+    """Networks drawn from the policy for each query; 1: no evaluator. Ours."""
+    epsilon: float = 0.5
+    """First chance of a uniform candidate instead of the evaluator's best. Ours."""
+    epsilon_adapted: float = 0.1
+    """The same at the start of adaptation, after meta-training. Ours."""
+    epsilon_decay: float = 0.9
+    """Factor on epsilon for each query. Ours."""
+    epsilon_least: float = 0.05
+    """Floor of epsilon. Ours."""
+    masking: bool = True
+    """Whether the policy's softmax leaves invalid choices out; otherwise they are drawn and
+    thrown away. Published: yes."""
+    replay: Literal["prioritised", "uniform"] = "prioritised"
+    """How evaluated networks are drawn for the evaluator's loss. Published: prioritised."""
+    replay_share: float = 0.8
+    """Share of the evaluated networks in a batch. Published."""
+    replay_alpha: float = 0.6
+    """Exponent of the priorities. Of prioritised replay (Schaul et al., 2016)."""
+    replay_beta: float = 0.4
+    """First exponent of the importance weights, rising to 1 over `horizon`. Of the same."""
+    horizon: int = 50
+    """Queries over which `replay_beta` rises. Ours."""
+    huber: float = 1.0
+    """Where the evaluator's Huber loss turns linear, in units of normalised reward. Ours."""
+    window: int = 10
+    """Latest networks drawn from the policy that PPO learns from. Ours."""
+    clip: float = 0.2
+    """PPO's clipping range of the probability ratio. Ours (PPO: Schulman et al., 2017)."""
+    entropy: float = 0.1
+    """Weight of the policy's entropy; 0.01 collapses the policy within 20 queries. Ours."""
+    updates: int = 10
+    """Gradient steps for each query; 0: frozen. Ours."""
+    policy_updates: int = 4
+    """How many of them include the policy's loss. Ours."""
+    learning_rate: float = 1e-3
+    """Step of Adam (betas 0.9 and 0.999), for all three networks. Ours."""
+    gradient_norm: float = 1.0
+    """Gradients longer than this are shortened to it. Ours."""
+
+    def __post_init__(self) -> None:
+        for name in ("z_size", "hidden", "candidates", "horizon", "window"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        for name in ("initial", "updates", "policy_updates"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        for name in ("epsilon", "epsilon_adapted", "epsilon_decay", "epsilon_least", "replay_beta"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "0..1")
+        for name in ("huber", "clip", "learning_rate", "gradient_norm", "replay_share"):
+            _check(name, getattr(self, name), getattr(self, name) > 0, "> 0")
+        for name in ("kl_weight", "entropy", "replay_alpha"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _check("replay_share", self.replay_share, self.replay_share <= 1, "0 < share <= 1")
+        for name, accepted in (
+            ("context", ("posterior", "zero", "random")),
+            ("normalise", ("winsor", "z", "rank")),
+            ("replay", ("prioritised", "uniform")),
+        ):
+            given = getattr(self, name)
+            _check(name, given, given in accepted, ", ".join(accepted))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _check(name: str, value: object, accepted: bool, what: str) -> None:
+    if not accepted:
+        raise InputError(f"setting {name!r} is {value!r}; accepted: {what}")
