@@ -105,6 +105,18 @@ def test_deadline_fails_the_measurement_and_keeps_the_curve() -> None:
     assert measured.cost.seconds < 20
 
 
+def test_running_out_of_memory_fails_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 9 GiB\nand more")
+
+    monkeypatch.setattr("transnas.evaluation.training.fit", exhausted)
+    measured = Training(quadrants(), SPACE, skeleton=SMALL).evaluate(RESNET)
+    assert (measured.status, measured.error) == (
+        "failed",
+        "out of memory (tried to allocate 9 GiB)",
+    )
+
+
 class Linear(nn.Module):
     """One linear layer on all pixels."""
 
@@ -179,9 +191,11 @@ def test_bad_settings_are_refused_before_anything_is_trained() -> None:
         Training(task, SPACE, skeleton={"chanels": 3})
     with pytest.raises(InputError, match="deadline"):
         Training(task, SPACE, deadline=0)
-    for device in ("gpu", "cuda:99", "cuda:x"):
-        with pytest.raises(InputError, match=f"device '{device}'"):
-            Training(task, SPACE, device=device).evaluate(RESNET)
+    for device in ("gpu", "cuda:x"):
+        with pytest.raises(InputError, match=f"device '{device}' is unknown"):
+            Training(task, SPACE, device=device)
+    with pytest.raises(InputError, match="device 'cuda:99' is not there"):
+        Training(task, SPACE, device="cuda:99").evaluate(RESNET)
     for field, value in (
         ("epochs", 0), ("epochs", 1.5), ("batch_size", 1), ("learning_rate", -1),
         ("momentum", 2), ("label_smoothing", math.nan), ("warmup", "much"), ("precision", "fp8"),

@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "Stopped",
     "Workplace",
+    "check_device",
     "deterministic",
     "fit",
     "measure",
@@ -73,11 +74,9 @@ def workplace(device: str = "auto", precision: str = "auto") -> Workplace:
     """
     from lightning_fabric import Fabric
 
-    kind, _, number = device.partition(":")
+    kind, number = check_device(device)
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise InputError(f"device {device!r} is unknown; accepted: auto, cpu, cuda, cuda:0, ...")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device {device!r} is not there; accepted: cpu, or one of "
@@ -90,6 +89,17 @@ def workplace(device: str = "auto", precision: str = "auto") -> Workplace:
     return Workplace(
         Fabric(accelerator=kind, devices=devices, precision=cast(_Precision, precision))
     )
+
+
+def check_device(device: str) -> tuple[str, str]:
+    """Return kind and number of a device's name; raises `InputError` for what is no such name.
+
+    Whether it is there is for `workplace` to say, on the machine that does the work.
+    """
+    kind, _, number = str(device).partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdecimal()):
+        raise InputError(f"device {device!r} is unknown; accepted: auto, cpu, cuda, cuda:0, ...")
+    return kind, number
 
 
 @contextmanager
@@ -126,6 +136,7 @@ def fit(
     """
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
+    network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
     batches = _Batches(train, recipe.batch_size, at.device, generator)
@@ -156,6 +167,7 @@ def fit(
         curve.append(metrics)
         if progress is not None:
             progress(epoch, metrics)
+    network.to(memory_format=torch.contiguous_format)
     wrapped.eval()
     return curve
 
@@ -214,11 +226,19 @@ class _Batches:
         chunks = torch.split(order[: self.used], self.size)
         if isinstance(self.split, TensorSplit):
             for chunk in chunks:
-                yield self.split.batch(chunk, augmentation, self.generator)
+                images, labels = self.split.batch(chunk, augmentation, self.generator)
+                yield _channels_last(images), labels
             return
         loader = DataLoader(self.split, batch_sampler=[chunk.tolist() for chunk in chunks])
         for images, labels in loader:
-            yield images.float().to(self.device), labels.long().to(self.device)
+            yield _channels_last(images.float().to(self.device)), labels.long().to(self.device)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Return `images` with the channels of a pixel side by side, which convolutions prefer."""
+    if images.ndim != 4:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:

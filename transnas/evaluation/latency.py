@@ -11,7 +11,7 @@ import torch
 
 from transnas import networks
 from transnas.evaluation._base import Cost, Evaluator, Measurement
-from transnas.evaluation._fit import deterministic, workplace
+from transnas.evaluation._fit import check_device, deterministic, workplace
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Task
@@ -43,6 +43,7 @@ class Latency(Evaluator):
             ("threads", 1 if threads is None else threads, 1),
         ):  # fmt: skip
             whole(name, value, least)
+        check_device(device)
         self.signature = task.signature
         self.space = space
         self.device = device

@@ -6,11 +6,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from transnas import networks
 from transnas._errors import InputError
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._counting import flops, parameters
-from transnas.evaluation._fit import Progress, Stopped, deterministic, fit, measure, workplace
+from transnas.evaluation._fit import (
+    Progress,
+    Stopped,
+    check_device,
+    deterministic,
+    fit,
+    measure,
+    workplace,
+)
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.evaluation.recipe import Recipe
 from transnas.spaces import Architecture, Space
@@ -34,9 +44,9 @@ class Training(Evaluator):
     The budget is a number of epochs, over which the learning rate falls to zero, so that a short
     training is a whole one. Metrics: `validation_accuracy` (0..1) and `validation_loss` after the
     last epoch, `train_loss`, `parameters`, `flops` (multiply-adds of one image). A loss that is
-    not finite, or more than `deadline` seconds, fail the measurement with the reason; its curve
-    is kept. The same architecture, budget and seed give the same measurement on one machine with
-    the same number of threads.
+    not finite, more than `deadline` seconds, or a device out of memory fail the measurement with
+    the reason; the learning curve until then is kept. The same architecture, budget and seed give
+    the same measurement on one machine with the same number of threads.
     """
 
     def __init__(
@@ -53,6 +63,7 @@ class Training(Evaluator):
             raise InputError(f"task {task.name!r} has no data to train on; accepted: a DataTask")
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline {deadline} is not accepted; accepted: seconds above 0")
+        check_device(device)
         self.task = task
         self.space = space
         self.recipe = recipe
@@ -89,5 +100,9 @@ class Training(Evaluator):
             except Stopped as stopped:
                 cost = Cost(time.perf_counter() - started, len(stopped.curve), at.label)
                 return Measurement(size, cost, "failed", str(stopped), tuple(stopped.curve))
+            except torch.OutOfMemoryError as error:
+                cost = Cost(time.perf_counter() - started, 0, at.label)
+                reason = f"out of memory ({str(error).splitlines()[0]})"
+                return Measurement(size, cost, "failed", reason)
         cost = Cost(time.perf_counter() - started, epochs, at.label)
         return Measurement({**curve[-1], **size}, cost, curve=tuple(curve))

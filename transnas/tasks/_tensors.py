@@ -81,7 +81,7 @@ def _shift(images: Tensor, generator: torch.Generator | None) -> Tensor:
     columns = (dx + torch.arange(width)).to(images.device)
     which = torch.arange(count, device=images.device)[:, None, None]
     moved = padded[which, :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    return moved.permute(0, 3, 1, 2)
 
 
 def _natural(images: Tensor, generator: torch.Generator | None) -> Tensor:
