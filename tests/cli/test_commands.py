@@ -197,6 +197,19 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on() -> None:
     assert 0 < trials_of("long") < 15_000
 
 
+def test_searches_may_begin_together_on_a_new_storage() -> None:
+    program = [sys.executable, "-c", "import sys; from transnas.cli import main; sys.exit(main())"]
+    arguments = ["search", "--task", CIFAR, "--trials", "5", "--storage", STORAGE, "--name"]
+    running = [
+        subprocess.Popen([*program, *arguments, name], stderr=subprocess.PIPE, text=True)
+        for name in "abcd"
+    ]
+    for process in running:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert [trials_of(name) for name in "abcd"] == [5, 5, 5, 5]
+
+
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from transnas.cli import main; main(['--help']); "
