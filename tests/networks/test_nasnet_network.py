@@ -53,9 +53,7 @@ def test_nasnet_a_counts_as_published(
 ) -> None:
     with torch.device("meta"):
         network = Network(nasnet_layers(NORMAL, REDUCTION, skeleton), signature, skeleton)
-        assert count(network) == parameters
-        out = network(torch.zeros(2, *signature.input_shape))
-    assert out.shape == (2, signature.outputs)
+    assert count(network) == parameters
 
 
 @pytest.mark.parametrize(
@@ -71,9 +69,7 @@ def test_pnasnet_5_counts_as_published(
 ) -> None:
     with torch.device("meta"):
         network = Network(pnas_layers(PNASNET_5, skeleton), signature, skeleton)
-        assert count(network) == parameters
-        out = network(torch.zeros(2, *signature.input_shape))
-    assert out.shape == (2, signature.outputs)
+    assert count(network) == parameters
 
 
 @pytest.mark.parametrize("name", ["nasnet", "pnas"])

@@ -49,6 +49,8 @@ def test_skips_of_a_sequential_chain_come_beside_the_operation() -> None:
     assert sum(label == "skip" for _, _, label in edges) == 1
     with pytest.raises(InputError, match="78 integers"):
         space.from_text("0 1 1")
+    with pytest.raises(InputError, match="78 integers"):
+        space.from_text(" ".join(["9" * 5000] * 78))
 
 
 def test_blocks_left_out_have_one_canonical_place() -> None:

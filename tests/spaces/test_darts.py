@@ -60,6 +60,8 @@ def test_a_published_genotype_reads_and_prints_with_pairs_in_order(space: DARTS)
     [
         ("('skip_connect', 0), ('dil_conv_3x3', 2)", "('skip_connect', 0)", "not readable"),
         ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "not readable"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=range(0, 99999999999)", "not readable"),
+        ("normal_concat=[2, 3, 4, 5]", f"normal_concat=[{'9' * 5000}]", "not readable"),
         ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)", "input 2"),
         ("('dil_conv_3x3', 2)", "('sep_conv_7x7', 2)", "sep_conv_7x7"),
         ("('dil_conv_3x3', 2)", "('none', 2)", "none"),

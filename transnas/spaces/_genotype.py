@@ -47,10 +47,11 @@ def _read_cell(text: str, name: str) -> Cell:
     concat = re.search(rf"\b{name}_concat\s*=\s*(range\s*)?[\[(]([0-9,\s]*)[\])]", text)
     if body is None or concat is None:
         raise _unreadable(text)
-    found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]+)\s*\)", body[1])
+    found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]{1,3})\s*\)", body[1])
     pairs = [(int(state), op) for op, state in found]
-    numbers = [int(n) for n in concat[2].split(",") if n.strip()]
-    if concat[1] and len(numbers) != 2:
+    states = concat[2].replace(",", " ").split()
+    numbers = [int(n) for n in states if len(n) <= 3]
+    if len(numbers) < len(states) or (concat[1] and len(numbers) != 2):
         raise _unreadable(text)
     outputs = tuple(range(*numbers) if concat[1] else numbers)
     blocks = tuple(Block((a, b)) for a, b in zip(pairs[::2], pairs[1::2], strict=False))

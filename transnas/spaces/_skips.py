@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transnas._errors import InputError
 from transnas.spaces._base import Architecture, Choice, Graph, Space
+from transnas.spaces._integers import read_integers
 
 __all__ = ["ChainSpace", "chain_choices"]
 
@@ -62,13 +62,8 @@ class ChainSpace(Space):
 
     def from_text(self, text: str) -> Architecture:
         """Inverse of `to_text`; the slashes may be left out."""
-        words = text.replace("/", " ").split()
-        if len(words) != len(self.choices) or not all(w.isdecimal() for w in words):
-            raise InputError(
-                f"architecture text {text!r} is not readable; accepted: {len(self.choices)} "
-                "integers, for each layer its tokens and then a bit for each earlier layer"
-            )
-        return self.architecture([int(w) for w in words])
+        meaning = "for each layer its tokens and then a bit for each earlier layer"
+        return self.architecture(read_integers(text, len(self.choices), meaning))
 
     def _split(self, values: Sequence[int]) -> list[tuple[int, ...]]:
         parts, start = [], 0

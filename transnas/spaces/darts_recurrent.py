@@ -37,7 +37,7 @@ class DARTSRecurrent(RecurrentSpace):
     def from_text(self, text: str) -> Architecture:
         """Read a genotype as the published code prints it; its `concat` is of all nodes."""
         body = re.search(r"\brecurrent\s*=\s*\[([^\]]*)\]", text)
-        found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]+)\s*\)", body[1]) if body else []
+        found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]{1,3})\s*\)", body[1]) if body else []
         if len(found) != _NODES:
             raise InputError(
                 f"architecture text {text!r} is not readable; accepted: Genotype(recurrent="

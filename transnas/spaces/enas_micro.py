@@ -6,9 +6,9 @@ State 0 is the older input. (5^5 720)^4 = 2.56e25 codes.
 
 from __future__ import annotations
 
-from transnas._errors import InputError
 from transnas.spaces._base import Architecture
 from transnas.spaces._cells import CellSpace, cell_choices
+from transnas.spaces._integers import read_integers
 from transnas.spaces._registry import register
 
 __all__ = ["OPERATIONS", "ENASMicro"]
@@ -35,12 +35,8 @@ class ENASMicro(CellSpace):
 
     def from_text(self, text: str) -> Architecture:
         """Inverse of `to_text`; the slash may be left out."""
-        words = text.replace("/", " ").split()
-        if len(words) != len(self.choices) or not all(w.isdecimal() for w in words):
-            raise InputError(
-                f"architecture text {text!r} is not readable; accepted: two times "
-                f"{4 * _BLOCKS} integers, input operation input operation for each block"
-            )
-        codes = [int(w) for w in words]
+        codes = read_integers(
+            text, len(self.choices), "input operation input operation for each block"
+        )
         blocks = zip(*(codes[k::4] for k in range(4)), strict=True)
         return self.architecture([c for a, x, b, y in blocks for c in (a, b, x, y)])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transnas._errors import InputError
 from transnas.spaces._base import Architecture, Choice
+from transnas.spaces._integers import read_integers
 from transnas.spaces._recurrent import ACTIVATIONS, RecurrentSpace, node_choices
 from transnas.spaces._registry import register
 
@@ -39,10 +39,5 @@ class ENASRecurrent(RecurrentSpace):
 
     def from_text(self, text: str) -> Architecture:
         """Inverse of `to_text`."""
-        words = text.split()
-        if len(words) != len(self.choices) or not all(w.isdecimal() for w in words):
-            raise InputError(
-                f"architecture text {text!r} is not readable; accepted: "
-                f"{len(self.choices)} integers separated by spaces"
-            )
-        return self.architecture([int(w) for w in words])
+        meaning = "an activation, then input and activation of each node"
+        return self.architecture(read_integers(text, len(self.choices), meaning))
