@@ -63,7 +63,9 @@ class Candidates:
         """Return sum_i weights_i k(x, archs_i) at every candidate x, [len(self)]."""
         single = weights.astype(np.float32)
         positions = np.array([self.position.get(arch, -1) for arch in archs], dtype=np.int64)
-        if positions.min(initial=0) >= 0:
+        if self._table is not None and positions.min(initial=0) >= 0:
+            block: Float = self._table[positions]
+        elif positions.min(initial=0) >= 0:
             block = self.between(positions, np.arange(len(self)))
         else:
             block = self.kernel.between(describe(self.space, archs), self.features)
