@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transnas import networks, spaces
+from transnas import InputError, networks, spaces
 from transnas.networks.darts_recurrent import LanguageModel, RecurrentCell
 from transnas.tasks import Signature
 
@@ -75,3 +75,10 @@ def test_a_state_carried_over_equals_one_long_run(name: str) -> None:
     second, _ = model.run(tokens[:, 4:], state)
     assert whole.shape == (3, 6, 11)
     assert torch.allclose(whole, torch.cat([first, second], dim=1), atol=1e-12)
+
+
+def test_images_are_refused() -> None:
+    space = spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    with pytest.raises(InputError, match="not a row of tokens"):
+        networks.build(space, arch, Signature((1, 8, 8), 10))

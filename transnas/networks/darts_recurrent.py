@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transnas._errors import InputError
 from transnas.networks._registry import positive, register, skeleton_from
 from transnas.spaces import Architecture, Space
 from transnas.spaces.darts_recurrent import RecurrentSpace
@@ -122,9 +123,14 @@ class LanguageModel(nn.Module):
 def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
     """Return a language model: `signature.outputs` is the vocabulary, its input shape (T,).
 
-    Keywords are the fields of `Skeleton`.
+    Keywords are the fields of `Skeleton`. Raises `InputError` for inputs that are no token rows.
     """
     assert isinstance(space, RecurrentSpace)
+    if len(signature.input_shape) != 1:
+        raise InputError(
+            f"input shape {signature.input_shape} is not a row of tokens; accepted by space "
+            f"{space.name!r}: (length,)"
+        )
     hidden = skeleton_from(Skeleton, skeleton).hidden
     nodes = space.nodes(arch)
     cell = RecurrentCell(nodes, space.outputs(nodes), hidden, hidden, root=space.root(arch))
