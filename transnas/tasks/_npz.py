@@ -32,7 +32,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
     """Return every array of a .npz file; raises `InputError` if one cannot be read."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except Exception as error:  # a damaged archive fails in a dozen ways, all of them bad input
         reason = str(error).split("\n")[0] or type(error).__name__
         if "allow_pickle" in reason:
@@ -40,6 +40,13 @@ def read_arrays(path: Path) -> dict[str, Array]:
         raise InputError(
             f"file {str(path)!r} is not readable ({reason}); accepted: a .npz of plain arrays"
         ) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy returns the bytes of members it cannot read
+            raise InputError(
+                f"file {str(path)!r} has a member {name!r} that is no array; accepted: a .npz of "
+                "plain arrays"
+            )
+    return arrays
 
 
 def npz_task(path: Path, options: Options) -> DataTask:
