@@ -174,6 +174,16 @@ def test_transfer_learns_from_other_tasks_only(tmp_path: Path) -> None:
         compare(methods, ["nasbench201/cifar100"], 2, 5, learn_from=[only])
 
 
+def test_an_arm_from_elsewhere_stands_with_its_task(found: Comparison) -> None:
+    best = np.maximum.accumulate(np.random.default_rng(0).random((12, 30)), axis=1)
+    more = found.with_arm(CIFAR, "mine", best, np.arange(12.0))
+    assert more.tasks == found.tasks
+    assert [row.method for row in more.rows()] == [*found.methods, "mine", *found.methods]
+    row = more.rows()[3]
+    assert (row.mean, row.seconds) == (pytest.approx(best[:, -1].mean()), 5.5)
+    assert more.arms[4:] == found.arms[3:]
+
+
 def test_json_keeps_everything(found: Comparison) -> None:
     again = Comparison.from_json(found.to_json())
     assert again.to_json() == found.to_json()

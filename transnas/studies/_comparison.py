@@ -82,7 +82,9 @@ class Comparison:
 
         `best` holds best values so far, [seeds, trials]; `seconds` the whole cost, [seeds].
         """
-        return replace(self, arms=(*self.arms, arm(task, method, best, seconds)))
+        order = [*self.tasks, task]
+        arms = (*self.arms, arm(task, method, best, seconds))
+        return replace(self, arms=tuple(sorted(arms, key=lambda a: order.index(a.task))))
 
     def rows(self) -> list[Row]:
         """Return a line for each arm; tests are corrected over all of them together."""
