@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LogisticRegression
 
 from transnas import InputError, spaces, tasks
 from transnas.meta.catch import CatchSettings, SyntheticFamily, TableFamily, meta_train
@@ -148,8 +148,7 @@ def test_with_one_candidate_the_evaluator_has_no_say() -> None:
         for name, tensor in other.catcher.parameters.items():
             if name.startswith("evaluator"):
                 tensor.mul_(-5)
-    settings_off = {"updates": 0}
-    base.settings = other.settings = replace(settings, **settings_off)
+    base.settings = other.settings = replace(settings, updates=0)
     np.testing.assert_array_equal(run_task(base, score, 15), run_task(other, score, 15))
 
 
@@ -179,9 +178,9 @@ def test_the_policy_solves_a_bandit() -> None:
         name = "arms"
         choices = tuple(Choice(f"arm {i}", ("a", "b", "c", "d")) for i in range(4))
 
-    settings = replace(TINY, hidden=32, updates=10, policy_updates=10, entropy=0.01)
-    run = agent([0, 1, 2], settings, Arms(), torch.float32)
-    asked = run_task(run, lambda c: (c == 2).sum(axis=-1).astype(float), 60)
+    settings = replace(TINY, hidden=32, updates=6, policy_updates=6, entropy=0.01)
+    run = agent([0, 1], settings, Arms(), torch.float32)
+    asked = run_task(run, lambda c: (c == 2).sum(axis=-1).astype(float), 45)
     best = (asked == 2).all(axis=-1).any(axis=-1)
     assert best.all()
 
@@ -228,11 +227,19 @@ def test_table_families_give_the_benchmarks_own_values(data_file: Callable[[str]
     assert found[0] == pytest.approx(float(values[77, order[0]]))
 
 
-def meta_trained(family: SyntheticFamily, settings: CatchSettings, count: int) -> MetaTrained:
-    return meta_train(family, family.space, list(range(count)), settings, epochs=40, queries=15)
+# Twelve random networks and one search a task: what is learnt is to read the history. With the
+# published weight of the KL term (0.1) the posterior collapses to the prior here, and z is unused.
+READ = CatchSettings(
+    hidden=32, z_size=4, candidates=4, updates=10, policy_updates=0, kl_weight=0.01, initial=12
+)
 
 
-LEARN = CatchSettings(hidden=48, z_size=4, candidates=30, updates=8, policy_updates=3)
+class TwoKinds(SyntheticFamily):
+    """Tasks of two kinds: u points one way or the opposite."""
+
+    def directions(self, seeds: Sequence[int], epoch: int) -> npt.NDArray[np.float64]:
+        draws = np.array([np.random.default_rng([s, epoch]).random() for s in seeds])
+        return np.where(draws < 0.5, 1.0, -1.0)[:, None] * self._plane[:, 0]
 
 
 def contexts(
@@ -258,40 +265,28 @@ def contexts(
 
 
 def test_the_encoder_tells_two_kinds_of_task_apart() -> None:
-    family = SyntheticFamily(SIX, seed=1)
-    means, directions = contexts(meta_trained(family, LEARN, 1), family, 400, n=15)
-    side = (directions @ family.directions([10_000], 0)[0]) > 0
-    far = np.abs(directions @ family.directions([10_000], 0)[0]) > 9
-    probe = LogisticRegression(C=100.0, max_iter=2000).fit(means[far][:150], side[far][:150])
-    assert probe.score(means[far][150:], side[far][150:]) > 0.95
+    family = TwoKinds(SIX, seed=1)
+    trained = meta_train(family, SIX, [0], READ, epochs=200, queries=13)
+    means, directions = contexts(trained, family, 400, n=12)
+    kind = directions[:, 0] > 0
+    probe = LogisticRegression(C=100.0, max_iter=2000).fit(means[:200], kind[:200])
+    assert probe.score(means[200:], kind[200:]) > 0.95
 
 
 @pytest.mark.slow
-def test_meta_training_helps_where_tasks_are_related() -> None:
-    family = SyntheticFamily(SIX, seed=1)
-    count = 20
-    full = meta_trained(family, LEARN, count)
-    means, directions = contexts(full, family, 600)
-    probe = LinearRegression().fit(means[:400], directions[:400])
-    assert probe.score(means[400:], directions[400:]) > 0.8
+def test_meta_training_helps_where_tasks_are_alike() -> None:
+    family = SyntheticFamily(SIX, seed=1, variety=0.1)
+    settings = replace(TINY, hidden=32, updates=8, policy_updates=3)
+    seeds = [20_000 + i for i in range(20)]
+    trained = meta_train(family, SIX, list(range(20)), settings, epochs=10, queries=15)
 
-    seeds = [20_000 + i for i in range(count)]
-    every = np.array([a.values for a in SIX.architectures()])
-    exact = replace_noise(family)
-    values = np.stack([exact.tasks(seeds, 0)(np.tile(c, (count, 1))) for c in every], axis=1)
+    def best(run: Agent) -> npt.NDArray[np.float64]:
+        asked = run_task(run, family.tasks(seeds, 0), 12)
+        exact = SyntheticFamily(SIX, seed=1, noise=0.0, variety=0.1)
+        found = [exact.tasks(seeds, 0)(asked[:, i]) for i in range(12)]
+        return np.asarray(np.max(found, axis=0))
 
-    def regret(run: Agent) -> npt.NDArray[np.float64]:
-        asked = run_task(run, family.tasks(seeds, 0), 20)
-        found = np.stack([exact.tasks(seeds, 0)(asked[:, i]) for i in range(20)], axis=1)
-        return np.asarray(values.max(axis=1) - found.max(axis=1))
-
-    ours = regret(full.agent(range(count), seeds))
-    scratch = regret(agent(seeds, LEARN, SIX, torch.float32))
-    zero = meta_trained(family, replace(LEARN, context="zero"), count)
-    assert (ours <= scratch).sum() >= 15
-    assert ours.mean() < scratch.mean()
-    assert ours.mean() < regret(zero.agent(range(count), seeds)).mean()
-
-
-def replace_noise(family: SyntheticFamily) -> SyntheticFamily:
-    return SyntheticFamily(family.space, family.seed, noise=0.0, variety=family.variety)
+    ours = best(trained.agent(range(20), seeds))
+    scratch = best(agent(seeds, settings, SIX, torch.float32))
+    # A sign test at 17 of 20 has p < 0.002.
+    assert (ours > scratch).sum() + 0.5 * (ours == scratch).sum() >= 17
