@@ -8,6 +8,7 @@ Goals: < 1 ms a trial in memory and < 5 ms durable on SQLite, over 1,000 trials;
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
@@ -103,6 +104,7 @@ def main() -> None:
             return f"memory://{count}" if kind == "memory" else f"{kind}:///{folder}/{count}.db"
 
         result: dict[str, Any] = {
+            "load_average_at_start": os.getloadavg()[0],
             "trials": TRIALS,
             "added_ms_per_trial_first_included": {
                 kind: overhead(lambda kind=kind: fresh(kind), TRIALS)  # type: ignore[misc]

@@ -96,6 +96,12 @@ def test_learning_that_cannot_be(sqlite: str, tmp_path: Path) -> None:
 
 def test_passwords_are_not_recorded() -> None:
     assert label_of("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    study = search(
+        TASK, None, "random", 2, storage="memory://secrets", evaluator=Sum(),
+        command="transnas search --storage postgresql://me:secret@host/db --name a@b",
+    )  # fmt: skip
+    recorded = "transnas search --storage postgresql://me:***@host/db --name a@b"
+    assert study.info["command"] == recorded
     for plain in (
         "sqlite:///a:b@c.db",
         "postgresql://me@host:5432/db",

@@ -15,6 +15,7 @@ from typing import Any
 
 from transnas._errors import InputError
 from transnas.evaluation import Objective
+from transnas.studies._storage import label_of
 
 __all__ = ["FORMAT", "Definition", "default_name", "environment", "require_name"]
 
@@ -103,7 +104,7 @@ def environment(command: str | None) -> dict[str, Any]:
     """Return what is worth knowing of a run: when, where, with which versions and command."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": command or shlex.join(sys.argv),
+        "command": label_of(command or shlex.join(sys.argv)),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "host": platform.node(),

@@ -126,8 +126,8 @@ def open_store(url: str, create: bool = False) -> Store:
 
 
 def label_of(url: str) -> str:
-    """Return a storage's URL without a password, as it is shown and recorded."""
-    return re.sub(r"(://[^/@:]*):[^@/]*@", r"\1:***@", url)
+    """Return a URL, or a text with URLs, without passwords, as it is shown and recorded."""
+    return re.sub(r"(://[^/@:\s]*):[^@/\s]*@", r"\1:***@", url)
 
 
 _MEMORY: dict[str, InMemoryStorage] = {}
