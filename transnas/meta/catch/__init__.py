@@ -14,12 +14,14 @@ from transnas.meta.catch.strategy import CatchStrategy
 if TYPE_CHECKING:
     from transnas.meta.catch.families import SyntheticFamily, TableFamily, TaskFamily
     from transnas.meta.catch.prior import CatchPrior
+    from transnas.meta.catch.subsets import SubsetFamily
     from transnas.meta.catch.surrogate import SurrogateFamily
     from transnas.meta.catch.training import MetaTrained, meta_train
 
 _LATER = {
     "CatchPrior": "prior",
     "MetaTrained": "training",
+    "SubsetFamily": "subsets",
     "SurrogateFamily": "surrogate",
     "SyntheticFamily": "families",
     "TableFamily": "families",
@@ -32,6 +34,7 @@ __all__ = [
     "CatchSettings",
     "CatchStrategy",
     "MetaTrained",
+    "SubsetFamily",
     "SurrogateFamily",
     "SyntheticFamily",
     "TableFamily",
