@@ -215,6 +215,8 @@ class Posterior:
             return float(0.5 * self._centred @ alpha + np.log(np.diag(factor)).sum())
 
         start = np.log([0.4, 0.2, 0.1, 0.3])
-        options = {"maxfev": 120, "xatol": 0.02, "fatol": 0.05}
+        # Corners a factor of e apart: the default simplex is too small to find its way.
+        simplex = np.vstack([start, start + np.eye(4)])
+        options = {"maxfev": 200, "xatol": 0.05, "fatol": 0.05, "initial_simplex": simplex}
         logs = minimize(negative, start, method="Nelder-Mead", options=options).x
         return Variances(*(total * np.exp(np.clip(logs, -8, 2))).tolist())
