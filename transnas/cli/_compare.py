@@ -78,18 +78,21 @@ def _show(comparison: Comparison) -> None:
 
     from transnas.studies.report import duration, format_value
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     metric = comparison.metric
+
+    def bound(number: float) -> str:
+        return format_value(metric, number).removesuffix(" %")
+
     for task, rows in groupby(comparison.rows(), key=lambda row: row.task):
         table = Table(title=f"{task}: best {metric}", title_justify="left", box=None)
-        table.add_column("method", overflow="fold")
-        for heading in ("mean", "95% interval", "p", "reached", "cost a seed"):
+        table.add_column("method", overflow="fold", min_width=21)
+        for heading in ("mean [95% interval]", "p", "reached", "cost a seed"):
             table.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(
                 row.method,
-                format_value(metric, row.mean),
-                f"{format_value(metric, row.low)} .. {format_value(metric, row.high)}",
+                f"{format_value(metric, row.mean)} [{bound(row.low)}, {bound(row.high)}]",
                 "" if isnan(row.p) else f"{row.p:.2g}",
                 str(row.reached or "not"),
                 duration(row.seconds),

@@ -20,6 +20,7 @@ from transnas.studies._plan import DEFAULT_SPACE, LEARNING_STRATEGY, by_task
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
 from transnas.studies._statistics import Floats
+from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy, sources
 from transnas.tasks import TableTask, Task
 
@@ -82,7 +83,11 @@ def compare(
         trials=trials,
         seeds=request.seeds,
         arms=tuple(arms),
-        info={**environment(command), "commit": _commit()},
+        info={
+            **environment(command),
+            "commit": _commit(),
+            "learn_from": [label_of(url) for url in learn_from],
+        },
     )
 
 

@@ -12,6 +12,7 @@ __all__ = ["Frame", "Scale", "clipped", "figure", "frame", "scale"]
 
 WIDTH, HEIGHT = 460.0, 270.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 40.0
+_DOT = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,20 @@ class Frame:
     svg: str
 
 
-def scale(low: float, high: float, start: float, end: float, wanted: int = 5) -> Scale:
-    """Return a scale whose ticks are multiples of 1, 2 or 5 times a power of ten."""
+def scale(
+    low: float, high: float, start: float, end: float, wanted: int = 5, whole: bool = False
+) -> Scale:
+    """Return a scale whose ticks are multiples of 1, 2 or 5 times a power of ten.
+
+    `whole` asks for ticks at whole numbers only.
+    """
     if high <= low:
         margin = abs(low) * 0.05 or 0.5
         low, high = low - margin, high + margin
     raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     ticks = tuple(i * step for i in range(first, last + 1))
@@ -62,7 +69,8 @@ def frame(
     """Return the frame around finite data `xs`, `ys` (not empty)."""
     low, high = min(ys), max(ys)
     pad = 0.04 * (high - low)
-    x = scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    counted = all(x == int(x) for x in xs)
+    x = scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, whole=counted)
     y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP)
     parts = []
     for tick in y.ticks:
@@ -83,12 +91,11 @@ def frame(
 
 
 def clipped(svg: str) -> str:
-    """Return `svg` cut at the edges of the frame; a nested SVG clips by itself."""
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    box = f"{LEFT} {TOP} {width} {height}"
-    return (
-        f'<svg x="{LEFT}" y="{TOP}" width="{width}" height="{height}" viewBox="{box}">{svg}</svg>'
-    )
+    """Return `svg` cut at the frame, with room for a dot at its edge; a nested SVG clips itself."""
+    x, y = LEFT - _DOT, TOP - _DOT
+    width, height = WIDTH - LEFT - RIGHT + 2 * _DOT, HEIGHT - TOP - BOTTOM + 2 * _DOT
+    place = f'x="{x}" y="{y}" width="{width}" height="{height}"'
+    return f'<svg {place} viewBox="{x} {y} {width} {height}">{svg}</svg>'
 
 
 def figure(title: str, svg: str, legend: str = "", note: str = "") -> str:

@@ -70,7 +70,7 @@ def chart(
     strong = "".join(_dot(box, p) for p in points if p.strong)
     drawn = "".join(_band(box, line) for line in lines) + "".join(_line(box, s) for s in lines)
     if window:
-        drawn = clipped(drawn)
+        dots, drawn = clipped(dots), clipped(drawn)
     return figure(title, box.svg + dots + drawn + strong, _legend(lines), note)
 
 

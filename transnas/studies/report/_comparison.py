@@ -29,6 +29,11 @@ def comparison_section(comparison: Comparison, anchor: str) -> str:
         f"numbers are means of the best {metric} so far; bands and brackets are 95% bootstrap "
         "intervals over the seeds."
     )
+    if comparison.info.get("learn_from"):
+        intro += (
+            " What was learnt from earlier studies is the same for every seed: its interval says "
+            "nothing of what other earlier studies would have given."
+        )
     parts = [
         f"<h2>{escape(title(comparison))}</h2>{sentence(intro)}",
         f"<div class='columns'>{''.join(_curves(comparison, t) for t in comparison.tasks)}</div>",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transnas.evaluation import Objective
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["study_section", "tick"]
 
 _TOP_CURVES = 5
+_SPREAD = 3.0
+"""Charts reach this far below the median, in distances from the median to the best."""
 _MOST_METRICS = 12
 
 
@@ -50,7 +53,7 @@ def study_section(study: Study, anchor: str) -> str:
         _finals(study.final_tests),
         f"<h3>All trials</h3>{failures(trials)}"
         f"{trial_table(study.space, trials, ranked, study.objectives)}",
-        origin(dict(study.info), _facts(study)),
+        origin({k: v for k, v in study.info.items() if k != "learn_from"}, _facts(study)),
     ]
     return f"<section id='{escape(anchor)}'>{''.join(parts)}</section>"
 
@@ -132,6 +135,8 @@ def _progress(trials: Sequence[Trial], objective: Objective) -> str:
         return ""
     steps.append((len(trials) - 1, steps[-1][1]))
     unit, name = _unit(spent[-1])
+    window = _window([v for _, v, _ in points], objective)
+    hidden = sum(not window[0] <= v <= window[1] for _, v, _ in points)
     charts = []
     for xs, label in (
         ([float(i + 1) for i in range(len(trials))], "trials"),
@@ -145,9 +150,19 @@ def _progress(trials: Sequence[Trial], objective: Objective) -> str:
                 [line],
                 [Point(xs[i], v, text) for i, v, text in points],
                 format_y=lambda y: tick(metric, y),
+                note=f"{hidden} trials lie outside of the picture." if hidden else "",
+                window=window if hidden else None,
             )
         )
     return "".join(charts if spent[-1] > 0 else charts[:1])
+
+
+def _window(values: Sequence[float], objective: Objective) -> tuple[float, float]:
+    """Return the values worth drawing; a few very bad trials would flatten all the others."""
+    low, high, middle = min(values), max(values), median(values)
+    if objective.maximise:
+        return max(low, middle - _SPREAD * (high - middle)) if high > middle else low, high
+    return low, min(high, middle + _SPREAD * (middle - low)) if low < middle else high
 
 
 def _choices(study: Study, valued: Sequence[Trial], objective: Objective) -> str:
@@ -211,14 +226,14 @@ def _finals(tests: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         "<h3>Final tests</h3><p class='note'>Every look at test data is recorded here.</p>"
-        "<div class='scroll'><table><thead><tr><th>Subject</th><th>Test metrics</th>"
+        "<div class='scroll'><table class='tests'><thead><tr><th>Subject</th><th>Test metrics</th>"
         f"<th>When (UTC)</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join(
-        f"<b>{escape(value(name, number))}</b> {escape(metric_name(name))}"
+        f"<b class='n'>{escape(value(name, number))}</b> {escape(metric_name(name))}"
         for name, number in metrics.items()
     )
 
@@ -228,7 +243,10 @@ def _facts(study: Study) -> dict[str, Any]:
         "seed": study.seed,
         "epochs a trial": study.budget,
         "settings": study.settings or "defaults",
-        "learnt from": list(study.definition.learn_from),
+        "learnt from": [
+            f"{source['study']} ({source['trials']} trials, {source['storage']})"
+            for source in study.info.get("learn_from", ())
+        ],
         "storage": study.storage,
     }
 
