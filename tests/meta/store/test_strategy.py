@@ -224,6 +224,8 @@ def test_wrong_priors_get_one_sentence(tmp_path: Path) -> None:
         StorePrior.load(tmp_path, SPACE)
     with pytest.raises(InputError, match="one reward an architecture"):
         learn([SourceTask("short", [SPACE.at(0)], [1.0, 2.0])], SPACE)
+    with pytest.raises(InputError, match="of space 'test-tiny'"):
+        learn([SourceTask("other", [TINY.at(0)], [1.0])], SPACE)
 
 
 def test_earlier_studies_help_and_cannot_mislead(tables: dict[str, Any]) -> None:

@@ -54,7 +54,8 @@ class SmoothedSource:
 def distinct(space: Space, source: SourceTask) -> tuple[list[Architecture], Doubles]:
     """Return the canonical architectures with a finite reward, and the mean reward of each.
 
-    Raises `InputError` if there are not as many rewards as architectures.
+    Raises `InputError` if there are not as many rewards as architectures, or for an architecture
+    of another space.
     """
     rewards = np.asarray(source.rewards, dtype=np.float64)
     if rewards.shape != (len(source.architectures),):
@@ -64,6 +65,11 @@ def distinct(space: Space, source: SourceTask) -> tuple[list[Architecture], Doub
         )
     found: dict[Architecture, list[float]] = {}
     for arch, reward in zip(source.architectures, rewards.tolist(), strict=True):
+        if arch.space != space.name:
+            raise InputError(
+                f"source {source.name!r} has an architecture of space {arch.space!r}; accepted: "
+                f"{space.name!r}"
+            )
         if np.isfinite(reward):
             found.setdefault(space.canonical(arch), []).append(reward)
     return list(found), np.array([np.mean(values) for values in found.values()])
