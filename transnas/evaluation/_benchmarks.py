@@ -44,11 +44,16 @@ class Benchmark:
 _LOADERS: dict[str, Callable[[str], Benchmark]] = {}
 
 
-@lru_cache(maxsize=32)
 def load(table: str, column: str) -> Benchmark:
     """Return one column of a table; raises `InputError` for unknown names or missing files."""
     if table not in _LOADERS:
         raise unknown("table", table, _LOADERS)
+    return _loaded(table, column, data_folder())
+
+
+@lru_cache(maxsize=32)
+def _loaded(table: str, column: str, folder: Path) -> Benchmark:
+    # `folder` is in the key because what a table holds depends on the provided files.
     return _LOADERS[table](column)
 
 

@@ -1,44 +1,31 @@
-"""What a study costs beside its trials; benchmarks/studies.py has the figures."""
+"""A study of 100,000 trials; benchmarks/studies.py has the times."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-from study_toys import SPACE, TASK, Sum
+from study_toys import SPACE
 
 from transnas.evaluation import Cost, Measurement, Objective
-from transnas.studies import load_study, search
+from transnas.studies import load_study
 from transnas.studies._definition import Definition
 from transnas.studies._executors import now
 from transnas.studies._storage import open_store
 from transnas.studies._trial import Codec, Entry, Trial
 
 OPEN = """
-import re, sys, time
+import re, sys
 from transnas.studies import load_study
-start = time.perf_counter()
 study = load_study("large", sys.argv[1])
-seconds = time.perf_counter() - start
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]
-print(len(study.trials), seconds, int(peak) / 2**20)
+print(len(study.trials), int(peak) / 2**20)
 """
 
 
-@pytest.mark.parametrize(("kind", "most"), [("memory", 1.0), ("sqlite", 5.0)])
-def test_a_trial_costs_little_beside_itself(kind: str, most: float, tmp_path: Path) -> None:
-    url = f"{kind}:///{tmp_path}/x.db"
-    # Processor time: other programs on the machine do not count.
-    start = time.process_time()
-    search(TASK, None, "regularized-evolution", 1000, storage=url, evaluator=Sum(), name="x")
-    assert 1e3 * (time.process_time() - start) / 1000 < most
-
-
 @pytest.mark.slow
-def test_a_large_study_opens_quickly_in_little_memory(sqlite: str) -> None:
+def test_a_large_study_opens_in_little_memory(sqlite: str) -> None:
     objective = Objective()
     codec = Codec(SPACE, (objective,))
     definition = Definition("toy", SPACE.name, "random")
@@ -58,8 +45,7 @@ def test_a_large_study_opens_quickly_in_little_memory(sqlite: str) -> None:
         [sys.executable, "-c", OPEN, sqlite], capture_output=True, text=True, check=True
     ).stdout.split()
     assert int(output[0]) == 100_000
-    assert float(output[1]) < 10.0
-    assert float(output[2]) < 1.0
+    assert float(output[1]) < 1.0, "GiB at the peak"
     best = load_study("large", sqlite).best
     assert best is not None
     assert best.number == 99_999
