@@ -20,7 +20,6 @@ _ROOMS = (
     "tasks",
     "evaluation",
     "strategies",
-    "oneshot",
     "meta",
     "studies",
     "testing",
