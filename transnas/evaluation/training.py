@@ -60,7 +60,7 @@ class Training(Evaluator):
         progress: Progress | None = None,
     ) -> None:
         if not isinstance(task, DataTask):
-            raise InputError(f"task {task.name!r} has no data to train on; accepted: a DataTask")
+            raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline {deadline} is not accepted; accepted: seconds above 0")
         check_device(device)

@@ -139,10 +139,11 @@ def load_network(folder: str | Path) -> nn.Module:
 def _write_safetensors(
     network: nn.Module, signature: Signature, folder: Path, description: str
 ) -> float | None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, folder / "network.safetensors")
+    # Written here and not by `save_file`, which leaves a file that only its owner can read.
+    (folder / "network.safetensors").write_bytes(save(weights))
     (folder / "network.json").write_text(description, encoding="utf-8")
     return None
 

@@ -36,7 +36,7 @@ def train_final(
     task without data or test split before any training, and `Stopped` if the loss is not finite.
     """
     if not isinstance(task, DataTask):
-        raise InputError(f"task {task.name!r} has no data to train on; accepted: a DataTask")
+        raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
     if not task.has_test:
         raise InputError(f"task {task.name!r} has no test split; accepted: a task with one")
     whole("epochs", epochs, 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from transnas._data import data_folder
 from transnas._errors import InputError, unknown
 from transnas._registry import Registry
 from transnas.tasks._base import Task
@@ -80,7 +81,8 @@ def get(name: str, **options: Any) -> Task:
             f"task {name!r} does not exist; accepted: a folder of images in class folders, "
             "a .npz file, or a built-in name"
         )
-    raise unknown("task", name, names())
+    here = "a folder or .npz file, or a data set"
+    raise unknown("task", name, [*names(), f"{here} under TRANSNAS_DATA (now {data_folder()})"])
 
 
 def _options(given: dict[str, Any]) -> Options:
