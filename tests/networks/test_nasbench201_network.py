@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from transnas import InputError, networks, spaces
-from transnas.networks.nasbench201 import Cell, Network, Skeleton, flops, parameters
-from transnas.networks.operations import Mode, ReLUConvBN
+from transnas.networks.nasbench201 import Cell, Skeleton, flops, parameters
+from transnas.networks.operations import Mode
 from transnas.spaces import Architecture
 from transnas.spaces.nasbench201 import OPERATIONS
 from transnas.tasks import Signature
@@ -114,14 +114,6 @@ def test_disconnected_cell_gives_every_image_the_same_scores() -> None:
     network = networks.build(SPACE, arch(3, 3, 3, 0, 0, 0), CIFAR10, channels=4, cells=1).eval()
     scores = network(torch.randn(4, 3, 32, 32))
     assert torch.allclose(scores, scores[:1].expand_as(scores))
-
-
-def test_supernet_size_from_the_same_parts() -> None:
-    # The published supernet: 1x1 and 3x3 on each of six edges without scale and shift (so with
-    # biases), stem and reductions as in the discrete network, last normalisation without scale.
-    network = Network(("none",) * 6, CIFAR10, Skeleton(), Mode())
-    edge = [count(ReLUConvBN(c, c, k, 1, Mode(affine=False))) for c in (16, 32, 64) for k in (1, 3)]
-    assert count(network) - 2 * 64 + 5 * 6 * sum(edge) == 1_692_698
 
 
 def test_weights_are_drawn_with_the_variance_of_he() -> None:

@@ -10,14 +10,26 @@ from transnas.networks._registry import (
     skeleton_from,
     suggest,
 )
+from transnas.networks._supernet import (
+    MixedEdges,
+    Supernet,
+    register_supernet,
+    supernet,
+    supernets,
+)
 
 __all__ = [
     "Builder",
+    "MixedEdges",
     "Origin",
+    "Supernet",
     "build",
     "names",
     "origin",
     "register",
+    "register_supernet",
     "skeleton_from",
     "suggest",
+    "supernet",
+    "supernets",
 ]

@@ -8,6 +8,8 @@ published shortcut drops a row), and the stem may have a stride, for large image
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks._supernet import SEARCH, MixedEdges, Supernet, register_supernet
 from transnas.networks.operations import Mode, ReLUConvBN, Zero, initialise, operation
+from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Space
 from transnas.spaces.nasbench201 import EDGES, OPERATIONS
 from transnas.tasks import Signature
 
-__all__ = ["Skeleton", "build", "flops", "parameters"]
+__all__ = ["NASBench201Supernet", "Skeleton", "build", "flops", "parameters"]
 
 _NODES = 4
 _STAGES = 3
@@ -101,32 +105,52 @@ class Reduction(nn.Module):
         return out
 
 
-class Network(nn.Module):
-    """The whole network; `cells` are those of the searched kind, in order."""
+class _Frame(nn.Module):
+    """What is not searched, around cells that `cell` builds from their width."""
 
     def __init__(
-        self, operations: tuple[str, ...], signature: Signature, skeleton: Skeleton, mode: Mode
+        self,
+        cell: Callable[[int], nn.Module],
+        signature: Signature,
+        skeleton: Skeleton,
+        mode: Mode,
     ) -> None:
         super().__init__()
-        channels, stride = skeleton.channels, skeleton.stem_stride
+        channels, tracks = skeleton.channels, mode.track_running_stats
         self.stem = nn.Sequential(
-            nn.Conv2d(signature.input_shape[0], channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.Conv2d(signature.input_shape[0], channels, 3, skeleton.stem_stride, 1, bias=False),
+            nn.BatchNorm2d(channels, track_running_stats=tracks),
         )
         body: list[nn.Module] = []
         for stage, width in enumerate(skeleton.widths):
             if stage:
-                body.append(Reduction(width // 2, width, Mode()))
-            body += [Cell(operations, width, mode) for _ in range(skeleton.cells)]
+                body.append(Reduction(width // 2, width, Mode(track_running_stats=tracks)))
+            body += [cell(width) for _ in range(skeleton.cells)]
         self.body = nn.Sequential(*body)
-        self.norm = nn.BatchNorm2d(skeleton.widths[-1])
+        self.norm = mode.norm(skeleton.widths[-1])
         self.head = nn.Linear(skeleton.widths[-1], signature.outputs)
+
+    def run(self, x: Tensor, *mix: Mix) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]; `mix` is for cells that are mixtures."""
+        x = self.stem(x)
+        for layer in self.body:
+            x = layer(x) if isinstance(layer, Reduction) else layer(x, *mix)
+        x = F.relu(self.norm(x))
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+class Network(_Frame):
+    """The whole network; the cells in `body` compute `operations` on their six edges."""
+
+    def __init__(
+        self, operations: tuple[str, ...], signature: Signature, skeleton: Skeleton, mode: Mode
+    ) -> None:
+        super().__init__(lambda width: Cell(operations, width, mode), signature, skeleton, mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, outputs]."""
-        x = F.relu(self.norm(self.body(self.stem(x))))
-        out: Tensor = self.head(x.mean(dim=(2, 3)))
-        return out
+        return self.run(x)
 
 
 @register("nasbench201", suggest)
@@ -136,6 +160,69 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
     network = Network(operations, signature, skeleton_from(Skeleton, skeleton), Mode())
     initialise(network)
     return network
+
+
+class MixedCell(nn.Module):
+    """A cell whose six edges are mixtures of all five operations."""
+
+    def __init__(self, channels: int, mode: Mode) -> None:
+        super().__init__()
+        self.sources = nn.ModuleList(
+            MixedEdges(
+                [e for e, (source, _) in enumerate(EDGES) if source == i],
+                OPERATIONS,
+                lambda name: operation(name, channels, channels, 1, mode),
+            )
+            for i in range(_NODES - 1)
+        )
+
+    def forward(self, x: Tensor, mix: Mix) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        nodes: list[Tensor | None] = [x, *[None] * (_NODES - 1)]
+        for i, edges in enumerate(self.sources):
+            source = nodes[i]
+            for e, term in edges(torch.zeros_like(x) if source is None else source, mix):
+                target = EDGES[e][1]
+                earlier = nodes[target]
+                nodes[target] = term if earlier is None else earlier + term
+        out = nodes[-1]
+        return torch.zeros_like(x) if out is None else out
+
+
+@register_supernet("nasbench201")
+class NASBench201Supernet(Supernet):
+    """All 15,625 cells in one network; all cells of the network share logits and sample."""
+
+    def __init__(
+        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+    ) -> None:
+        chosen = skeleton_from(Skeleton, skeleton)
+        super().__init__(space, signature, relaxation, (len(EDGES), len(OPERATIONS)), skeleton)
+        self.network = _Frame(lambda width: MixedCell(width, SEARCH), signature, chosen, SEARCH)
+        initialise(self)
+
+    def run(self, x: Tensor, mix: Mix) -> Tensor:
+        """[B, C, H, W] -> [B, outputs] under the edge weights of `mix` [6, 5]."""
+        return self.network.run(x, mix)
+
+    def codes(self, arch: Architecture) -> tuple[int, ...]:
+        """Return the operation of each edge, which are the values of `arch`."""
+        return arch.values
+
+    def discretise(self, logits: Tensor) -> Architecture:
+        """Return the cell with the strongest operation on every edge, `none` included."""
+        return self.space.architecture(logits.argmax(dim=1).tolist())
+
+    def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
+        """Return e.g. `network.body.0.sources.1.edges.4.nor_conv_1x1.` for `body.0.edges.4.`."""
+
+        def inner(match: re.Match[str]) -> str:
+            edge = int(match[1])
+            code = codes[edge]
+            assert code is not None
+            return f"sources.{EDGES[edge][0]}.edges.{edge}.{OPERATIONS[code]}."
+
+        return "network." + re.sub(r"edges\.(\d)\.", inner, name)
 
 
 def parameters(arch: Architecture, signature: Signature, skeleton: Skeleton = Skeleton()) -> int:
