@@ -1,4 +1,4 @@
-"""How good one architecture is: training, tables, latency, cost. Evaluators load on first use."""
+"""How good one architecture is: training, tables, costs, proxies. Evaluators load on first use."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transnas.evaluation.recipe import Recipe
     from transnas.evaluation.table import Table
     from transnas.evaluation.training import Training
+    from transnas.evaluation.zero_cost import ZeroCost
 
 _LAZY = {
     "Combined": "combined",
@@ -20,6 +21,7 @@ _LAZY = {
     "Recipe": "recipe",
     "Table": "table",
     "Training": "training",
+    "ZeroCost": "zero_cost",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Status",
     "Table",
     "Training",
+    "ZeroCost",
 ]
 
 
