@@ -112,18 +112,23 @@ class Supernet(nn.Module, ABC):
     def discrete(self, arch: Architecture) -> nn.Module:
         """Return the network that `build` makes of `arch`, with copies of the shared weights.
 
-        In training mode it computes what the supernet computes on this path: the scale and shift
-        of its normalisations start at 1 and 0, and biases that only shift a normalised map, which
-        it does not have, cancel. Its running statistics are fresh.
+        In training mode it computes what the supernet computes on this path (for NAS-Bench-201;
+        the DARTS supernet also normalises what it pools): scale and shift of its normalisations
+        start at 1 and 0, and the supernet's biases, which it lacks, only shift maps that are
+        normalised next. Its running statistics are fresh.
         """
         with torch.random.fork_rng(devices=[]):  # drawing weights to discard leaves no trace
             network = build(self.space, arch, self.signature, **self.skeleton).to(self.logits)
+        self.copy_into(network, arch)
+        return network
+
+    def copy_into(self, network: nn.Module, arch: Architecture) -> None:
+        """Copy the shared weights of `arch` into its discrete `network`, where it has them."""
         shared, codes = self.state_dict(), self.codes(arch)
         for name, value in network.state_dict().items():
             source = shared.get(self.shared_name(name, codes))
             if source is not None:
                 value.copy_(source)
-        return network
 
     @abstractmethod
     def run(self, x: Tensor, mix: Mix) -> Tensor:

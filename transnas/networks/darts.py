@@ -8,6 +8,7 @@ size are halved upwards, and the last pooling is over the whole map.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from transnas.spaces.darts import DARTS, Genotype
 from transnas.spaces.darts import Cell as CellPlan
 from transnas.tasks import Signature
 
-__all__ = ["Cell", "Network", "Skeleton", "build", "drop_path"]
+__all__ = ["Cell", "Frame", "Network", "Skeleton", "build", "drop_path", "preprocess"]
 
 _STEMS = ("cifar", "imagenet")
 
@@ -80,6 +81,13 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
     return x * (kept / keep)
 
 
+def preprocess(channels_in: int, channels: int, halves: bool, mode: Mode) -> nn.Module:
+    """Return what brings an input of a cell to its channels, and to half the map if it `halves`."""
+    if halves:
+        return FactorizedReduce(channels_in, channels, mode)
+    return ReLUConvBN(channels_in, channels, 1, 1, mode)
+
+
 class Cell(nn.Module):
     """One cell: both inputs are brought to C channels and one size, then the blocks follow."""
 
@@ -96,12 +104,8 @@ class Cell(nn.Module):
         super().__init__()
         older, newer = channels_in
         self.plan = plan
-        self.older: nn.Module = (
-            FactorizedReduce(older, channels, mode)
-            if previous_reduces
-            else ReLUConvBN(older, channels, 1, 1, mode)
-        )
-        self.newer = ReLUConvBN(newer, channels, 1, 1, mode)
+        self.older = preprocess(older, channels, previous_reduces, mode)
+        self.newer = preprocess(newer, channels, False, mode)
         self.edges = nn.ModuleList(
             cell_operation(op, channels, channels, 2 if reduces and state < 2 else 1, mode)
             for block in plan.blocks
@@ -145,7 +149,49 @@ def _auxiliary_head(channels: int, outputs: int, stem: str) -> nn.Sequential:
     )
 
 
-class Network(nn.Module):
+MakeCell = Callable[[bool, tuple[int, int], int, bool], tuple[nn.Module, int]]
+"""(reduces, channels in, channels, previous reduces) -> a cell and how many states it joins."""
+
+
+class Frame(nn.Module):
+    """What is not searched: stem, the arrangement of the cells that `make` builds, classifiers."""
+
+    def __init__(
+        self, make: MakeCell, signature: Signature, skeleton: Skeleton, tracks: bool = True
+    ) -> None:
+        """`tracks` says whether the stem's normalisations keep running statistics."""
+        super().__init__()
+        self.auxiliary_after = skeleton.reductions[1]
+        channels = skeleton.channels
+        self.stem = _stem(signature.input_shape[0], channels, skeleton.stem, tracks)
+        width = channels if skeleton.stem == "imagenet" else 3 * channels
+        widths, previous_reduces = (width, width), skeleton.stem == "imagenet"
+        self.cells = nn.ModuleList()
+        self.auxiliary: nn.Module | None = None
+        for i in range(skeleton.layers):
+            reduces = i in skeleton.reductions
+            channels *= 2 if reduces else 1
+            cell, joined = make(reduces, widths, channels, previous_reduces)
+            self.cells.append(cell)
+            widths, previous_reduces = (widths[1], joined * channels), reduces
+            if skeleton.auxiliary and i == self.auxiliary_after:
+                _check_auxiliary(signature, skeleton)
+                self.auxiliary = _auxiliary_head(widths[1], signature.outputs, skeleton.stem)
+        self.head = nn.Linear(widths[1], signature.outputs)
+
+    def run(self, x: Tensor, *extra: Any) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> [B, outputs] and the auxiliary head's map; cells are given `extra`."""
+        older = self.stem[0](x)
+        newer = self.stem[1](older)
+        features = newer
+        for i, cell in enumerate(self.cells):
+            older, newer = newer, cell(older, newer, *extra)
+            if i == self.auxiliary_after:
+                features = newer
+        return self.head(newer.mean(dim=(2, 3))), features
+
+
+class Network(Frame):
     """Stem, cells, classifier. `drop_path` may be set during training (it grows with the epoch)."""
 
     def __init__(
@@ -155,38 +201,28 @@ class Network(nn.Module):
         skeleton: Skeleton = Skeleton(),
         mode: Mode | None = None,
     ) -> None:
-        super().__init__()
-        self.drop_path = skeleton.drop_path
-        self.auxiliary_after = skeleton.reductions[1]
-        channels = skeleton.channels
-        self.stem = _stem(signature.input_shape[0], channels, skeleton.stem)
-        width = channels if skeleton.stem == "imagenet" else 3 * channels
-        widths, previous_reduces = (width, width), skeleton.stem == "imagenet"
-        self.cells = nn.ModuleList()
-        self.auxiliary: nn.Module | None = None
-        for i in range(skeleton.layers):
-            reduces = i in skeleton.reductions
-            channels *= 2 if reduces else 1
+        mode = mode or Mode()
+
+        def make(
+            reduces: bool, widths: tuple[int, int], channels: int, previous_reduces: bool
+        ) -> tuple[nn.Module, int]:
             plan = genotype.reduce if reduces else genotype.normal
-            self.cells.append(
-                Cell(
-                    plan,
-                    widths,
-                    channels,
-                    reduces=reduces,
-                    previous_reduces=previous_reduces,
-                    mode=mode or Mode(),
-                )
+            cell = Cell(
+                plan,
+                widths,
+                channels,
+                reduces=reduces,
+                previous_reduces=previous_reduces,
+                mode=mode,
             )
-            widths, previous_reduces = (widths[1], len(plan.outputs) * channels), reduces
-            if skeleton.auxiliary and i == self.auxiliary_after:
-                _check_auxiliary(signature, skeleton)
-                self.auxiliary = _auxiliary_head(widths[1], signature.outputs, skeleton.stem)
-        self.head = nn.Linear(widths[1], signature.outputs)
+            return cell, len(plan.outputs)
+
+        super().__init__(make, signature, skeleton, mode.track_running_stats)
+        self.drop_path = skeleton.drop_path
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, outputs]."""
-        return self._run(x)[0]
+        return self.run(x, self.drop_path)[0]
 
     def with_auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, H, W] -> outputs and auxiliary outputs, [B, outputs] each.
@@ -195,39 +231,27 @@ class Network(nn.Module):
         """
         if self.auxiliary is None:
             raise InputError("skeleton setting 'auxiliary' is False; accepted here: True")
-        out, features = self._run(x)
+        out, features = self.run(x, self.drop_path)
         return out, self.auxiliary(features)
 
-    def _run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        older, newer = self._start(x)
-        features = newer
-        for i, cell in enumerate(self.cells):
-            older, newer = newer, cell(older, newer, self.drop_path)
-            if i == self.auxiliary_after:
-                features = newer
-        return self.head(newer.mean(dim=(2, 3))), features
 
-    def _start(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first = self.stem[0](x)
-        return first, self.stem[1](first)
-
-
-def _stem(channels_in: int, channels: int, kind: str) -> nn.ModuleList:
+def _stem(channels_in: int, channels: int, kind: str, tracks: bool) -> nn.ModuleList:
     """Return two modules: image to state 0, state 0 to state 1."""
+    mode = Mode(track_running_stats=tracks)
     if kind == "cifar":
         conv = nn.Conv2d(channels_in, 3 * channels, 3, padding=1, bias=False)
-        return nn.ModuleList([nn.Sequential(conv, nn.BatchNorm2d(3 * channels)), nn.Identity()])
+        return nn.ModuleList([nn.Sequential(conv, mode.norm(3 * channels)), nn.Identity()])
     half = channels // 2
     return nn.ModuleList(
         [
             nn.Sequential(
                 nn.Conv2d(channels_in, half, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(half),
+                mode.norm(half),
                 nn.ReLU(),
                 nn.Conv2d(half, channels, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(channels),
+                mode.norm(channels),
             ),
-            ReLUConvBN(channels, channels, 3, 2, Mode()),
+            ReLUConvBN(channels, channels, 3, 2, mode),
         ]
     )
 

@@ -1,0 +1,153 @@
+"""The supernet of DARTS cells: 14 mixed edges in each of the two kinds of cells.
+
+Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, section 2. Rows of the logits:
+the edges of the normal cell, then those of the reduction cell; edges into node 2 first, from state
+0 upwards. While searching, pooling is normalised, so that it does not outweigh convolutions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transnas.networks._registry import skeleton_from
+from transnas.networks._supernet import SEARCH, MixedEdges, Supernet, register_supernet
+from transnas.networks.darts import Frame, Skeleton, preprocess
+from transnas.networks.relaxations import Mix, Relaxation
+from transnas.networks.separable import cell_operation
+from transnas.spaces import Architecture, Space
+from transnas.spaces._cells import Block
+from transnas.spaces.darts import DARTS, NODES
+from transnas.tasks import Signature
+
+__all__ = ["EDGES", "MODE", "DARTSSupernet", "MixedCell"]
+
+MODE = replace(SEARCH, pool_bn=True, shift_by_bias=False)
+EDGES = tuple((source, node) for node in range(2, NODES + 2) for source in range(node))
+"""Source and target of each edge of a cell."""
+
+
+class MixedCell(nn.Module):
+    """A cell in which every node reads every earlier state; `reduces` picks its rows."""
+
+    def __init__(
+        self,
+        operations: Sequence[str],
+        channels_in: tuple[int, int],
+        channels: int,
+        *,
+        reduces: bool,
+        previous_reduces: bool,
+    ) -> None:
+        super().__init__()
+        self.first_row = len(EDGES) if reduces else 0
+        self.stride = 2 if reduces else 1
+        self.older = preprocess(channels_in[0], channels, previous_reduces, MODE)
+        self.newer = preprocess(channels_in[1], channels, False, MODE)
+        self.sources = nn.ModuleList()
+        for state in range(NODES + 1):
+            rows = [self.first_row + e for e, (source, _) in enumerate(EDGES) if source == state]
+            stride = self.stride if state < 2 else 1
+
+            def make(name: str, stride: int = stride) -> nn.Module:
+                return cell_operation(name, channels, channels, stride, MODE)
+
+            self.sources.append(MixedEdges(rows, operations, make))
+
+    def forward(self, older: Tensor, newer: Tensor, mix: Mix) -> Tensor:
+        """[B, C0, H0, W0], [B, C1, H, W] -> [B, 4 C, H', W']."""
+        states: dict[int, Tensor] = {0: self.older(older), 1: self.newer(newer)}
+        zeros = torch.zeros_like(states[1][:, :, :: self.stride, :: self.stride])
+        for state, edges in enumerate(self.sources):
+            for row, term in edges(states.setdefault(state, zeros), mix):
+                _, node = EDGES[row - self.first_row]
+                states[node] = states[node] + term if node in states else term
+        return torch.cat([states.get(node, zeros) for node in range(2, NODES + 2)], dim=1)
+
+
+@register_supernet("darts")
+@register_supernet("darts-s2")
+@register_supernet("darts-s3")
+class DARTSSupernet(Supernet):
+    """All pairs of cells in one network; cells of a kind share logits and sample.
+
+    Keywords are the fields of `Skeleton`; the auxiliary head and drop path are for stand-alone
+    training, and a supernet has neither.
+    """
+
+    def __init__(
+        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+    ) -> None:
+        assert isinstance(space, DARTS)
+        operations = space.operations
+        shape = (2 * len(EDGES), len(operations))
+        super().__init__(space, signature, relaxation, shape, skeleton)
+        self.darts = space
+
+        def make(
+            reduces: bool, widths: tuple[int, int], channels: int, previous_reduces: bool
+        ) -> tuple[nn.Module, int]:
+            cell = MixedCell(
+                operations, widths, channels, reduces=reduces, previous_reduces=previous_reduces
+            )
+            return cell, NODES
+
+        chosen = replace(skeleton_from(Skeleton, skeleton), auxiliary=False, drop_path=0.0)
+        self.network = Frame(make, signature, chosen, MODE.track_running_stats)
+        self.reductions = chosen.reductions
+
+    def run(self, x: Tensor, mix: Mix) -> Tensor:
+        """[B, C, H, W] -> [B, outputs] under the edge weights of `mix` [28, operations]."""
+        return self.network.run(x, mix)[0]
+
+    def codes(self, arch: Architecture) -> tuple[int | None, ...]:
+        """Return the operation of each edge; None for the edges that the cells do not have."""
+        found: list[int | None] = []
+        for cell in self.darts.cells(arch).values():
+            chosen = {
+                (source, b + 2): self.darts.operations.index(name)
+                for b, block in enumerate(cell.blocks)
+                for source, name in block.pairs
+            }
+            found += [chosen.get(edge) for edge in EDGES]
+        return tuple(found)
+
+    def discretise(self, logits: Tensor) -> Architecture:
+        """Return, for each node, the two edges with the largest share of one operation.
+
+        Shares are of all operations; `none` counts among them but is not chosen.
+        """
+        names = self.darts.operations
+        shares = logits.softmax(dim=1)
+        if "none" in names:
+            shares[:, names.index("none")] = -1.0
+        strength, best = (t.view(2, len(EDGES)).tolist() for t in shares.max(dim=1))
+        cells = {}
+        for k, kind in enumerate(self.darts.kinds):
+            blocks = []
+            for node in range(2, NODES + 2):
+                into = [e for e, (_, target) in enumerate(EDGES) if target == node]
+                first, second = sorted(sorted(into, key=lambda e: -strength[k][e])[:2])
+                pairs = [(EDGES[e][0], names[best[k][e]]) for e in (first, second)]
+                blocks.append(Block((pairs[0], pairs[1])))
+            cells[kind] = blocks
+        return self.darts.from_blocks(cells)
+
+    def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
+        """Return e.g. `network.cells.0.sources.1.edges.4.sep_conv_3x3.` for `cells.0.edges.3.`."""
+
+        def inner(match: re.Match[str]) -> str:
+            first = len(EDGES) if int(match[1]) in self.reductions else 0
+            rows = [r for r in range(first, first + len(EDGES)) if codes[r] is not None]
+            row = rows[int(match[2])]
+            code = codes[row]
+            assert code is not None
+            source, operation = EDGES[row - first][0], self.darts.operations[code]
+            return f"cells.{match[1]}.sources.{source}.edges.{row}.{operation}."
+
+        return "network." + re.sub(r"cells\.(\d+)\.edges\.(\d+)\.", inner, name)
