@@ -53,7 +53,10 @@ SEQUENTIAL: dict[str, float | None] = {
     "optuna-random": None,
     "nsga2": None,
     "tpe": None,
+    "predictor": 50.0,
 }
+SLOW = ("nsga2", "tpe", "optuna-random", "predictor")
+"""Timed over 2 runs a repetition in place of 20."""
 
 
 def median(run: Callable[[], object], repetitions: int) -> dict[str, float]:
@@ -88,11 +91,11 @@ def replicated(rewards: npt.NDArray[np.float64], repetitions: int) -> list[dict[
 
 
 def sequential(rewards: npt.NDArray[np.float64], repetitions: int) -> list[dict[str, Any]]:
-    """Time one ask + tell of each strategy over runs of 50 queries, 20 runs a repetition."""
+    """Time one ask + tell of each strategy over runs of 50 queries, several runs a repetition."""
     space, rows = spaces.get("nasbench201"), []
     measured = [Measurement({"score": float(r)}) for r in rewards]
     for name, most in SEQUENTIAL.items():
-        runs = 20 if name not in ("nsga2", "tpe", "optuna-random") else 2
+        runs = 2 if name in SLOW else 20
         spent = 0.0
 
         def play(name: str = name, runs: int = runs) -> None:

@@ -1,0 +1,144 @@
+"""Predictor search: its posterior is a linear regression's, and its proposals follow from it."""
+
+from __future__ import annotations
+
+import time
+from itertools import combinations_with_replacement, pairwise
+
+import numpy as np
+import pytest
+
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, get
+from transnas.strategies import Strategy, create
+from transnas.strategies.predictor import expected_improvement, normal_scores, posterior
+from transnas.testing.strategies import Mixed
+
+SCORE = (Objective("score"),)
+SPACE = get("nasbench201")
+
+
+def quality(arch: Architecture) -> float:
+    """Return a made-up accuracy with interactions; one cell, all 3x3 convolutions, is best."""
+    good = [v == 3 for v in arch.values]
+    return sum(good) + sum(a and b for a, b in pairwise(good))
+
+
+def run(strategy: Strategy, queries: int) -> list[Architecture]:
+    asked = []
+    for _ in range(queries):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], Measurement({"score": quality(asked[-1])}))
+    return asked
+
+
+def test_the_posterior_is_that_of_regression_on_choices_pairs_and_triples() -> None:
+    rng = np.random.default_rng(0)
+    x, new = (np.eye(3)[rng.integers(3, size=(n, 4))].reshape(n, 12) for n in (7, 5))
+    y, noise = rng.normal(size=7), 0.2
+
+    def products(z: np.ndarray) -> np.ndarray:
+        """Return monomials of degree 1 to 3, so weighted that <p(x), p(y)> is the kernel."""
+        columns = []
+        for degree in (1, 2, 3):
+            for term in combinations_with_replacement(range(12), degree):
+                counts = np.bincount(term)
+                orders = np.prod([float(np.prod(range(1, c + 1))) for c in counts])
+                repeats = {1: 1, 2: 2, 3: 6}[degree] / orders
+                columns.append(np.sqrt(repeats / 4**degree / 3) * z[:, list(term)].prod(axis=1))
+        return np.stack(columns, axis=1)
+
+    a, b = products(x), products(new)
+    precision = a.T @ a / noise + np.eye(a.shape[1])
+    mean, deviation = posterior(x, y, new, 4, noise)
+    assert mean == pytest.approx(b @ np.linalg.solve(precision, a.T @ y / noise), abs=1e-10)
+    variance = (b * np.linalg.solve(precision, b.T).T).sum(axis=1)
+    assert deviation == pytest.approx(np.sqrt(variance), abs=1e-10)
+
+
+def test_expected_improvement_is_its_integral() -> None:
+    draws = np.random.default_rng(0).standard_normal(400_000)
+    for mean, deviation, best in ((0.0, 1.0, 0.5), (1.0, 0.3, 0.0), (-1.0, 2.0, 1.0)):
+        gain = np.maximum(mean + deviation * draws - best, 0)
+        found = expected_improvement(np.array([mean]), np.array([deviation]), best)[0]
+        assert found == pytest.approx(gain.mean(), abs=4 * gain.std() / np.sqrt(len(draws)))
+
+
+def test_normal_scores_know_only_the_order() -> None:
+    rewards = [3.0, -1e30, 5.0, 3.0]
+    scores = normal_scores(rewards)
+    assert scores.tolist() == normal_scores([3.1, 0.0, 4e9, 3.1]).tolist()
+    assert scores[1] < scores[0] == scores[3] < scores[2]
+    assert scores.sum() == pytest.approx(0)
+
+
+def test_it_finds_the_best_cell_long_before_random_search_would() -> None:
+    best = SPACE.architecture((3,) * 6)
+    found = sum(best in run(create("predictor", SPACE, seed, SCORE), 60) for seed in range(5))
+    assert found >= 4
+
+
+def test_one_function_is_measured_once() -> None:
+    asked = run(create("predictor", SPACE, 0, SCORE), 60)[10:]
+    assert len({SPACE.canonical(a) for a in asked}) == len(asked)
+
+
+def test_it_finds_good_architectures_where_the_space_cannot_be_listed() -> None:
+    space = get("nasnet")
+    assert space.size > 20_000
+    means = {}
+    for name in ("predictor", "random"):
+        asked = run(create(name, space, 0, SCORE), 60)
+        means[name] = np.mean([quality(a) for a in asked[30:]])
+    assert means["predictor"] > means["random"] + 3
+
+
+def test_numbers_are_searched_beside_choices() -> None:
+    strategy = create("predictor", Mixed(), 0, SCORE)
+    asked = []
+    for _ in range(40):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], Measurement({"score": asked[-1].numbers[1]}))
+    assert np.mean([a.numbers[1] for a in asked[20:]]) > 0.8
+
+
+def test_what_is_believed_of_waiting_workers_keeps_means_and_lowers_deviations() -> None:
+    rng = np.random.default_rng(1)
+    known, waiting, others = (SPACE.encode(list(map(SPACE.at, rng.integers(15625, size=n))))
+                              for n in (8, 3, 20))  # fmt: skip
+    targets = rng.normal(size=8)
+    believed, alone = posterior(known, targets, waiting, 6, 0.1)
+    both, values = np.concatenate([known, waiting]), np.concatenate([targets, believed])
+    before, wide = posterior(known, targets, others, 6, 0.1)
+    after, narrow = posterior(both, values, others, 6, 0.1)
+    assert after == pytest.approx(before, abs=1e-9)
+    assert (narrow <= wide + 1e-9).all()
+    assert (posterior(both, values, waiting, 6, 0.1)[1] < 0.7 * alone).all()
+
+
+def test_several_workers_get_different_architectures() -> None:
+    strategy = create("predictor", SPACE, 0, SCORE)
+    run(strategy, 30)
+    assert len({strategy.ask() for _ in range(6)}) == 6
+
+
+@pytest.mark.parametrize("told", [Measurement.failed("out of memory"), Measurement({"score": 1.0})])
+def test_failures_and_constant_rewards_do_not_repeat_a_query(told: Measurement) -> None:
+    strategy = create("predictor", SPACE, 0, SCORE)
+    asked = []
+    for _ in range(25):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], told)
+    assert len(set(asked)) == 25
+
+
+def test_a_query_takes_less_than_50_ms() -> None:
+    for space in (SPACE, get("darts")):
+        strategy = create("predictor", space, 0, SCORE)
+        run(strategy, 60)
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            run(strategy, 1)
+            times.append(time.perf_counter() - start)
+        assert min(times) < 0.05
