@@ -19,6 +19,7 @@ from transnas.evaluation.recipe import Recipe
 from transnas.tasks._tensors import TensorSplit
 
 __all__ = [
+    "Batches",
     "Curve",
     "Progress",
     "Stopped",
@@ -139,7 +140,7 @@ def fit(
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
-    batches = _Batches(train, recipe.batch_size, at.device, generator)
+    batches = Batches(train, recipe.batch_size, at.device, generator)
     steps, step, curve = epochs * len(batches), 0, Curve()
     held_out = None if validation is None else on_device(validation, at.device)
     for epoch in range(1, epochs + 1):
@@ -178,7 +179,7 @@ def measure(network: nn.Module, split: Dataset[Any], at: Workplace) -> dict[str,
     loss, right = torch.zeros((), device=at.device), torch.zeros((), device=at.device)
     count = 0
     with torch.no_grad(), at.fabric.autocast():
-        for images, labels in _Batches(split, 512, at.device).epoch():
+        for images, labels in Batches(split, 512, at.device).epoch():
             scores = network(images).float()
             loss += F.cross_entropy(scores, labels, reduction="sum")
             right += (scores.argmax(1) == labels).sum()
@@ -191,7 +192,7 @@ def on_device(split: Dataset[Any], device: torch.device) -> Dataset[Any]:
     return split.to(device) if isinstance(split, TensorSplit) else split
 
 
-class _Batches:
+class Batches:
     """The batches of a split, shuffled if there is a generator.
 
     A last batch of one image is left out of shuffled epochs: normalisation cannot use it.

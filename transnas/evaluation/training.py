@@ -13,6 +13,8 @@ from transnas._errors import InputError
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._counting import flops, parameters
 from transnas.evaluation._fit import (
+    Batches,
+    Curve,
     Progress,
     Stopped,
     check_device,
@@ -27,6 +29,8 @@ from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask, Task
 
 __all__ = [
+    "Batches",
+    "Curve",
     "Progress",
     "Recipe",
     "Stopped",
