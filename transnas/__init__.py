@@ -20,6 +20,7 @@ _ROOMS = (
     "tasks",
     "evaluation",
     "strategies",
+    "oneshot",
     "meta",
     "studies",
     "testing",
