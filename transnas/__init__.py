@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transnas._errors import InputError
-    from transnas.studies import Study, compare, load_study, search
+    from transnas.studies import Study, adapt, compare, learn, load_study, search
 
 __version__ = "0.1.0"
 
@@ -28,12 +28,14 @@ _ROOMS = (
 _NAMES = {
     "InputError": "transnas._errors",
     "Study": "transnas.studies",
+    "adapt": "transnas.studies",
     "compare": "transnas.studies",
+    "learn": "transnas.studies",
     "load_study": "transnas.studies",
     "search": "transnas.studies",
 }
 
-__all__ = ["InputError", "Study", "compare", "load_study", "search"]
+__all__ = ["InputError", "Study", "adapt", "compare", "learn", "load_study", "search"]
 
 
 def __getattr__(name: str) -> Any:

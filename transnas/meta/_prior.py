@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from transnas._errors import InputError
+from transnas._registry import Registry
 from transnas.evaluation import Objective
 from transnas.spaces import Space
 from transnas.strategies import Strategy
 
-__all__ = ["Prior", "read_prior", "write_prior"]
+__all__ = [
+    "Prior",
+    "PriorInfo",
+    "load_prior",
+    "prior_info",
+    "read_prior",
+    "register",
+    "write_prior",
+]
 
-_DATA, _ARRAYS = "prior.json", "prior.safetensors"
+_DATA, _ARRAYS = "prior.json", ".safetensors"
 
 
 class Prior(ABC):
     """Knowledge of one space from earlier tasks. Saved as JSON plus safetensors, never pickled."""
 
+    strategy_name: ClassVar[str]
+    """The strategy that it gives; its setting `prior` takes the folder of a saved one."""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`, which is created."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, space: Space) -> Prior:
+        """Read what `save` wrote; raises `InputError` if it is not that, or not of `space`."""
 
     @abstractmethod
     def strategy(
@@ -36,20 +55,66 @@ class Prior(ABC):
     ) -> Strategy:
         """Return a strategy for a new task; raises `InputError` if `space` is another space."""
 
+    def learnt_settings(self) -> Mapping[str, Any]:
+        """Return the settings of the strategy that it was learnt with."""
+        return {}
+
+
+_KINDS: Registry[type[Prior]] = Registry("kind of prior", "transnas.meta", "priors")
+register = _KINDS.register
+
+
+@dataclass(frozen=True)
+class PriorInfo:
+    """What a saved prior says of itself. `digest` differs for any two that differ."""
+
+    kind: str
+    space: str
+    digest: str
+
+    @property
+    def strategy_name(self) -> str:
+        """The strategy that a prior of this kind gives."""
+        return _KINDS.get(self.kind).strategy_name
+
+
+def prior_info(folder: Path) -> PriorInfo:
+    """Return what the prior in `folder` says of itself; raises `InputError` if there is none."""
+    data, text = _read(folder)
+    try:
+        found = PriorInfo(data["kind"], data["space"], hashlib.sha256(text).hexdigest()[:16])
+        known = found.kind in _KINDS.names()
+    except (KeyError, TypeError) as error:
+        raise _unreadable(folder) from error
+    if not known:
+        raise InputError(
+            f"prior {str(folder)!r} has kind {found.kind!r}; accepted: {', '.join(_KINDS.names())}"
+        )
+    return found
+
+
+def load_prior(folder: Path, space: Space) -> Prior:
+    """Return the prior in `folder`, of whatever kind; raises `InputError` unless it fits."""
+    return _KINDS.get(prior_info(folder).kind).load(folder, space)
+
 
 def write_prior(
     folder: Path, kind: str, version: int, data: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]
 ) -> None:
     """Write JSON `data`, marked with `kind` and format `version`, and `arrays` beside it.
 
-    The JSON is renamed into place last, so that an interrupted write is never read as a prior.
+    The arrays' file is named by its contents and the JSON, renamed into place, names it: whenever
+    the write is interrupted, `folder` holds the old prior or the new one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / f"{_ARRAYS}.part")
-    (folder / f"{_ARRAYS}.part").replace(folder / _ARRAYS)
-    text = json.dumps({"kind": kind, "format": version, **data}, indent=1)
-    (folder / f"{_DATA}.part").write_text(text)
-    (folder / f"{_DATA}.part").replace(folder / _DATA)
+    content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    name = _digest(content) + _ARRAYS
+    _replace(folder / name, content)
+    head = {"kind": kind, "format": version, "arrays": name}
+    _replace(folder / _DATA, json.dumps({**head, **data}, indent=1).encode())
+    for old in folder.glob(f"*{_ARRAYS}"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
 
 
 def read_prior(
@@ -60,17 +125,45 @@ def read_prior(
     Raises `InputError` if `folder` holds no readable prior, or one of another kind, format or
     space.
     """
+    data, _ = _read(folder)
     try:
-        data = json.loads((folder / _DATA).read_text())
-        arrays = load_file(folder / _ARRAYS)
         found = (data["kind"], data["format"], data["space"])
+        name = str(data["arrays"])
+        content = (folder / Path(name).name).read_bytes()
+        arrays = load(content)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(
-            f"prior {str(folder)!r} is not readable; accepted: a folder with {_DATA} and {_ARRAYS}"
-        ) from error
+        raise _unreadable(folder) from error
+    if _digest(content) + _ARRAYS != name:
+        raise InputError(f"prior {str(folder)!r} is damaged in {name}; accepted: a prior as saved")
     for field, value, accepted in zip(
         ("kind", "format", "space"), found, (kind, version, space.name), strict=True
     ):
         if value != accepted:
             raise InputError(f"prior {str(folder)!r} has {field} {value!r}; accepted: {accepted!r}")
-    return dict(data), arrays
+    return data, arrays
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON of a prior, read and as bytes."""
+    try:
+        text = (folder / _DATA).read_bytes()
+        return dict(json.loads(text)), text
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(folder) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _unreadable(folder: Path) -> InputError:
+    return InputError(
+        f"prior {str(folder)!r} is not readable; accepted: a folder that transnas learn wrote, "
+        f"with {_DATA} and its *{_ARRAYS}"
+    )

@@ -3,6 +3,7 @@
 from transnas.studies._compare import compare
 from transnas.studies._comparison import Comparison
 from transnas.studies._errors import SearchError, StorageError
+from transnas.studies._learn import adapt, learn
 from transnas.studies._search import search
 from transnas.studies._study import Study, list_studies, load_study
 from transnas.studies._trial import Trial
@@ -16,7 +17,9 @@ __all__ = [
     "StorageError",
     "Study",
     "Trial",
+    "adapt",
     "compare",
+    "learn",
     "list_studies",
     "load_study",
     "search",

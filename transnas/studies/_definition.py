@@ -65,18 +65,22 @@ class Definition:
         `where` names the study in the message.
         """
         stored, given = self.to_dict(), wanted.to_dict()
+        pairs = [(key.replace("_", " "), value, given[key]) for key, value in stored.items()]
         # A setting that this version added has its default in both.
-        given["settings"] = {k: v for k, v in given["settings"].items() if k in stored["settings"]}
-        for key, value in stored.items():
-            if value != given[key]:
+        pairs += [
+            (f"setting {key!r}", value, given["settings"].get(key))
+            for key, value in stored["settings"].items()
+        ]
+        for field_name, value, other in pairs:
+            if value != other and field_name != "settings":
                 raise InputError(
-                    f"{key.replace('_', ' ')} {_shown(given[key])} does not fit {where}, which "
-                    f"has {_shown(value)}; accepted: the same, or another study name or storage"
+                    f"{field_name} {_shown(other)} does not fit {where}, which has "
+                    f"{_shown(value)}; accepted: the same, or another study name or storage"
                 )
 
 
 def _shown(value: Any) -> str:
-    return "none" if value in (None, [], {}) else repr(value)
+    return "none" if value in (None, "", [], {}) else repr(value)
 
 
 def default_name(definition: Definition, own_space: bool) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from transnas import spaces, strategies, tasks
 from transnas._errors import InputError
 from transnas.evaluation import Evaluator, Objective
+from transnas.meta import PriorInfo, load_prior, prior_info
 from transnas.spaces import Space
 from transnas.strategies import Strategy
 from transnas.strategies._base import settings_from
@@ -76,17 +77,20 @@ def make_plan(
     settings: Mapping[str, Any] | None,
     evaluator: Evaluator | None,
     learn_from: tuple[str, ...],
+    prior: str | Path | None = None,
 ) -> Plan:
     """Check a request; raises `InputError` for anything in it that is not accepted."""
     if epochs is not None:
         require_positive("epochs", epochs)
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
-    name = _strategy(strategy, learn_from)
+    learnt = None if prior is None else prior_info(Path(prior))
+    name = _strategy(strategy, learn_from, learnt)
     cls = strategies.get(name)
-    chosen_settings = settings_from(cls, dict(settings or {}))
+    settings_from(cls, dict(settings or {}))  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
-    chosen_space = _space(found, space)
+    chosen_space = _space(found, space, DEFAULT_SPACE if learnt is None else learnt.space)
+    chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
     chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
 
@@ -98,7 +102,7 @@ def make_plan(
         task=found.name,
         space=chosen_space.name,
         strategy=name,
-        settings=asdict(chosen_settings),
+        settings=_recorded(chosen_settings),
         objectives=chosen_objectives,
         seed=seed,
         epochs=epochs,
@@ -109,7 +113,9 @@ def make_plan(
     return Plan(definition, chosen_space, chosen_evaluator, create, own_space, learn_from)
 
 
-def _strategy(given: str | None, learn_from: Sequence[str]) -> str:
+def _strategy(given: str | None, learn_from: Sequence[str], prior: PriorInfo | None) -> str:
+    if prior is not None:
+        return _strategy_of(prior, given, learn_from)
     if not learn_from:
         return DEFAULT_STRATEGY if given is None else given
     if given not in (None, LEARNING_STRATEGY):
@@ -122,10 +128,42 @@ def _strategy(given: str | None, learn_from: Sequence[str]) -> str:
     return LEARNING_STRATEGY
 
 
-def _space(task: Task, given: str | Space | None) -> Space:
+def _strategy_of(prior: PriorInfo, given: str | None, learn_from: Sequence[str]) -> str:
+    if learn_from:
+        raise InputError(
+            f"prior and learn from {', '.join(learn_from)} are given; accepted: one of the two"
+        )
+    name = prior.strategy_name
+    if given not in (None, name):
+        strategies.get(str(given))  # an unknown name is the greater mistake
+        raise InputError(
+            f"strategy {given!r} does not take a prior of kind {prior.kind!r}; accepted: {name}"
+        )
+    return name
+
+
+def _settings(
+    given: Mapping[str, Any] | None, prior: str | Path | None, space: Space
+) -> dict[str, Any]:
+    """Return the settings of a strategy: those given, before those of the prior's learning."""
+    if prior is None:
+        return dict(given or {})
+    learnt = load_prior(Path(prior), space).learnt_settings()
+    return {**learnt, **(given or {}), "prior": str(prior)}
+
+
+def _recorded(settings: Any) -> dict[str, Any]:
+    """Return settings for the record: what a prior holds counts, not the folder it lies in."""
+    found = asdict(settings)
+    if found.get("prior"):
+        found["prior"] = prior_info(Path(found["prior"])).digest
+    return found
+
+
+def _space(task: Task, given: str | Space | None, default: str) -> Space:
     own = task.space if isinstance(task, TableTask) else None
     if given is None:
-        given = own or DEFAULT_SPACE
+        given = own or default
     chosen = given if isinstance(given, Space) else spaces.get(given)
     if own and chosen.name != own:
         raise InputError(

@@ -45,6 +45,7 @@ def search(
     workers: int | str = 1,
     objectives: Sequence[Objective | str] | Objective | str | None = None,
     learn_from: Sequence[str] | str = (),
+    prior: str | Path | None = None,
     evaluator: Evaluator | None = None,
     timeout: float | None = None,
     retries: int = 1,
@@ -61,7 +62,7 @@ def search(
         task: A built-in name, a folder or file of data, or a `Task`.
         space: A name or a `Space`; default: the task's own, else NAS-Bench-201.
         strategy: A registered name; default: `regularized-evolution`, or `store-transfer` with
-            `learn_from`.
+            `learn_from`, or the one that `prior` is for.
         trials: How many trials the study is to have in all, failed ones included.
         storage: `sqlite:///file.db`, `postgresql://...`, `journal:///file.log` or `memory://`.
         name: The study's name; default: made from task, space, strategy, seed and epochs.
@@ -71,6 +72,7 @@ def search(
             "simulated:n": n workers on a virtual clock, for evaluators that state their cost.
         objectives: Metrics (text: maximised) or `Objective`s; default: the task's metric.
         learn_from: Storages whose studies on the same space the search learns from.
+        prior: Folder of a prior that `learn` wrote; resuming needs one with the same contents.
         evaluator: How architectures are measured; default: the task's table, or training.
         timeout: Seconds after which a trial is stopped and stored as failed.
         retries: How often a trial is tried again whose worker died.
@@ -84,7 +86,9 @@ def search(
         StorageError: The storage stopped working; what was stored before is safe.
     """
     earlier = (learn_from,) if isinstance(learn_from, str) else tuple(learn_from)
-    plan = make_plan(task, space, strategy, objectives, epochs, seed, settings, evaluator, earlier)
+    plan = make_plan(
+        task, space, strategy, objectives, epochs, seed, settings, evaluator, earlier, prior
+    )
     require_positive("trials", trials)
     places = Workers.parse(workers, timeout, retries)
     chosen = default_name(plan.definition, plan.own_space) if name is None else name

@@ -1,6 +1,7 @@
 """CATCH: context-based meta-reinforcement learning for transferable architecture search.
 
-Importing this registers the strategy `catch` and loads no torch; the rest comes on first use.
+Importing this registers the strategy and the prior `catch` and loads no torch; the rest comes on
+first use.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from transnas.meta.catch.prior import CatchPrior
 from transnas.meta.catch.settings import CatchSettings
 from transnas.meta.catch.strategy import CatchStrategy
 
 if TYPE_CHECKING:
     from transnas.meta.catch.families import SyntheticFamily, TableFamily, TaskFamily
-    from transnas.meta.catch.prior import CatchPrior
     from transnas.meta.catch.subsets import SubsetFamily
     from transnas.meta.catch.surrogate import SurrogateFamily
+    from transnas.meta.catch.trained import TrainedFamily
     from transnas.meta.catch.training import MetaTrained, meta_train
 
 _LATER = {
-    "CatchPrior": "prior",
     "MetaTrained": "training",
     "SubsetFamily": "subsets",
     "SurrogateFamily": "surrogate",
     "SyntheticFamily": "families",
     "TableFamily": "families",
     "TaskFamily": "families",
+    "TrainedFamily": "trained",
     "meta_train": "training",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "SyntheticFamily",
     "TableFamily",
     "TaskFamily",
+    "TrainedFamily",
     "meta_train",
 ]
 

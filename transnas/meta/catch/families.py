@@ -15,7 +15,7 @@ from transnas.meta.catch.coding import Codes
 from transnas.spaces import Architecture, Space
 from transnas.tasks import TableTask
 
-__all__ = ["Evaluate", "Subspace", "SyntheticFamily", "TableFamily", "TaskFamily"]
+__all__ = ["Evaluate", "Subspace", "SyntheticFamily", "TableFamily", "TaskFamily", "turn"]
 
 Floats = npt.NDArray[np.float64]
 Evaluate = Callable[[Codes], Floats]
@@ -40,6 +40,12 @@ class TaskFamily(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what the family is, as plain JSON data; kept in the prior."""
+
+
+def turn(seed: int, epoch: int, count: int) -> int:
+    """Return which of `count` tasks is next: in random order, none again before all came up."""
+    cycle, place = divmod(epoch, count)
+    return int(np.random.default_rng([seed, cycle]).permutation(count)[place])
 
 
 class Subspace(Space):
@@ -102,6 +108,13 @@ class TableFamily(TaskFamily):
                 f"rewards have shape {rewards.shape}; accepted: {(len(names), inner.size)}, one "
                 f"for each task and architecture of space {inner.name!r}"
             )
+        for name, row in zip(names, rewards, strict=True):
+            known = row[np.isfinite(row)]
+            if len(known) == 0 or known.min() == known.max():
+                raise InputError(
+                    f"task {name!r} has the same reward, or none, for every architecture; "
+                    "accepted: tasks with different rewards"
+                )
         self.inner = inner
         self.space = space if inner is space else Subspace(space, inner)
         self.rewards = rewards
@@ -128,9 +141,7 @@ class TableFamily(TaskFamily):
         return cls(space, rewards, [t.name for t in tasks], None if inner is space else inner)
 
     def tasks(self, seeds: Sequence[int], epoch: int) -> Evaluate:
-        count = len(self.names)
-        cycle, place = divmod(epoch, count)
-        chosen = [np.random.default_rng([s, cycle]).permutation(count)[place] for s in seeds]
+        chosen = [turn(seed, epoch, len(self.names)) for seed in seeds]
         return lambda codes: self.rewards[chosen, self._indices(codes)]
 
     def describe(self) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transnas._errors import InputError
 from transnas.evaluation import Objective
-from transnas.meta._prior import Prior, read_prior, write_prior
+from transnas.meta._prior import Prior, read_prior, register, write_prior
 from transnas.meta.catch.settings import CatchSettings
 from transnas.spaces import Space
 
@@ -22,6 +22,7 @@ __all__ = ["CatchPrior"]
 _KIND, _FORMAT = "catch", 1
 
 
+@register(_KIND)
 @dataclass(frozen=True)
 class CatchPrior(Prior):
     """Parameters of one agent [1, ...], the space they are for, and what they were learnt from.
@@ -29,6 +30,8 @@ class CatchPrior(Prior):
     `choices` are the names and values of the space's choices: a space that has other ones since
     is refused, because the networks' inputs would mean something else.
     """
+
+    strategy_name = "catch"
 
     space: str
     choices: tuple[tuple[str, tuple[str, ...]], ...]
@@ -74,6 +77,10 @@ class CatchPrior(Prior):
         from transnas.meta.catch.strategy import CatchStrategy
 
         return CatchStrategy(space, seed, objectives, self.settings, prior=self)
+
+    def learnt_settings(self) -> Mapping[str, Any]:
+        """Return the settings of meta-training."""
+        return self.settings.to_dict()
 
     def check(self, space: Space) -> None:
         """Raise `InputError` unless the prior is for `space` as it is now."""

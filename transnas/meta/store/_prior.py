@@ -10,7 +10,7 @@ import numpy as np
 
 from transnas._errors import InputError
 from transnas.evaluation import Objective
-from transnas.meta._prior import Prior, read_prior, write_prior
+from transnas.meta._prior import Prior, read_prior, register, write_prior
 from transnas.meta.store._candidates import is_listable, kernel_of, listed
 from transnas.meta.store._features import Float, describe
 from transnas.meta.store._sources import (
@@ -33,9 +33,12 @@ FEWEST = 3
 """Sources with fewer distinct architectures say nothing about an order and are ignored."""
 
 
+@register(_KIND)
 @dataclass(frozen=True)
 class StorePrior(Prior):
     """Smoothed earlier studies on one space; none is allowed and means a search from scratch."""
+
+    strategy_name = "store-transfer"
 
     space: Space
     sources: tuple[SmoothedSource, ...]

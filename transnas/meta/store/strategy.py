@@ -41,6 +41,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transnas.evaluation import Measurement, Objective
@@ -57,16 +59,26 @@ from transnas.strategies import (
     restore_generator,
 )
 
-__all__ = ["StoreTransfer"]
+__all__ = ["StoreSettings", "StoreTransfer"]
 
 PARENTS, MUTANTS, SAMPLES = 5, 500, 500
 """Candidates on a large space: mutants, by one or two edits, of the best few measured here and in
 each source, and fresh samples."""
 
 
+@dataclass(frozen=True)
+class StoreSettings:
+    """Settings of `store-transfer`."""
+
+    prior: str = ""
+    """Folder of a prior from `learn`; empty: no earlier studies, a search from scratch."""
+
+
 @register("store-transfer")
 class StoreTransfer(Strategy):
     """Gaussian process search that starts from earlier studies; without any, from scratch."""
+
+    Settings = StoreSettings
 
     def __init__(
         self,
@@ -79,10 +91,17 @@ class StoreTransfer(Strategy):
     ) -> None:
         """Search `space` with smoothed `sources` of the same space (see `StorePrior`)."""
         super().__init__(space, seed, objectives, settings)
-        self._sources = tuple(sources)
+        self._sources = tuple(sources) or self._learnt()
         self._told: list[tuple[Architecture, float]] = []
         self._asked: set[Architecture] = set()
         self._search: Search | None = None
+
+    def _learnt(self) -> tuple[SmoothedSource, ...]:
+        if not self.settings.prior:
+            return ()
+        from transnas.meta.store._prior import StorePrior
+
+        return StorePrior.load(Path(self.settings.prior), self.space).sources
 
     def ask(self) -> Architecture:
         """Return the canonical architecture with the greatest expected improvement."""

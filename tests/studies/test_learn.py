@@ -1,0 +1,202 @@
+"""`learn` and `adapt`: what a prior gives is what its object gives, recorded and resumable."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import transnas as tn
+from transnas import InputError, spaces, tasks
+from transnas.evaluation import Cost, Evaluator, Measurement
+from transnas.meta import load_prior, prior_info
+from transnas.meta._prior import read_prior, write_prior
+from transnas.meta.catch import TableFamily
+from transnas.spaces import Architecture
+from transnas.strategies import Strategy
+
+POOL = ("nasbench201/cifar100", "nasbench201/imagenet16-120")
+NEW = "nasbench201/cifar10"
+SMALL = {"hidden": 8, "z_size": 3, "candidates": 8, "updates": 2, "policy_updates": 1, "initial": 3}
+CELLS = spaces.get("nasbench201")
+
+
+def catch(out: Path, **more: Any) -> Any:
+    """Meta-train a small agent for a moment."""
+    given: dict[str, Any] = {"rounds": 3, "queries": 6, "settings": SMALL, **more}
+    return tn.learn("catch", POOL, out=out, **given)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a storage with a study of each task of the pool."""
+    storage = f"sqlite:///{tmp_path_factory.mktemp('earlier')}/studies.db"
+    for task in POOL:
+        tn.search(task, None, "random", 30, storage=storage)
+    return storage
+
+
+@pytest.fixture(scope="module", params=["catch", "store"])
+def prior(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, earlier: str
+) -> tuple[Path, Any]:
+    """Return a folder with a prior, and the prior that it was made from."""
+    out = tmp_path_factory.mktemp("priors") / "prior"
+    if request.param == "catch":
+        return out, catch(out)
+    return out, tn.learn("store", storages=earlier, out=out)
+
+
+def asked(strategy: Strategy, evaluator: Evaluator, count: int) -> list[Architecture]:
+    """Return what a strategy asks for on a task."""
+    found = []
+    for _ in range(count):
+        found.append(strategy.ask())
+        strategy.tell(found[-1], evaluator.evaluate(found[-1]))
+    return found
+
+
+def test_adapting_equals_using_the_prior_itself(prior: tuple[Path, Any]) -> None:
+    from transnas.evaluation.table import Table
+
+    folder, learnt = prior
+    task = tasks.get(NEW)
+    study = tn.adapt(folder, NEW, 12, storage="memory://", seed=3, name=f"adapted-{folder}")
+    by_hand = asked(
+        learnt.strategy(CELLS, 3, study.objectives),
+        Table(task),  # type: ignore[arg-type]
+        12,
+    )
+    assert [t.architecture for t in study.trials] == by_hand
+    assert study.strategy == learnt.strategy_name == prior_info(folder).strategy_name
+    assert study.settings["prior"] == prior_info(folder).digest
+    scratch = tn.search(
+        NEW, None, study.strategy, 12, storage="memory://", name=f"scratch-{folder}"
+    )
+    assert [t.architecture for t in scratch.trials] != by_hand
+
+
+def test_a_study_goes_on_with_its_prior_and_refuses_another(
+    prior: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, learnt = prior
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    tn.adapt(folder, NEW, 4, storage=storage, name="new")
+    moved = tmp_path / "moved"
+    learnt.save(moved)
+    resumed = tn.adapt(moved, NEW, 9, storage=storage, name="new")
+    whole = tn.adapt(folder, NEW, 9, storage="memory://", name=f"whole-{folder}")
+    assert [t.architecture for t in resumed.trials] == [t.architecture for t in whole.trials]
+    data = json.loads((moved / "prior.json").read_text())
+    (moved / "prior.json").write_text(json.dumps({**data, "note": "changed"}))
+    with pytest.raises(InputError, match=r"setting 'prior' .* does not fit study 'new'"):
+        tn.adapt(moved, NEW, 12, storage=storage, name="new")
+
+
+def test_compare_and_the_setting_take_a_folder_too(prior: tuple[Path, Any]) -> None:
+    folder, learnt = prior
+    method = f"{learnt.strategy_name}:prior={folder}"
+    found = tn.compare(["random", method], [NEW], seeds=2, trials=6)
+    assert [row.method for row in found.rows()] == ["random", method]
+
+
+def test_meta_training_goes_on_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = catch(tmp_path / "whole")
+    rewards, calls = TableFamily.tasks, []
+
+    def stopped(self: TableFamily, seeds: Any, epoch: int) -> Any:
+        calls.append(epoch)
+        if calls == [0, 1]:
+            raise KeyboardInterrupt
+        return rewards(self, seeds, epoch)
+
+    monkeypatch.setattr(TableFamily, "tasks", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        catch(tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "prior.json").exists()
+    resumed = catch(tmp_path / "stopped")
+    assert calls == [0, 1, 1, 2]
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(array, resumed.arrays[name])
+    assert prior_info(tmp_path / "whole").digest == prior_info(tmp_path / "stopped").digest
+    with pytest.raises(InputError, match="seeds"):
+        catch(tmp_path / "stopped", seed=5)
+
+
+def test_progress_says_how_long_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catch(tmp_path / "prior", progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert re.search(r"1/18 measurements, .* left$", lines[0])
+    assert lines[-1].endswith("18/18 measurements, 0 s left")
+
+
+def test_an_interrupted_write_leaves_the_old_prior(tmp_path: Path) -> None:
+    write_prior(tmp_path, "k", 1, {"space": "nasbench201"}, {"a": np.zeros(3)})
+    before = (tmp_path / "prior.json").read_bytes()
+    write_prior(tmp_path / "new", "k", 1, {"space": "nasbench201"}, {"a": np.ones(3)})
+    arrays = next((tmp_path / "new").glob("*.safetensors"))
+    (tmp_path / arrays.name).write_bytes(arrays.read_bytes())  # and then the power went
+    np.testing.assert_array_equal(read_prior(tmp_path, "k", 1, CELLS)[1]["a"], np.zeros(3))
+    assert (tmp_path / "prior.json").read_bytes() == before
+
+
+def test_changed_arrays_are_noticed(prior: tuple[Path, Any], tmp_path: Path) -> None:
+    prior[1].save(tmp_path)
+    assert type(load_prior(tmp_path, CELLS)) is type(prior[1])
+    arrays = next(tmp_path.glob("*.safetensors"))
+    data = bytearray(arrays.read_bytes())
+    data[-1] ^= 1
+    arrays.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="damaged"):
+        tn.adapt(tmp_path, NEW, 3, storage="memory://")
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan")])
+def test_rewards_that_say_nothing_are_refused(value: float) -> None:
+    rewards = np.stack([np.arange(CELLS.size, dtype=np.float64), np.full(CELLS.size, value)])
+    with pytest.raises(InputError, match="task 'flat' has the same reward, or none"):
+        TableFamily(CELLS, rewards, ["ramp", "flat"])
+
+
+class Constant(Evaluator):
+    """The same reward for everything."""
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        return Measurement({"validation_accuracy": 0.5}, Cost(1.0, 1, "constant"))
+
+
+def test_studies_without_an_order_teach_nothing(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/flat.db"
+    tn.search(NEW, None, "random", 6, storage=storage, evaluator=Constant())
+    with pytest.raises(InputError, match="says nothing about which"):
+        tn.learn("store", storages=storage, out=tmp_path / "prior")
+    assert not (tmp_path / "prior").exists()
+
+
+def test_data_sets_are_a_family_too(tmp_path: Path) -> None:
+    import torch
+    from torch.utils.data import TensorDataset
+
+    from transnas.tasks import DataTask
+
+    def task(name: str, seed: int) -> DataTask:
+        images = torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+        data = TensorDataset(images, (images.mean(dim=(1, 2, 3)) > 0).long())
+        return DataTask.from_datasets(name, data)
+
+    pair = [task("one", 0), task("two", 1)]
+    given: dict[str, Any] = {"rounds": 2, "queries": 2, "epochs": 1, "settings": SMALL}
+    learnt = tn.learn("catch", pair, out=tmp_path / "prior", **given)
+    assert learnt.learnt_from["tasks"] == ["one", "two"]
+    study = tn.adapt(tmp_path / "prior", task("three", 2), 2, epochs=1, storage="memory://")
+    assert len(study.trials) == 2
+    with pytest.raises(InputError, match="several kinds"):
+        tn.learn("catch", [pair[0], NEW], out=tmp_path / "mixed")
