@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,12 +58,13 @@ class ChainSupernet(Supernet):
         return name
 
 
-def brighter(count: int = 256) -> DataTask:
-    """Return the task which of two channels is brighter."""
+def brighter(count: int = 256, offset: float = 0.0) -> DataTask:
+    """Return the task which of two channels is brighter; validation images are moved by offset."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 2, 2, 2, generator=generator)
     labels = (images[:, 0].mean(dim=(1, 2)) > images[:, 1].mean(dim=(1, 2))).long()
     half = count // 2
+    images[half:] += offset
     train, held = (TensorDataset(images[s], labels[s]) for s in (slice(half), slice(half, None)))
     return DataTask.from_datasets("brighter", train, held)
 
@@ -114,6 +116,24 @@ def test_each_step_moves_its_own_parameters_only() -> None:
         oneshot.train(net, brighter(), settings, device="cpu")
         for name, value in net.state_dict().items():
             assert torch.equal(value, before[name]) == name.startswith(frozen)
+
+
+def test_logits_learn_from_validation_data_and_weights_from_training_data() -> None:
+    calls = []
+
+    class Recording(ChainSupernet):
+        def run(self, x: Tensor, mix: Mix) -> Tensor:
+            values = self.logits.detach().clone(), self.head.weight.detach().clone()
+            calls.append((bool(x.mean() > 5), *values))
+            return super().run(x, mix)
+
+    torch.manual_seed(0)
+    net = Recording(Chain(), Signature((2, 2, 2), 2), Softmax())
+    oneshot.train(net, brighter(128, offset=10.0), Settings(epochs=2, batch_size=32), device="cpu")
+    assert [validation for validation, *_ in calls] == [True, False] * 4
+    for (validation, logits, head), (_, next_logits, next_head) in itertools.pairwise(calls):
+        assert torch.equal(logits, next_logits) != validation
+        assert torch.equal(head, next_head) == validation
 
 
 def test_first_order_step_is_adam_on_the_validation_gradient() -> None:
