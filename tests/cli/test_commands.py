@@ -76,6 +76,19 @@ def test_every_option_of_search_reaches_the_study(capsys: pytest.CaptureFixture[
     assert study.best.metrics["validation_accuracy"] == worst
 
 
+def test_what_was_learnt_is_adapted_to_the_next_task(capsys: pytest.CaptureFixture[str]) -> None:
+    pool = "nasbench201/cifar100 nasbench201/imagenet16-120"
+    small = "--rounds 2 --queries 6 --set hidden=8 --set updates=1"
+    out = run(f"learn --method catch --tasks {pool} {small} --out prior", capsys)
+    assert "transnas adapt prior" in out
+    out = run(f"adapt prior --task {CIFAR} --trials 7 --storage {STORAGE}", capsys)
+    study = load_study(f"{CIFAR}-catch-seed0", STORAGE)
+    assert (len(study.trials), study.settings["hidden"]) == (7, 8)
+    (again,) = re.findall(r"^  go on +transnas (.*)$", out, re.M)
+    run(again, capsys)
+    assert len(load_study(study.name, STORAGE).trials) == 14
+
+
 def test_earlier_studies_help_the_next(capsys: pytest.CaptureFixture[str]) -> None:
     run(f"search --task {CIFAR} --strategy random --trials 40 --storage {STORAGE}", capsys)
     new = "nasbench201/cifar100"

@@ -19,7 +19,9 @@ from PIL import Image
 
 from transnas import spaces
 from transnas.cli import main
-from transnas.studies import search
+from transnas.evaluation import Evaluator, Measurement
+from transnas.spaces import Architecture
+from transnas.studies import learn, search
 
 CIFAR = "nasbench201/cifar10"
 Case = tuple[list[str], str]
@@ -45,7 +47,33 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "network" / "network.safetensors").write_bytes(b"no tensors")
     _image_folders(folder)
     _arrays(folder)
+    _bad_priors(folder, good)
     return folder
+
+
+class Flat(Evaluator):
+    """The same reward for everything."""
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        return Measurement({"validation_accuracy": 0.5})
+
+
+def _bad_priors(folder: Path, good: str) -> None:
+    flat = f"sqlite:///{folder}/flat.db"
+    search(CIFAR, None, "random", 5, storage=flat, evaluator=Flat())
+    learn("store", storages=good, out=folder / "prior")
+    for name in ("prior-cut", "prior-other"):
+        shutil.copytree(folder / "prior", folder / name)
+    arrays = next((folder / "prior-cut").glob("*.safetensors"))
+    data = bytearray(arrays.read_bytes())
+    data[-1] ^= 1
+    arrays.write_bytes(bytes(data))
+    text = (folder / "prior" / "prior.json").read_text()
+    other = text.replace('"kind": "store"', '"kind": "crystal-ball"')
+    (folder / "prior-other" / "prior.json").write_text(other)
+    for name, words in (("prior-words", "not JSON"), ("prior-list", "[1, 2]")):
+        (folder / name).mkdir()
+        (folder / name / "prior.json").write_text(words)
 
 
 def _image_folders(folder: Path) -> None:
@@ -104,7 +132,7 @@ def cases() -> list[Case]:
     return [
         *_names(), *_numbers(), *_settings(), *_objectives(), *_workers(), *_storages(),
         *_architectures(), *_data(), *_studies(), *_reports(), *_comparisons(), *_learning(),
-        *_training(), *_usage(),
+        *_priors(), *_training(), *_usage(),
     ]  # fmt: skip
 
 
@@ -305,6 +333,40 @@ def _learning() -> Iterator[Case]:
     yield run("--learn-from", "sqlite:///good.db", "--strategy", "random"), "does not learn"
     yield run("--learn-from", "sqlite:///good.db", "--objective", "latency"), "latency"
     yield run("--learn-from", "sqlite:///good.db", "--set", "x=1"), "'x' is unknown"
+
+
+def _priors() -> Iterator[Case]:
+    catch = ["learn", "--method", "catch", "--out", "new"]
+    other = "nasbench201/cifar100"
+    yield ["learn", "--method", "catc", "--out", "new"], "did you mean 'catch'"
+    yield ["learn", "--method", "catch"], "--out"
+    yield catch, "tasks are none.*two or more"
+    yield [*catch, "--tasks", CIFAR], "two or more different tasks"
+    yield [*catch, "--tasks", CIFAR, CIFAR], "two or more different tasks"
+    yield [*catch, "--tasks", CIFAR, "digits"], "several kinds"
+    yield [*catch, "--tasks", CIFAR, other, "--space", "darts"], "same choices"
+    yield [*catch, "--tasks", CIFAR, other, "--set", "prior=store"], "setting 'prior'"
+    yield [*catch, "--tasks", CIFAR, other, "--set", "hidden=0"], "setting 'hidden'"
+    yield [*catch, "--tasks", CIFAR, other, "--learn-from", "sqlite:///good.db"], "no use to method"
+    yield [*catch[:-1], "file", "--tasks", CIFAR, other], "out 'file'"
+    for field in ("rounds", "queries", "epochs"):
+        yield [*catch, "--tasks", CIFAR, other, f"--{field}", "0"], field
+    store = ["learn", "--method", "store", "--out", "new"]
+    yield store, "storages are empty"
+    yield [*store, "--learn-from", "sqlite:///good.db", "--tasks", CIFAR], "no use to method"
+    yield [*store, "--learn-from", "sqlite:///absent.db"], "absent.db"
+    yield [*store, "--learn-from", "sqlite:///good.db", "--space", "darts"], "darts"
+    yield [*store, "--learn-from", "sqlite:///flat.db"], "says nothing"
+    new = ["--task", CIFAR, "--storage", "memory://"]
+    for folder in ("absent", "network", "file", "prior-words", "prior-list"):
+        yield ["adapt", folder, *new], f"prior '{folder}' is not readable"
+    yield ["adapt", "prior-cut", *new], "prior 'prior-cut' is damaged"
+    yield ["adapt", "prior-other", *new], "kind 'crystal-ball'; accepted: catch, store"
+    yield ["adapt", "prior", "--task", "digits", "--space", "darts"], "space 'nasbench201'"
+    yield ["adapt", "prior", "--task", "digist"], "did you mean 'digits'"
+    yield ["adapt", "prior", *new, "--trials", "0"], "trials"
+    yield run("--prior", "prior", "--strategy", "random"), "does not take a prior"
+    yield run("--prior", "prior", "--learn-from", "sqlite:///good.db"), "one of the two"
 
 
 def _training() -> Iterator[Case]:

@@ -14,10 +14,14 @@ __all__ = [
     "Metric",
     "Name",
     "Objectives",
+    "Retries",
     "Seed",
+    "Settings",
     "SpaceName",
     "Storage",
     "Task",
+    "Timeout",
+    "Trials",
     "Workers",
 ]
 
@@ -54,6 +58,13 @@ Objectives = Annotated[
         "--objective", help="Metric to maximise, or metric:min; may be repeated for a Pareto front."
     ),
 ]
+Trials = Annotated[int, typer.Option(help="Architectures to measure in all.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy; may be repeated."),
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds after which a trial is given up.")]
+Retries = Annotated[int, typer.Option(help="How often a trial is tried again whose worker died.")]
 Metric = Annotated[
     str | None, typer.Option("--objective", help="Metric to maximise, or metric:min.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,34 +29,27 @@ def search(
             "store-transfer with --learn-from."
         ),
     ] = None,
-    trials: Annotated[int, typer.Option(help="Architectures to measure in all.")] = 30,
+    trials: options.Trials = 30,
     epochs: options.Epochs = None,
     seed: options.Seed = 0,
     storage: options.Storage = options.DEFAULT_STORAGE,
     name: options.Name = None,
     workers: options.Workers = "1",
     learn_from: options.LearnFrom = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting of the strategy; may be repeated."
-        ),
+    prior: Annotated[
+        Path | None, typer.Option(help="Folder that transnas learn wrote; see transnas adapt.")
     ] = None,
+    set_: options.Settings = None,
     objective_: options.Objectives = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a trial is given up.")
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(help="How often a trial is tried again whose worker died.")
-    ] = 1,
+    timeout: options.Timeout = None,
+    retries: options.Retries = 1,
     device: options.Device = "auto",
 ) -> None:
     """Search an architecture for a task; the same command continues a stopped search."""
     import transnas
     from transnas.studies._settings import typed_settings
 
-    default = "store-transfer" if learn_from else "regularized-evolution"
-    chosen = default if strategy is None else strategy
+    chosen = _strategy(learn_from, prior) if strategy is None else strategy
     study = transnas.search(
         task,
         space,
@@ -68,6 +62,7 @@ def search(
         workers=workers,
         objectives=[objective(text) for text in objective_] if objective_ else None,
         learn_from=tuple(learn_from or ()),
+        prior=prior,
         evaluator=_evaluator(task, space, device),
         timeout=timeout,
         retries=retries,
@@ -78,6 +73,15 @@ def search(
     print(_next_steps(study, trials, context.obj))
     if study.interrupted:
         raise typer.Exit(130)
+
+
+def _strategy(learn_from: Sequence[str] | None, prior: Path | None) -> str:
+    """Return the strategy of a search that names none."""
+    if prior is not None:
+        from transnas.meta import prior_info
+
+        return prior_info(prior).strategy_name
+    return "store-transfer" if learn_from else "regularized-evolution"
 
 
 def command_line(context: typer.Context) -> str:

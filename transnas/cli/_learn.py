@@ -1,0 +1,102 @@
+"""`transnas learn` and `transnas adapt`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transnas.cli import _options as options
+from transnas.cli._search import objective, search
+
+__all__ = ["adapt", "learn"]
+
+
+def learn(
+    method: Annotated[
+        str,
+        typer.Option(
+            help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the prior.", show_default=False)],
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(help="Two or more tasks, all tables or all data sets.", show_default=False),
+    ] = None,
+    learn_from: options.LearnFrom = None,
+    space: options.SpaceName = None,
+    rounds: Annotated[int, typer.Option(help="Tasks drawn in meta-training.")] = 25,
+    queries: Annotated[int, typer.Option(help="Architectures measured in each of them.")] = 20,
+    epochs: options.Epochs = None,
+    seed: options.Seed = 0,
+    objective_: options.Metric = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of meta-training; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Learn a prior from earlier tasks; the same command continues a stopped meta-training."""
+    from transnas import studies
+    from transnas.studies._settings import typed_settings
+
+    prior = studies.learn(
+        method,
+        tasks or (),
+        learn_from or (),
+        space=space,
+        out=out,
+        seed=seed,
+        rounds=rounds,
+        queries=queries,
+        epochs=epochs,
+        objective=None if objective_ is None else objective(objective_),
+        settings=typed_settings(method, set_) if set_ else None,
+        progress=True if sys.stderr.isatty() else None,
+    )
+    print(f"written  {out}, for the strategy {prior.strategy_name}")
+    print(f"next     transnas adapt {out} --task NEW --trials 50")
+
+
+def adapt(
+    context: typer.Context,
+    prior: Annotated[
+        Path, typer.Argument(help="Folder that transnas learn wrote.", show_default=False)
+    ],
+    task: options.Task,
+    space: options.SpaceName = None,
+    trials: options.Trials = 50,
+    epochs: options.Epochs = None,
+    seed: options.Seed = 0,
+    storage: options.Storage = options.DEFAULT_STORAGE,
+    name: options.Name = None,
+    workers: options.Workers = "1",
+    set_: options.Settings = None,
+    objective_: options.Objectives = None,
+    timeout: options.Timeout = None,
+    retries: options.Retries = 1,
+    device: options.Device = "auto",
+) -> None:
+    """Search a new task with a prior; the same command continues a stopped search."""
+    search(
+        context,
+        task,
+        space=space,
+        trials=trials,
+        epochs=epochs,
+        seed=seed,
+        storage=storage,
+        name=name,
+        workers=workers,
+        prior=prior,
+        set_=set_,
+        objective_=objective_,
+        timeout=timeout,
+        retries=retries,
+        device=device,
+    )
