@@ -223,21 +223,16 @@ def test_searches_may_begin_together_on_a_new_storage() -> None:
     assert [trials_of(name) for name in "abcd"] == [5, 5, 5, 5]
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from transnas.cli import main; main(['--help']); "
         "print({'torch', 'optuna', 'scipy', 'matplotlib', 'sklearn'} & set(sys.modules))"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        times.append(time.perf_counter() - start)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.rstrip().endswith("set()")
     for command in ("search", "report", "train", "export", "compare", "list", "show"):
         assert command in done.stdout
-    assert min(times) < 1.0  # half a second on an idle machine; benchmarks/ holds it to that
 
 
 def test_version_and_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
