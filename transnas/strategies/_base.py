@@ -57,6 +57,10 @@ class Strategy(ABC):
         self.objectives = tuple(objectives)
         self.settings = settings if settings is not None else self.Settings()
         self.stream = Stream(seed)  # its `position` belongs into the state
+        self._begin()
+
+    def _begin(self) -> None:  # noqa: B027 - a strategy may keep nothing
+        """Set up what this strategy keeps, and refuse spaces that it cannot search."""
 
     @cached_property
     def rng(self) -> np.random.Generator:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transnas.evaluation import Measurement, Objective
-from transnas.spaces import Architecture, Space
+from transnas.evaluation import Measurement
+from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, Strategy, positive
 from transnas.strategies._draws import packed, unpack, without_ranges
 from transnas.strategies._registry import register
@@ -38,15 +37,8 @@ class Grid(Strategy):
     Settings = GridSettings
     max_objectives = sys.maxsize
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._codes = without_ranges(space)
+    def _begin(self) -> None:
+        self._codes = without_ranges(self.space)
         self._told: set[Architecture] = set()
         self._position = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas.evaluation import Measurement, Objective
+from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
 from transnas.strategies._draws import Shuffled, order_key, pack, packed, unpack
@@ -37,15 +37,8 @@ class LocalSearch(Strategy):
     UAI 2021 (query until improvement). No settings.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._order = Shuffled(space, seed)
+    def _begin(self) -> None:
+        self._order = Shuffled(self.space, self.seed)
         self._seen: set[Architecture] = set()
         self._starts: set[Architecture] = set()
         self._queue: list[Architecture] = []

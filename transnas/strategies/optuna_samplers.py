@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from transnas._errors import InputError
-from transnas.evaluation import Measurement, Objective
-from transnas.spaces import Architecture, Space
+from transnas.evaluation import Measurement
+from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, Strategy, positive
 from transnas.strategies._draws import Shuffled, mutate, pack, unpack
 from transnas.strategies._optuna import decode, distributions, parameters
@@ -47,16 +46,6 @@ class OptunaStrategy(Strategy):
     """
 
     max_objectives = sys.maxsize
-
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._begin()
 
     @abstractmethod
     def sampler(self, seed: int) -> BaseSampler:
@@ -257,20 +246,14 @@ class OptunaRandom(OptunaStrategy):
 class _Numeric(OptunaStrategy):
     """A sampler that works on number ranges; the choices beside them are drawn at random."""
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        if not space.ranges:
+    def _begin(self) -> None:
+        if not self.space.ranges:
             raise InputError(
-                f"space {space.name!r} has only categorical choices; strategy "
+                f"space {self.space.name!r} has only categorical choices; strategy "
                 f"{type(self).__name__} accepts: spaces with number ranges "
                 "(for choices: tpe, sobol)"
             )
-        super().__init__(space, seed, objectives, settings)
+        super()._begin()
 
 
 @register("cma-es")

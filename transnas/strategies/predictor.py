@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError
-from transnas.evaluation import Measurement, Objective
+from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, positive
 from transnas.strategies._draws import Shuffled, listable, mutate, pack, packed, sample, unpack
@@ -65,15 +65,8 @@ class Predictor(Strategy):
 
     Settings = PredictorSettings
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._order = Shuffled(space, seed)
+    def _begin(self) -> None:
+        self._order = Shuffled(self.space, self.seed)
         self._seen: set[Architecture] = set()
         self._classes: set[Architecture] = set()
         self._pending: list[Architecture] = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas.evaluation import Measurement, Objective
+from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
 from transnas.strategies._draws import Shuffled, order_key, packed, unpack
@@ -32,15 +32,8 @@ class Random(Strategy):
 
     max_objectives = sys.maxsize
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._order = Shuffled(space, seed)
+    def _begin(self) -> None:
+        self._order = Shuffled(self.space, self.seed)
         self._seen: set[Architecture] = set()
 
     def ask(self) -> Architecture:

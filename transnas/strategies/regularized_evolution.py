@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas.evaluation import Measurement, Objective
+from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, positive
 from transnas.strategies._draws import mutate, pack, sample, unpack
@@ -49,14 +49,7 @@ class Evolution(Strategy):
 
     Settings = EvolutionSettings
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
+    def _begin(self) -> None:
         self._members: list[Architecture] = []
         self._rewards: list[float] = []
         self._born = 0

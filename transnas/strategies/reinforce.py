@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError
-from transnas.evaluation import Measurement, Objective
+from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy
 from transnas.strategies._registry import register
@@ -67,15 +67,8 @@ class Reinforce(Strategy):
 
     Settings = ReinforceSettings
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
-        self._policy = Policies(space, [self.stream], self.settings)
+    def _begin(self) -> None:
+        self._policy = Policies(self.space, [self.stream], self.settings)
 
     def ask(self) -> Architecture:
         draws = np.array([[self.stream.uniform() for _ in self.space.choices]])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError
-from transnas.evaluation import Measurement, Objective
-from transnas.spaces import Architecture, Space
+from transnas.evaluation import Measurement
+from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, Strategy
 from transnas.strategies._draws import packed, unpack, without_ranges
 from transnas.strategies._registry import register
@@ -35,14 +34,8 @@ class Sobol(Strategy):
 
     max_objectives = sys.maxsize
 
-    def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        objectives: Sequence[Objective] = (Objective(),),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(space, seed, objectives, settings)
+    def _begin(self) -> None:
+        space = self.space
         dimensions = len(space.choices) + len(space.ranges)
         if not 1 <= dimensions <= 21_201:
             raise InputError(
