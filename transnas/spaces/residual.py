@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ __all__ = ["BLOCKS", "Plan", "Residual"]
 
 BLOCKS = ("basic", "bottleneck", "resnext")
 _ABSENT, _KEEPS, _DOUBLES = "-", "1", "2"
+_DOUBLED = 2
+"""Code of `2` in the choice of a block."""
 _HEAD = 4
 """Choices before the stage lengths: block, base, depth, stages."""
 
@@ -58,6 +61,17 @@ class Plan:
 
     def __str__(self) -> str:
         return f"{self.block}_{self.base}_{'-'.join(self.stages)}"
+
+
+class _Rest(NamedTuple):
+    """What decides which choices may follow: the part they are in, and what it must still place.
+
+    Lengths: `left` stages share `blocks` blocks. Bits: `left` of `blocks` blocks double.
+    """
+
+    part: Literal["head", "lengths", "doublings", "bits"]
+    blocks: int = 0
+    left: int = 0
 
 
 @register("residual")
@@ -117,24 +131,54 @@ class Residual(Space):
 
     def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Return which values leave at least one architecture."""
-        values = range(len(self.choices[len(prefix)].values))
-        return np.array([self.completions((*prefix, v)) > 0 for v in values], dtype=np.bool_)
+        rest = self._rest(prefix)
+        found = np.zeros(len(self.choices[len(prefix)].values), dtype=np.bool_)
+        if rest.part == "lengths" and rest.left > 1:
+            found[1 : rest.blocks - rest.left + 2] = True  # one block stays for each later stage
+        elif rest.part == "bits" and rest.blocks:
+            found[1], found[2] = rest.left < rest.blocks, rest.left > 0
+        elif rest.part in ("lengths", "bits"):
+            found[0] = True
+        else:
+            found[:] = True
+        return found
 
     def completions(self, prefix: Sequence[int]) -> int:
-        """Return how many architectures start with `prefix`, by binomial coefficients."""
-        words = [c.values[v] for c, v in zip(self.choices, prefix, strict=False)]
-        free = [len(c.values) for c in self.choices[len(words) : 2]]
-        depths = [int(w) for w in words[2:3]] or self.depths
-        stages = [int(w) for w in words[3:4]] or self.stages
-        after = _HEAD + self.lengths
-        lengths, doublings, bits = words[_HEAD:after], words[after : after + 1], words[after + 1 :]
-        counts = [int(k) for k in doublings] or self.doublings
-        shapes = sum(
-            _compositions(depth, count, lengths) * sum(_doublings(depth, k, bits) for k in counts)
+        """Return how many architectures start with the valid `prefix`, by binomials."""
+        rest = self._rest(prefix)
+        if rest.part == "bits":
+            return comb(rest.blocks, rest.left)
+        if rest.part == "lengths":
+            lengths = comb(rest.blocks - 1, rest.left - 1)
+            return lengths * self._doublings(self.depths[prefix[2]])
+        if rest.part == "doublings":
+            return self._doublings(self.depths[prefix[2]])
+        free = [len(c.values) for c in self.choices[len(prefix) : 2]]
+        depths = [self.depths[code] for code in prefix[2:3]] or self.depths
+        return int(np.prod(free, dtype=np.int64)) * sum(
+            comb(depth - 1, stages - 1) * self._doublings(depth)
             for depth in depths
-            for count in stages
+            for stages in self.stages
         )
-        return shapes * int(np.prod(free, dtype=np.int64))
+
+    def _doublings(self, depth: int) -> int:
+        """Return in how many ways the blocks after the first may double."""
+        return sum(comb(depth - 1, k) for k in self.doublings)
+
+    def _rest(self, prefix: Sequence[int]) -> _Rest:
+        """Return what the choices after `prefix` depend on."""
+        position, after = len(prefix), _HEAD + self.lengths
+        if position < _HEAD:
+            return _Rest("head")
+        if position == after:
+            return _Rest("doublings")
+        depth, stages = self.depths[prefix[2]], self.stages[prefix[3]]
+        if position < after:  # the code of a length is the length
+            left = max(1, stages - (position - _HEAD))
+            return _Rest("lengths", depth - sum(prefix[_HEAD:]), left)
+        bits = list(prefix[after + 1 :])
+        left = self.doublings[prefix[after]] - bits.count(_DOUBLED)
+        return _Rest("bits", max(0, depth - 1 - len(bits)), left)
 
     # Moving ---------------------------------------------------------------------------------
 
@@ -239,24 +283,6 @@ class Residual(Space):
             f"{_listed(self.depths)} blocks in all (1 keeps, 2 doubles the channels, never the "
             f"first), {_listed(self.doublings)} doublings"
         )
-
-
-def _compositions(depth: int, stages: int, chosen: Sequence[str]) -> int:
-    """Return in how many ways the stage lengths after the `chosen` ones add up to `depth`."""
-    active, beyond = chosen[: stages - 1], chosen[stages - 1 :]
-    if _ABSENT in active or any(word != _ABSENT for word in beyond):
-        return 0
-    left, stages_left = depth - sum(map(int, active)), stages - len(active)
-    return comb(left - 1, stages_left - 1) if left >= stages_left else 0
-
-
-def _doublings(depth: int, count: int, chosen: Sequence[str]) -> int:
-    """Return in how many ways blocks after the `chosen` ones (from the second) bring `count`."""
-    active, beyond = chosen[: depth - 1], chosen[depth - 1 :]
-    if _ABSENT in active or any(word != _ABSENT for word in beyond):
-        return 0
-    left = count - active.count(_DOUBLES)
-    return comb(depth - 1 - len(active), left) if left >= 0 else 0
 
 
 def _borders(stages: Sequence[str]) -> set[int]:
