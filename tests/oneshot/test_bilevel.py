@@ -165,7 +165,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
     with pytest.raises(InputError, match="no data to train on"):
         search_darts(tasks.get("nasbench201/cifar10"), space)
     with pytest.raises(InputError, match="supernet for space"):
-        search_gdas(brighter(), spaces.get("chain"))
+        search_gdas(brighter(), spaces.get("nasbench-macro"))
     with pytest.raises(InputError, match="epochs is 0"):
         Settings(epochs=0)
     net = ChainSupernet(Chain(), Signature((2, 2, 2), 2), Softmax())
