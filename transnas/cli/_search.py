@@ -114,12 +114,13 @@ def _evaluator(task: str, space: str | None, device: str) -> Evaluator | None:
         return None
     from transnas import InputError, spaces, tasks
     from transnas.evaluation import Training
+    from transnas.studies._plan import default_space
     from transnas.tasks import DataTask
 
     found = tasks.get(task)
     if not isinstance(found, DataTask):
         raise InputError(f"device {device!r} does not fit task {task!r}, a table; accepted: auto")
-    return Training(found, spaces.get(space or "nasbench201"), device=device)
+    return Training(found, spaces.get(space or default_space(found)), device=device)
 
 
 def _summary(study: Study) -> str:
@@ -154,7 +155,7 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
     steps = [("look", f"transnas report {here} --out report.html")]
     if study.definition.evaluator == "Training" and study.best is not None:
-        own = "" if study.task in tasks.names() else " --task PATH"
+        own = "" if tasks.is_builtin(study.task) else " --task PATH"
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
     again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
     steps.append(("go on", shlex.join(["transnas", *again])))

@@ -27,6 +27,8 @@ DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
 DEFAULT_SPACE = "nasbench201"
 DEFAULT_TRIALS = 30
+BACKBONES = "residual-small"
+"""The default space for tasks that stand on a backbone: detection and segmentation."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def make_plan(
     cls = _methods.get(name)
     settings_from(cls, dict(settings or {}))  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
-    chosen_space = _space(found, space, DEFAULT_SPACE if learnt is None else learnt.space)
+    default = default_space(found) if learnt is None else learnt.space
+    chosen_space = _space(found, space, default)
     chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
     chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
@@ -187,6 +190,11 @@ def _space(task: Task, given: str | Space | None, default: str) -> Space:
             f"accepted: {own}"
         )
     return chosen
+
+
+def default_space(task: Task) -> str:
+    """Return the space of a search that names none, for a task that is no table."""
+    return DEFAULT_SPACE if task.kind == "classification" else BACKBONES
 
 
 def _objectives(
