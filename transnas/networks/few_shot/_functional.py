@@ -43,11 +43,44 @@ def conv(
 
 
 def depthwise(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    """[n, B C, H, W], weight [B, C, 1, k, k] -> [n, B C, H / stride, W / stride]."""
-    kernel = weight.shape[-1]
+    """[n, B C, H, W], weight [B, C, 1, k, k] -> [n, B C, H / stride, W / stride].
+
+    A dilation of 2 never mixes odd and even rows or columns, so the four parts of a map are
+    convolved without dilation, as four images; with a stride of 2 only one of them is read. That
+    is exact, and several times faster than torch's dilated convolutions on processors.
+    """
     flat = weight.flatten(0, 1)
-    padding = dilation * (kernel - 1) // 2
-    return F.conv2d(x, flat, None, stride, padding, dilation, groups=len(flat))
+    if dilation == 1:
+        return _dense_depthwise(x, flat, stride)
+    if stride == 2:
+        return _dense_depthwise(x[:, :, ::2, ::2], flat, 1)
+    height, width = x.shape[2:]
+    parts = _apart(F.pad(x, (0, width % 2, 0, height % 2)))
+    return _together(_dense_depthwise(parts, flat, 1), len(x))[:, :, :height, :width]
+
+
+def _dense_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
+
+
+def _apart(x: Tensor) -> Tensor:
+    """[n, C, 2 H, 2 W] -> [4 n, C, H, W], by parity of row and column, in the format of x."""
+    n, channels, height, width = x.shape
+    if x.stride(1) == 1:
+        rows = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, channels)
+        return rows.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
+    split = x.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return split.permute(3, 5, 0, 1, 2, 4).flatten(0, 2)
+
+
+def _together(x: Tensor, n: int) -> Tensor:
+    """Undo `_apart`."""
+    channels, height, width = x.shape[1:]
+    if x.stride(1) == 1:
+        rows = x.permute(0, 2, 3, 1).reshape(2, 2, n, height, width, channels)
+        return rows.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    split = x.reshape(2, 2, n, channels, height, width)
+    return split.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
