@@ -231,13 +231,21 @@ class Learner:
         return run(self.network, seen, x, normal, layout, self.execution.channels_last)
 
     def adapt(
-        self, meta: dict[str, Tensor], xs: Tensor, ys: Tensor, steps: int | None = None
+        self,
+        meta: dict[str, Tensor],
+        xs: Tensor,
+        ys: Tensor,
+        steps: int | None = None,
+        given: Fast | None = None,
     ) -> Fast:
         """Return the fast parameters [B, ...] of tasks with support xs [B, n, C, H, W], ys [B, n].
 
-        `steps` None: `settings.test_steps`.
+        `steps` None: `settings.test_steps`. `given` are parameters that tasks start from in place
+        of the meta-learnt ones, [B, ...] each.
         """
         fast = starting_point(meta, len(xs))
+        for name, value in (given or {}).items():
+            fast[name] = value.detach().to(xs).requires_grad_()
         count = self.settings.test_steps if steps is None else steps
         for found in inner_loop(self, fast, xs, ys, count, second_order=False):
             fast = found
