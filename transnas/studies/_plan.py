@@ -27,8 +27,12 @@ DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
 DEFAULT_SPACE = "nasbench201"
 DEFAULT_TRIALS = 30
-BACKBONES = "residual-small"
-"""The default space for tasks that stand on a backbone: detection and segmentation."""
+_BY_KIND = {
+    "detection": "residual-small",
+    "segmentation": "residual-small",
+    "language": "darts-recurrent",
+}
+"""Default spaces for kinds of task that the default space has no networks for."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def _space(task: Task, given: str | Space | None, default: str) -> Space:
 
 def default_space(task: Task) -> str:
     """Return the space of a search that names none, for a task that is no table."""
-    return DEFAULT_SPACE if task.kind == "classification" else BACKBONES
+    return _BY_KIND.get(task.kind, DEFAULT_SPACE)
 
 
 def _objectives(
