@@ -164,7 +164,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
     space = spaces.get("nasbench201")
     with pytest.raises(InputError, match="no data to train on"):
         search_darts(tasks.get("nasbench201/cifar10"), space)
-    with pytest.raises(InputError, match="space .nasbench-macro. is unknown"):
+    with pytest.raises(InputError, match=r"space .nasbench-macro. is unknown"):
         search_gdas(brighter(), spaces.get("nasbench-macro"))
     with pytest.raises(InputError, match="epochs is 0"):
         Settings(epochs=0)
