@@ -130,6 +130,9 @@ class MixedEdges(nn.Module):
         plan = Plan(tuple(branches), len(rows), len(terms), stride)
         weights = mix.weights[[r for r, _ in places], [c for _, c in places]]
         shares = mix.weights[rows][:, terms]
+        there = [[code in active[row] for code in terms] for row in rows]
+        if not all(map(all, there)):  # the others have neither a share nor a gradient
+            shares = shares * torch.tensor(there)
         outs = edges_from(plan, x, weights, shares, shared, parameters)
         for row, out in zip(rows, outs, strict=True):
             yield row, reduce(torch.add, others[row], out)

@@ -62,24 +62,22 @@ def is_usable(x: Tensor) -> bool:
 def branch_of(module: nn.Module, edge: int) -> tuple[Branch, list[Tensor]] | None:
     """Return the branch and weights of an operation; None: the kernel does not know it."""
     units = [module.first, module.second] if isinstance(module, SeparableConv) else [module]
-    weights: list[Tensor] = []
-    for unit in units:
-        if not isinstance(unit, DepthwisePointwise):
-            return None
-        conv, point, norm = unit.depthwise, unit.pointwise, unit.norm
-        known = (
-            conv.padding[0] <= _BORDER
-            and conv.kernel_size[0] in (3, 5, 7)
-            and point.in_channels == point.out_channels
-            and not norm.affine
-            and not norm.track_running_stats
-        )
-        if not known:
-            return None
-        weights += [conv.weight, point.weight]
-    first = units[0].depthwise
-    kernel, dilation, stride = first.kernel_size[0], first.dilation[0], first.stride[0]
-    return Branch(edge, kernel, dilation, len(units), stride), weights
+    known = [u for u in units if isinstance(u, DepthwisePointwise) and _fits(u)]
+    if len(known) < len(units):
+        return None
+    weights = [w for u in known for w in (u.depthwise.weight, u.pointwise.weight)]
+    first = known[0]
+    return Branch(edge, first.kernel, first.dilation, len(known), first.stride), weights
+
+
+def _fits(unit: DepthwisePointwise) -> bool:
+    return (
+        unit.kernel in (3, 5, 7)
+        and unit.dilation * (unit.kernel - 1) // 2 <= _BORDER
+        and unit.pointwise.in_channels == unit.pointwise.out_channels
+        and not unit.norm.affine
+        and not unit.norm.track_running_stats
+    )
 
 
 def edges_from(
@@ -124,7 +122,7 @@ class _Edges(torch.autograd.Function):
         return tuple(outs)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
         x, weights, shares, kept, *rest = ctx.saved_tensors
@@ -136,7 +134,9 @@ class _Edges(torch.autograd.Function):
             _map(x, size).zero_() if g is None else g.contiguous(memory_format=torch.channels_last)
             for g in gradients
         ]
-        by_parameter = [torch.zeros_like(p) for p in rest[plan.terms :]] if needs_weights else None
+        by_parameter: list[Tensor | None] = [
+            torch.zeros_like(p) if needs_weights else None for p in rest[plan.terms :]
+        ]
         by_x = _map(x, tuple(x.shape)) if needs_x else None
         by_weight, by_share = torch.empty_like(weights), torch.empty_like(shares)
         by_shared = [_map(x, size) if need else None for need in needs_shared]
@@ -149,8 +149,7 @@ class _Edges(torch.autograd.Function):
             _pointer(by_share),
             _pointers(by_shared),
         )
-        by_rest = by_parameter or [None] * (len(rest) - plan.terms)
-        return None, by_x, by_weight, by_share, *by_shared, *by_rest
+        return (None, by_x, by_weight, by_share, *by_shared, *by_parameter)
 
 
 def _wanted(ctx: Any) -> list[bool]:
@@ -189,14 +188,14 @@ def _common(
     shares: Tensor,
     rest: Sequence[Tensor],
     kept: Tensor,
-    by_parameter: Sequence[Tensor] | None,
+    by_parameter: Sequence[Tensor | None] | None,
 ) -> tuple[Any, ...]:
     """Return the arguments that both passes begin with."""
     channels, size = x.shape[1], x.element_size()
-    parameters = [p.data_ptr() for p in rest[plan.terms :]]
-    gradients = (
-        [0] * len(parameters) if by_parameter is None else [p.data_ptr() for p in by_parameter]
-    )
+    parameters = rest[plan.terms :]
+    addresses = [p.data_ptr() for p in parameters]
+    targets = by_parameter or [None] * len(parameters)
+    gradients = [0 if p is None else p.data_ptr() for p in targets]
     first, step = kept.data_ptr(), kept.shape[1] * size
     results = (kept.shape[1] - 2 * channels) // 2 * size
     table: list[int] = []
@@ -210,7 +209,7 @@ def _common(
             at = first + unit * step
             mean = at + 2 * results
             two = slice(2 * unit, 2 * unit + 2)
-            table += [*parameters[two], at, at + results, mean, mean + channels * size]
+            table += [*addresses[two], at, at + results, mean, mean + channels * size]
             table += gradients[two]
             unit += 1
     return (
