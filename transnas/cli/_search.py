@@ -162,9 +162,11 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     from transnas.studies.report import hide_password
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
-    steps = [("look", f"transnas report {here} --out report.html")]
-    if "Training" in study.definition.evaluator and study.best is not None:
-        own = "" if tasks.is_builtin(study.task) else " --task PATH"
+    own = "" if tasks.is_builtin(study.task) else " --task PATH"
+    trained = "Training" in study.definition.evaluator and study.best is not None
+    drawn = f"{own} --pictures 6" if trained else ""
+    steps = [("look", f"transnas report {here}{drawn} --out report.html")]
+    if trained:
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
     again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
     steps.append(("go on", shlex.join(["transnas", *again])))
