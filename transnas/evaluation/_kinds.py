@@ -61,11 +61,11 @@ class Classification(Kind):
         return F.cross_entropy(network(images), targets, label_smoothing=recipe.label_smoothing)
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        count, loss, right = 0, 0.0, 0.0
+        count, loss, right = 0, torch.zeros(()), torch.zeros(())
         for images, labels in batches:
             scores = network(images).float()
-            loss += F.cross_entropy(scores, labels, reduction="sum")
-            right += (scores.argmax(1) == labels).sum()
+            loss = loss + F.cross_entropy(scores, labels, reduction="sum")
+            right = right + (scores.argmax(1) == labels).sum()
             count += len(labels)
         return {"loss": float(loss) / count, "accuracy": float(right) / count}
 
@@ -95,11 +95,11 @@ class Segmentation(Kind):
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        confusion, loss = torch.zeros(()), 0.0
+        confusion, loss = torch.zeros(()), torch.zeros(())
         for images, masks in batches:
             scores = network(images).float()
-            loss += F.cross_entropy(scores, masks, ignore_index=IGNORED, reduction="sum")
-            confusion = confusion.to(masks.device) + multiclass_confusion_matrix(
+            loss = loss + F.cross_entropy(scores, masks, ignore_index=IGNORED, reduction="sum")
+            confusion = confusion + multiclass_confusion_matrix(
                 scores.argmax(1), masks, scores.shape[1], ignore_index=IGNORED, validate_args=False
             )
         counts = confusion.double()

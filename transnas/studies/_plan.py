@@ -21,7 +21,14 @@ from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["Plan", "by_task", "make_plan", "require_positive"]
+__all__ = [
+    "Plan",
+    "by_task",
+    "default_evaluator",
+    "default_space",
+    "make_plan",
+    "require_positive",
+]
 
 DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
@@ -108,7 +115,7 @@ def make_plan(
     chosen_space = _space(found, space, default)
     chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
-    chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
+    chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
     create: Callable[[], Strategy]
     if issubclass(cls, Strategy):
         create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
@@ -128,7 +135,7 @@ def make_plan(
         objectives=chosen_objectives,
         seed=seed,
         epochs=epochs,
-        evaluator=type(chosen_evaluator).__name__,
+        evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
     )
     own_space = isinstance(found, TableTask)
@@ -216,15 +223,20 @@ def _objectives(
     return chosen
 
 
-def _evaluator(task: Task, space: Space) -> Evaluator:
+def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluator:
+    """Return the task's table, or training on `device`; raises `InputError` if it has neither."""
     if isinstance(task, TableTask):
         from transnas.evaluation.table import Table
 
+        if device != "auto":
+            raise InputError(
+                f"device {device!r} does not fit task {task.name!r}, a table; accepted: auto"
+            )
         return Table(task)
     if isinstance(task, DataTask):
         from transnas.evaluation.training import Training
 
-        return Training(task, space)
+        return Training(task, space, device=device)
     raise InputError(
         f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
     )

@@ -12,7 +12,9 @@ __all__ = ["from_path"]
 
 
 def from_path(path: str | Path, options: Options | None = None) -> DataTask:
-    """Return the task at `path`; `folder_task`, `npz_task` and `text_task` say what they accept.
+    """Return the task at `path`.
+
+    See `folder_task`, `coco_task`, `mask_task`, `text_task` and `npz_task`.
 
     Raises `InputError` for anything that is neither, and for data that cannot be trained on.
     """
@@ -22,9 +24,13 @@ def from_path(path: str | Path, options: Options | None = None) -> DataTask:
     if is_text(path):
         return text_task(path, chosen)
     if path.is_dir():
-        from transnas.tasks._folder import folder_task
+        from transnas.tasks import _coco, _folder, _mask_folders
 
-        return folder_task(path, chosen)
+        if _coco.is_coco(path):
+            return _coco.coco_task(path, chosen)
+        if _mask_folders.is_masks(path):
+            return _mask_folders.mask_task(path, chosen)
+        return _folder.folder_task(path, chosen)
     if path.suffix.lower() == ".npz" and path.is_file():
         from transnas.tasks._npz import npz_task
 
