@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transnas._errors import InputError
 from transnas._registry import Registry
 from transnas.networks._mixed import MixedEdges
-from transnas.networks._registry import build, positive
+from transnas.networks._registry import build, positive, require_kind
 from transnas.networks.operations import Mode
 from transnas.networks.relaxations import Mix, OneHot, Relaxation
 from transnas.spaces import Architecture, Space
@@ -264,7 +264,8 @@ def supernet(
     """Return the supernet of `space`: [B, *signature.input_shape] -> [B, signature.outputs].
 
     `skeleton` are the settings of `build`; weights and logits are drawn from torch's global
-    generator. Raises `InputError` for a space without supernet, an unknown setting, or a form that
-    the space cannot have.
+    generator. Raises `InputError` for a space without supernet, a task that is no classification,
+    an unknown setting, or a form that the space cannot have.
     """
+    require_kind(space, signature)
     return _SUPERNETS.get(space.name)(space, signature, relaxation, form, **skeleton)
