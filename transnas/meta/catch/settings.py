@@ -45,6 +45,9 @@ class CatchSettings:
     masking: bool = True
     """Whether the policy's softmax leaves invalid choices out; otherwise they are drawn and
     thrown away. Published: yes."""
+    isomorphs: Literal["apart", "together"] = "apart"
+    """Whether networks that compute the same count as different, or as one that is asked for
+    once. Ours."""
     replay: Literal["prioritised", "uniform"] = "prioritised"
     """How evaluated networks are drawn for the evaluator's loss. Published: prioritised."""
     replay_share: float = 0.8
@@ -87,6 +90,7 @@ class CatchSettings:
         for name, accepted in (
             ("context", ("posterior", "zero", "random")),
             ("normalise", ("winsor", "z", "rank")),
+            ("isomorphs", ("apart", "together")),
             ("replay", ("prioritised", "uniform")),
         ):
             given = getattr(self, name)

@@ -40,7 +40,7 @@ class MetaTrained:
 
     def agent(self, replicates: Sequence[int], seeds: Sequence[int]) -> Agent:
         """Return one agent that adapts copies of these replicates, each under its own seed."""
-        coding = Coding(self.space, self.dtype, self.settings.masking)
+        coding = Coding(self.space, self.dtype, self.settings.masking, self.settings.isomorphs)
         catcher = Catcher([0], coding.features, self.settings, self.dtype)
         catcher.load(pick(self.arrays, replicates))
         return Agent(catcher, coding, seeds, self.settings.epsilon_adapted)
@@ -74,7 +74,7 @@ def meta_train(
         raise InputError(
             f"the family is of space {family.space.name!r}; accepted: the choices of {space.name!r}"
         )
-    coding = Coding(family.space, dtype, settings.masking)
+    coding = Coding(family.space, dtype, settings.masking, settings.isomorphs)
     catcher = Catcher(seeds, coding.features, replace(settings, horizon=queries), dtype)
     record: dict[str, Any] = {
         "space": space.name,
