@@ -1,1 +1,2 @@
-def write(path, order): pass
+def write(path, order):
+    pass

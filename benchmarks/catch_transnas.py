@@ -110,9 +110,7 @@ def baseline(name: str, **settings: Any) -> Callable[[list[int]], Ints]:
         for task in range(len(NAMES)):
             rows = [i for i, s in enumerate(seeds) if s % len(NAMES) == task]
             own = [seeds[i] for i in rows]
-            found[rows] = strategies.replicate(
-                name, SPACE, table()[task], own, QUERIES, **settings
-            )
+            found[rows] = strategies.replicate(name, SPACE, table()[task], own, QUERIES, **settings)
         return found
 
     return run

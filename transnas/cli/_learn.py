@@ -18,7 +18,8 @@ def learn(
     method: Annotated[
         str,
         typer.Option(
-            help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from.",
+            help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from; "
+            "catch+: the same with networks trained on all of them.",
             show_default=False,
         ),
     ],

@@ -49,8 +49,8 @@ def draw_candidates(
 ) -> Candidates:
     """Return `count` distinct new candidates for each replicate, in the order they were drawn.
 
-    Networks of a class in `taken` and repeats are dropped. After five rounds of draws, neighbours of the
-    `best` network fill the rest; with none of these either, one unseen network is drawn
+    Networks of a class in `taken` and repeats are dropped. After five rounds of draws, neighbours
+    of the `best` network fill the rest; with none of these either, one unseen network is drawn
     uniformly. Fewer remain only where the space has no more.
     """
     replicates = len(taken)
@@ -75,7 +75,9 @@ def draw_candidates(
             new = _first_new(coding.classes(drawn.codes[i]), valid[i], seen[r], count - filled)
             places = slice(filled, filled + len(new))
             found.codes[r, places] = drawn.codes[i, new]
-            found.log_policy[r, places] = drawn.log_policy[i, torch.as_tensor(new, dtype=torch.long)]
+            found.log_policy[r, places] = drawn.log_policy[
+                i, torch.as_tensor(new, dtype=torch.long)
+            ]
             found.sampled[r, places] = found.present[r, places] = True
     for r in np.flatnonzero(~found.present.all(axis=1)).tolist():
         _fill(found, r, coding, seen[r], best[r], generator)

@@ -136,7 +136,10 @@ class Block:
             return {n: torch.tensor(arrays[prefix + n], dtype=dtype) for n in self.shapes}
 
         block = Block(tensors(""))
-        block.first, block.second = Block(tensors("first/")).values, Block(tensors("second/")).values
+        block.first, block.second = (
+            Block(tensors("first/")).values,
+            Block(tensors("second/")).values,
+        )
         block.steps = torch.tensor(float(arrays[f"steps/{next(iter(self.shapes))}"][0]))
         return block
 

@@ -109,7 +109,7 @@ class Coding:
         return np.array([self._allows(row) for row in rows]).reshape(codes.shape[:-1])
 
     def class_of(self, codes: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what networks count as the same by: codes [T], or those of their canonical form."""
+        """Return what networks count as the same by: codes [T], or those of the canonical form."""
         if self.isomorphs == "apart":
             return codes
         found = self._classes.get(codes)

@@ -40,9 +40,7 @@ class PolicyBatch:
 
     def loss(self, log_pi: torch.Tensor, clip: float, entropy: float) -> torch.Tensor:
         """Return `ppo_loss` under a policy with `log_pi` [R, W, T, D], [R]."""
-        return ppo_loss(
-            log_pi, self.actions, self.old, self.advantage, self.present, clip, entropy
-        )
+        return ppo_loss(log_pi, self.actions, self.old, self.advantage, self.present, clip, entropy)
 
 
 def log_policy(
