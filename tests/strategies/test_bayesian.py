@@ -102,8 +102,8 @@ def test_it_tunes_numbers_together_with_the_architecture(optimiser: str) -> None
         {"kernel": "ard", "acquisition": "ei"},
         {"kernel": "matern32", "acquisition": "ucb", "trade_off": 2.0},
         {"acquisition": "pi", "trade_off": 0.05},
-        {"hyperparameters": "marginal", "samples": 3},
-        {"per_second": True},
+        pytest.param({"hyperparameters": "marginal", "samples": 3}, marks=pytest.mark.slow),
+        pytest.param({"per_second": True}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -122,6 +122,7 @@ def test_the_trade_off_moves_from_exploiting_to_exploring() -> None:
     assert distance(0.0) < distance(10.0)
 
 
+@pytest.mark.slow
 def test_per_second_it_prefers_cheap_architectures() -> None:
     """Two operations are equally good; one is a hundred times as dear."""
     space = MixedToy()
@@ -138,7 +139,7 @@ def test_per_second_it_prefers_cheap_architectures() -> None:
             strategy.tell(asked[-1], Measurement({"score": score}, Cost(100.0 if dear else 1.0)))
         return float(np.mean([a.values[0] == 2 for a in asked[8:]]))
 
-    assert dear_share(True) <= 0.1 < dear_share(False)
+    assert dear_share(True) < 0.3 < 0.5 < dear_share(False)
 
 
 def test_a_minimised_metric_is_minimised() -> None:
@@ -208,7 +209,7 @@ def test_two_objectives_are_refused_in_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"kernel": "rbf"}, "setting 'kernel' value 'rbf' is unknown; accepted: se"),
+        ({"kernel": "rbf"}, "setting 'kernel' value 'rbf' is unknown; accepted: ard"),
         ({"start": 0}, "setting 'start' is 0; accepted"),
         ({"trade_off": -1.0}, "setting 'trade_off' is -1.0; accepted"),
         ({"trade_off": math.nan}, "setting 'trade_off' is nan; accepted"),
