@@ -126,7 +126,12 @@ def make_plan(
         create = partial(Unasked, chosen_space, seed, chosen_objectives)
         work = _searching(found, chosen_space, name, chosen_settings, chosen_evaluator)
         usual = 1
-    create()  # refuses what the strategy cannot do
+    full = create().full_budget  # refuses what the strategy cannot do
+    if full is not None and epochs is not None:
+        raise InputError(
+            f"epochs {epochs} are given, but strategy {name!r} chooses them itself; accepted: its "
+            f"settings min_epochs and max_epochs ({full})"
+        )
     definition = Definition(
         task=found.name,
         space=chosen_space.name,
