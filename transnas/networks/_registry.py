@@ -35,6 +35,7 @@ Suggestion = Callable[[Signature], Mapping[str, Any]]
 class _Entry:
     build: Builder
     suggest: Suggestion
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,18 @@ names = _BUILDERS.names
 
 
 def register(
-    name: str, suggest: Suggestion = lambda signature: {}
+    name: str,
+    suggest: Suggestion = lambda signature: {},
+    kinds: tuple[str, ...] = ("classification",),
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Return a decorator that enters a `Builder` for the space called `name`.
 
     `suggest` gives the skeleton for a signature when the user names none; by default the
-    builder's own defaults.
+    builder's own defaults. `kinds` are the kinds of task (`tasks.KINDS`) that it has heads for.
     """
 
     def enter(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        _BUILDERS.register(name)(_Entry(builder, suggest))
+        _BUILDERS.register(name)(_Entry(builder, suggest, kinds))
         return builder
 
     return enter
@@ -71,16 +74,29 @@ def register(
 def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
     """Return the network of `arch`: [B, *signature.input_shape] -> [B, signature.outputs].
 
-    `skeleton` are settings that are not searched (channels, cells, ...); weights are drawn from
-    torch's global generator. Raises `InputError` for an invalid architecture, a space without
-    network, or an unknown skeleton setting.
+    Networks for detection and segmentation return what `_heads.attach` says. `skeleton` are
+    settings that are not searched (channels, cells, ...); weights are drawn from torch's global
+    generator. Raises `InputError` for an invalid architecture, a space without network or without
+    one for the signature's kind, or an unknown skeleton setting.
     """
     space.validate(arch)
     entry = _BUILDERS.get(space.name)
+    require_kind(space, signature)
     _check_skeleton(entry.build, skeleton)
     network = entry.build(space, arch, signature, **skeleton)
     network.__dict__["_origin"] = Origin(space.name, space.to_json(arch), signature, dict(skeleton))
     return network
+
+
+def require_kind(space: Space, signature: Signature) -> None:
+    """Raise `InputError` unless `space` builds networks for the signature's kind of task."""
+    kind = signature.kind
+    if kind not in _BUILDERS.get(space.name).kinds:
+        able = [name for name in names() if kind in _BUILDERS.get(name).kinds]
+        raise InputError(
+            f"space {space.name!r} has no networks for {kind}; "
+            f"accepted: {', '.join(able) or 'none'}"
+        )
 
 
 def origin(network: nn.Module) -> Origin | None:

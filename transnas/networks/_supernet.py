@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 from transnas._registry import Registry
-from transnas.networks._registry import build
+from transnas.networks._registry import build, require_kind
 from transnas.networks.operations import Mode, Zero
 from transnas.networks.relaxations import Mix, OneHot, Relaxation
 from transnas.spaces import Architecture, Space
@@ -162,6 +162,8 @@ def supernet(
     """Return the supernet of `space`: [B, *signature.input_shape] -> [B, signature.outputs].
 
     `skeleton` are the settings of `build`; weights and logits are drawn from torch's global
-    generator. Raises `InputError` for a space without supernet or an unknown setting.
+    generator. Raises `InputError` for a space without supernet, a task that is no classification,
+    or an unknown setting.
     """
+    require_kind(space, signature)
     return _SUPERNETS.get(space.name)(space, signature, relaxation, **skeleton)

@@ -1,9 +1,10 @@
 """What a search is for: data, splits, loss, metrics; built-in tasks and the user's own."""
 
-from transnas.tasks._base import DataTask, FinalTest, Signature, TableTask, Task
+from transnas.tasks._base import KINDS, DataTask, FinalTest, Signature, TableTask, Task
 from transnas.tasks._registry import Options, Source, get, names, register
 
 __all__ = [
+    "KINDS",
     "DataTask",
     "FinalTest",
     "Options",

@@ -13,15 +13,22 @@ from transnas._errors import InputError
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-__all__ = ["DataTask", "FinalTest", "Signature", "TableTask", "Task"]
+__all__ = ["KINDS", "DataTask", "FinalTest", "Signature", "TableTask", "Task"]
+
+KINDS = ("classification", "detection", "segmentation")
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The shape of a network's input (channels, height, width) and its number of outputs."""
+    """The shape of a network's input (channels, height, width), its number of outputs, its kind.
+
+    `outputs` are classes; `kind` is one of `KINDS` and says what is told of them: one of an image
+    (classification), one of each pixel (segmentation), or boxes with one each (detection).
+    """
 
     input_shape: tuple[int, ...]
     outputs: int
+    kind: str = "classification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,17 @@ class FinalTest:
 
 @dataclass
 class Task(ABC):
-    """A named task; `kind` says what its outputs mean (`classification`, ...)."""
+    """A named task: what its networks take and give, and how good is measured."""
 
     name: str
     signature: Signature
-    kind: str = "classification"
     metric: str = "validation_accuracy"
     """The metric that a search maximises unless it is told otherwise."""
+
+    @property
+    def kind(self) -> str:
+        """What its outputs mean: `classification`, `detection` or `segmentation`."""
+        return self.signature.kind
 
 
 @dataclass
