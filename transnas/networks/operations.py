@@ -22,6 +22,7 @@ __all__ = [
     "Pool",
     "ReLUConvBN",
     "Zero",
+    "drop_path",
     "initialise",
     "operation",
 ]
@@ -166,6 +167,15 @@ def operation(
     if name not in _OPERATIONS:
         raise unknown("operation", name, _OPERATIONS)
     return _OPERATIONS[name](channels_in, channels_out, stride, mode or Mode())
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Zero whole samples of x [B, C, H, W] with `probability`; the rest is scaled up to match."""
+    if probability == 0.0:
+        return x
+    keep = 1.0 - probability
+    kept = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
+    return x * (kept / keep)
 
 
 def initialise(network: nn.Module) -> None:

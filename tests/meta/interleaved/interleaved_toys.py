@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Choice, Space
 from transnas.tasks import DataTask, Signature
@@ -46,10 +46,18 @@ class _Body(nn.Module):
 class ToySupernet(Supernet):
     """Smooth in weights and logits."""
 
+    has_edges = True
+
     def __init__(
-        self, space: Space, signature: Signature, relaxation: Relaxation, width: int = 4
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        width: int = 4,
     ) -> None:
-        super().__init__(space, signature, relaxation, (2, 3), {"width": width})
+        codes = [range(len(OPERATIONS))] * 2
+        super().__init__(space, signature, relaxation, form, codes, {"width": width}, nodes=(1, 1))
         self.network = _Body(signature, width)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:
@@ -58,8 +66,8 @@ class ToySupernet(Supernet):
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         return arch.values
 
-    def discretise(self, logits: Tensor) -> Architecture:
-        return self.space.architecture(logits.argmax(dim=1).tolist())
+    def discretise(self, shares: Tensor) -> Architecture:
+        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         return name

@@ -147,8 +147,8 @@ def test_bad_tasks_get_a_sentence(space: Space, tasks: list[DataTask]) -> None:
         make(space, [tasks[0], built_in.get("nasbench201/cifar10")])  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"differ in channels \(a 1, c 3\)"):
         make(space, [tasks[0], tasks[2]], preset="hard")
-    with pytest.raises(InputError, match="supernet for space 'chain'"):
-        make(spaces.get("chain"), tasks)
+    with pytest.raises(InputError, match="supernet for space 'residual'"):
+        make(spaces.get("residual"), tasks)
     with pytest.raises(InputError, match="paths is 'last' with method 'gdas'"):
         make(space, tasks, paths="last", method="gdas")
     empty = TensorDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64))

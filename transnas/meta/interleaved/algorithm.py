@@ -180,7 +180,7 @@ class Interleaving:
     def _weight_step(self, stage: Stage, learner: Learner, objective: Objective) -> float | None:
         """Move weights down `objective`; return what clipping left, or None for a divergence."""
         with torch.no_grad():
-            mix = learner.mix()
+            mix = learner.mix(stage=True)
         loss, parts = objective.stage_loss(mix)
         self._count(objective, parts.pop("seconds"))
         parameters = [*learner.private, *self.shared]
@@ -217,8 +217,7 @@ class Interleaving:
         rate = s.rate(min(1.0, it / self.weight_iterations))
         for learner in self.learners:
             learner.optimiser.param_groups[0]["lr"] = rate * learner.factor
-            relaxation = getattr(learner.encoder.network, "relaxation", None)
-            if relaxation is not None:
+            for relaxation in learner.relaxations:
                 METHODS[s.method].cool(relaxation, it / max(1, self.iterations - 1))
         if self.shared_optimiser is not None:
             self.shared_optimiser.param_groups[0]["lr"] = rate
@@ -352,9 +351,11 @@ class Interleaving:
     def _entropy(self) -> float:
         if self.fixed is not None:
             return 0.0
+        network = self.learners[0].encoder.network
+        assert isinstance(network, Supernet)
         with torch.no_grad():
-            p = self.learners[0].alpha[0].softmax(dim=-1)
-            return float(-(p * p.log()).sum(-1).mean())
+            p = network.logits.masked_fill(network.missing, -math.inf).softmax(dim=1)
+            return float(torch.special.entr(p).sum(1).mean())
 
     def definition(self) -> dict[str, Any]:
         """Return what determines the search; a checkpoint of another one is refused."""

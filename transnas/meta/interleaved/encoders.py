@@ -79,10 +79,7 @@ def take_head(network: nn.Module, outputs: int, name: str) -> nn.Linear:
 
 def architecture_of(network: nn.Module) -> list[nn.Parameter]:
     """Return the architecture's parameters of a supernet; none of a stand-alone network."""
-    if not isinstance(network, Supernet):
-        return []
-    shared = {id(p) for p in network.shared_weights()}
-    return [p for p in network.parameters() if id(p) not in shared]
+    return network.architecture_parameters() if isinstance(network, Supernet) else []
 
 
 def share_architecture(first: nn.Module, others: Sequence[nn.Module]) -> list[nn.Parameter]:

@@ -12,10 +12,11 @@ from transnas.meta.interleaved.encoders import Encoder, architecture_of, take_he
 from transnas.meta.interleaved.hyper import Hyper, generated_names, importance
 from transnas.meta.interleaved.kinds import kind_of
 from transnas.meta.interleaved.matching import Matcher
+from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.streams import Stream, stream_seed
 from transnas.networks import Supernet
-from transnas.networks.relaxations import Mix
+from transnas.networks.relaxations import Mix, Relaxation
 from transnas.tasks import DataTask
 
 __all__ = ["Learner", "optimiser_state", "restore_optimiser", "weight_optimiser"]
@@ -46,6 +47,8 @@ class Learner:
         self.head = take_head(network, task.signature.outputs, task.name)
         self.encoder = Encoder(network)
         self.alpha = architecture_of(network)
+        self.relaxations = self._relaxations(settings)
+        """Of stages, and of the architecture's step."""
         self.private = weights
         """Parameters that this task's optimiser moves."""
         features = self.head.in_features
@@ -73,6 +76,16 @@ class Learner:
         """Whether its weights are on the device."""
         self._settings = settings
         self.optimise()
+
+    def _relaxations(self, settings: InterleaveSettings) -> list[Relaxation]:
+        network = self.encoder.network
+        if not isinstance(network, Supernet):
+            return []
+        method, own = METHODS[settings.method], network.relaxation
+        generator = getattr(own, "generator", None)
+        if method.weights is None or generator is None:
+            return [own, own]
+        return [method.weights(generator), own]
 
     @property
     def active(self) -> bool:
@@ -105,10 +118,16 @@ class Learner:
 
     # Running it ---------------------------------------------------------------------------------
 
-    def mix(self) -> Mix | None:
-        """Return the edge weights of the present architecture, drawn anew if it is sampled."""
+    def mix(self, stage: bool = False) -> Mix | None:
+        """Return the edge weights of the present architecture, drawn anew if they are drawn.
+
+        `stage`: those that weights are trained under, where a method tells the two apart.
+        """
         network = self.encoder.network
-        return network.relaxation(network.logits) if isinstance(network, Supernet) else None
+        if not isinstance(network, Supernet):
+            return None
+        network.relaxation = self.relaxations[0 if stage else 1]
+        return network.mix()
 
     def generated(self, path: bool) -> dict[str, Tensor] | None:
         """Return generated weights; `path` keeps the gradient into the architecture."""
@@ -163,10 +182,14 @@ class Learner:
             if id(p) in moved
         }
 
+    def _draws(self) -> torch.Generator | None:
+        """Return the generator of sampled edge weights, if there is one."""
+        found = getattr(self.relaxations[0], "generator", None) if self.relaxations else None
+        return found if isinstance(found, torch.Generator) else None
+
     def state(self) -> dict[str, Any]:
         """Return everything that this task's later steps depend on."""
-        relaxation = getattr(self.encoder.network, "relaxation", None)
-        generator = getattr(relaxation, "generator", None)
+        generator = self._draws()
         skipped = {id(a) for a in self.alpha}
         weights = {
             f"{part}.{name}": value
@@ -202,8 +225,9 @@ class Learner:
         self.validation.restore(state["validation"])
         self.matcher.generator.set_state(state["matched"])
         if state["relaxation"] is not None:
-            relaxation: Any = self.encoder.network.relaxation
-            relaxation.generator.set_state(state["relaxation"])
+            draws = self._draws()
+            assert draws is not None
+            draws.set_state(state["relaxation"])
         for name, value in state["base"].items():
             self.base[name].copy_(value)  # in place: the layout decides how sums are rounded
         self.visited, self.factor = bool(state["visited"]), float(state["factor"])

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from transnas.meta.interleaved.gradient import Step, finite_difference, unrolled
 from transnas.meta.interleaved.learner import Learner, optimiser_state, restore_optimiser
+from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.normalise import Balance, Normaliser, cosines
 from transnas.meta.interleaved.objective import _part
 from transnas.meta.interleaved.streams import stream_seed
+from transnas.networks.relaxations import Mix, keep_mass
 
 if TYPE_CHECKING:
     from transnas.meta.interleaved.algorithm import Interleaving
@@ -27,6 +29,7 @@ class Level3:
     def __init__(self, search: Interleaving) -> None:
         s = search.settings
         self._search = search
+        self._two_paths = METHODS[s.method].two_paths and search.fixed is None
         self.normaliser = Normaliser(s.normalise, [x.chance for x in search.learners])
         own = stream_seed(search.seed, "balance")
         self.balance = Balance(s.balance, len(search.learners), s.logits_learning_rate, own)
@@ -34,8 +37,8 @@ class Level3:
             torch.optim.Adam(
                 search.learners[group[0]].alpha,
                 lr=s.logits_learning_rate,
-                betas=(0.5, 0.999),
-                weight_decay=s.logits_decay,
+                betas=METHODS[s.method].betas,
+                weight_decay=0.0 if METHODS[s.method].two_paths else s.logits_decay,
             )
             for group in search.groups
             if search.fixed is None
@@ -46,8 +49,10 @@ class Level3:
         for group, optimiser in zip(self._search.groups, self.optimisers, strict=True):
             active = [x for x in (self._search.learners[k] for k in group) if x.active]
             gradients, losses = {}, {}
+            # With two paths a step, all tasks see the same ones, which then keep their mass.
+            drawn = active[0].mix() if active and self._two_paths else None
             for learner in active:
-                found = self._task_gradient(learner)
+                found = self._task_gradient(learner, drawn)
                 if found is not None:
                     gradients[learner.k], losses[learner.k] = found
             if not gradients:
@@ -58,16 +63,24 @@ class Level3:
             joint = self.balance.join(gradients, losses, share)
             alpha = self._search.learners[group[0]].alpha
             _set_gradient(alpha, joint)
+            before = alpha[0].detach().clone()
             optimiser.step()
+            if drawn is not None and drawn.paths is not None:
+                keep_mass(alpha[0], before, drawn.paths)
 
-    def _task_gradient(self, learner: Learner) -> tuple[Tensor, float] | None:
-        """Return grad_alpha N_k [n] and N_k of a validation batch; None for a divergence."""
+    def _task_gradient(
+        self, learner: Learner, drawn: Mix | None = None
+    ) -> tuple[Tensor, float] | None:
+        """Return grad_alpha N_k [n] and N_k of a validation batch; None for a divergence.
+
+        `drawn` are edge weights for all tasks; None: the task has its own.
+        """
         search, s = self._search, self._search.settings
         search.bring(learner)
         images, targets = learner.validation.next()
         step = search.step_of(learner.k) if s.paths != "direct" else None
         exact = step is not None and s.hvp == "exact"
-        mix = learner.mix()
+        mix = learner.mix() if drawn is None else drawn
         if exact:
             assert step is not None
             weights = unrolled(step, s.chain_depth)
@@ -90,7 +103,12 @@ class Level3:
         gradient = (
             self._with_differences(learner, step, normal)
             if step is not None and not exact
-            else _flat(learner.alpha, torch.autograd.grad(normal, learner.alpha, allow_unused=True))
+            else _flat(
+                learner.alpha,
+                torch.autograd.grad(
+                    normal, learner.alpha, allow_unused=True, retain_graph=drawn is not None
+                ),
+            )
         )
         return self.normaliser.gradient(gradient), float(normal.detach())
 

@@ -8,21 +8,39 @@ from types import MappingProxyType
 
 import torch
 
-from transnas.networks.relaxations import Concrete, Relaxation, Softmax, StraightThrough
+from transnas.networks.relaxations import (
+    Binarised,
+    Concrete,
+    Relaxation,
+    Sampled,
+    Softmax,
+    StraightThrough,
+)
 
 __all__ = ["METHODS", "Method"]
+
+Make = Callable[[torch.Generator], Relaxation]
+"""Called once a task with a generator of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A relaxation, and how its temperature falls."""
+    """What tells one differentiable method from another."""
 
-    make: Callable[[torch.Generator], Relaxation]
-    """Called once a task with a generator of its own."""
+    alpha: Make
+    """Edge weights in the architecture's step."""
+    weights: Make | None = None
+    """Edge weights in stages; None: the same."""
     samples: bool = False
     """Whether edge weights are drawn anew in every step."""
     temperatures: tuple[float, float] = (1.0, 1.0)
     """Temperature of the first and the last iteration; it falls linearly."""
+    partial: bool = False
+    """Whether mixed edges see a part of the channels, and edges have weights of their own."""
+    two_paths: bool = False
+    """Whether a step moves the drawn operations only, and keeps their joint probability."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Of Adam on the logits."""
 
     def cool(self, relaxation: Relaxation, done: float) -> None:
         """Set the temperature for this share of the search."""
@@ -34,7 +52,21 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "darts": Method(lambda generator: Softmax()),
-        "snas": Method(lambda generator: Concrete(1.0, generator), True, (1.0, 0.1)),
-        "gdas": Method(lambda generator: StraightThrough(10.0, generator), True, (10.0, 0.1)),
+        "pc-darts": Method(lambda generator: Softmax(), partial=True),
+        "snas": Method(
+            lambda generator: Concrete(1.0, generator), samples=True, temperatures=(1.0, 0.1)
+        ),
+        "gdas": Method(
+            lambda generator: StraightThrough(10.0, generator),
+            samples=True,
+            temperatures=(10.0, 0.1),
+        ),
+        "proxyless": Method(
+            lambda generator: Binarised(2, generator),
+            lambda generator: Sampled(generator),
+            samples=True,
+            two_paths=True,
+            betas=(0.0, 0.999),
+        ),
     }
 )

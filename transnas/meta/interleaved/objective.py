@@ -73,7 +73,7 @@ class Objective:
         assert self.matched is not None
         with torch.no_grad():
             teacher_weights = self.frozen or self.teacher.generated(path=False)
-            teacher_mix = mix if self.teacher is self.learner else self.teacher.mix()
+            teacher_mix = mix if self.teacher is self.learner else self.teacher.mix(stage=True)
         run = self.teacher.features(teacher_mix, teacher_weights)
 
         def constant(images: Tensor) -> Tensor:

@@ -72,7 +72,9 @@ class InterleaveSettings:
     preset: str = "joint"
     """joint, published, published-constants, soft, distil, example, none or hard."""
     method: str = "darts"
-    """How logits become edge weights (`METHODS`)."""
+    """How logits become edge weights: darts, pc-darts, snas, gdas or proxyless."""
+    partial: int = 4
+    """pc_k: mixed edges see one channel in this many (pc-darts). Published: 4, ImageNet 2."""
     architecture: Literal["shared", "separate"] = "shared"
     """One architecture for all tasks (published), or one each (a control)."""
     rounds: int = 2
@@ -186,7 +188,7 @@ class InterleaveSettings:
         self._check()
 
     def _check(self) -> None:
-        whole = ("rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
+        whole = ("partial", "rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
                  "hyper_hidden", "strikes")  # fmt: skip
         for name in whole:
             _require_whole(name, getattr(self, name), 1)

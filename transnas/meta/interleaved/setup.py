@@ -58,9 +58,12 @@ def make_learner(
         if architecture is not None:
             network = networks.build(space, architecture, task.signature, **skeleton)
         else:
-            draws = torch.Generator(device).manual_seed(stream_seed(own, "relaxation"))
-            relaxation = METHODS[settings.method].make(draws)
-            network = networks.supernet(space, task.signature, relaxation, **skeleton)
+            method, draws = METHODS[settings.method], torch.Generator(device)
+            relaxation = method.alpha(draws.manual_seed(stream_seed(own, "relaxation")))
+            form = networks.Form()
+            if method.partial:
+                form = networks.Form(partial=settings.partial, normalise_edges=True)
+            network = networks.supernet(space, task.signature, relaxation, form, **skeleton)
         return Learner(k, task, network, settings, seed, device)
 
 
