@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, oneshot, spaces, tasks
 from transnas.evaluation.training import Stopped
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot import Settings, search_darts, search_gdas
 from transnas.spaces import Architecture, Choice, Space
@@ -35,9 +35,14 @@ class Chain(Space):
 
 class ChainSupernet(Supernet):
     def __init__(
-        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        **skeleton: Any,
     ) -> None:
-        super().__init__(space, signature, relaxation, (2, 3), skeleton)
+        super().__init__(space, signature, relaxation, form, [range(3)] * 2, skeleton)
         self.head = nn.Linear(signature.input_shape[0], signature.outputs)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:
@@ -51,8 +56,8 @@ class ChainSupernet(Supernet):
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         return arch.values
 
-    def discretise(self, logits: Tensor) -> Architecture:
-        return self.space.architecture(logits.argmax(dim=1).tolist())
+    def discretise(self, shares: Tensor) -> Architecture:
+        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         return name
@@ -159,8 +164,8 @@ def test_what_cannot_be_searched_is_refused() -> None:
     space = spaces.get("nasbench201")
     with pytest.raises(InputError, match="no data to train on"):
         search_darts(tasks.get("nasbench201/cifar10"), space)
-    with pytest.raises(InputError, match="supernet for space"):
-        search_gdas(brighter(), spaces.get("chain"))
+    with pytest.raises(InputError, match="space .nasbench-macro. is unknown"):
+        search_gdas(brighter(), spaces.get("nasbench-macro"))
     with pytest.raises(InputError, match="epochs is 0"):
         Settings(epochs=0)
     net = ChainSupernet(Chain(), Signature((2, 2, 2), 2), Softmax())
