@@ -42,7 +42,8 @@ from transnas.meta.interleaved.setup import (
     similar_path,
     weight_iterations,
 )
-from transnas.meta.interleaved.stages import Stage, stages
+from transnas.meta.interleaved.stages import Stage, Summed, stages
+from transnas.meta.interleaved.summed import SummedStep
 from transnas.networks import Supernet
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask
@@ -52,8 +53,9 @@ __all__ = ["Interleaving", "Progress"]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 """Called with the iterations done, all of them, and the newest point of the history."""
 
-_ALPHA = None
-"""The unit of an iteration that moves the architecture; the others are stages."""
+Unit = Stage | Summed | None
+_ALPHA: Unit = None
+"""The unit of an iteration that moves the architecture; the others move weights."""
 
 
 class Interleaving:
@@ -98,6 +100,7 @@ class Interleaving:
         self.history = History([t.name for t in self.tasks], self.iterations)
         self.cost = Cost(task_seconds={t.name: 0.0 for t in self.tasks})
         self.level3 = Level3(self)
+        self.summed = SummedStep(self)
         self.similar = similar_path(self.learners, settings, seed)
         self.steps: dict[int, Step] = {}
         """The last weight step of each stage of this iteration; for paths but `direct`."""
@@ -133,9 +136,11 @@ class Interleaving:
         """Do one stage or one architecture step; return the history's point if one is complete."""
         started = time.perf_counter()
         unit = self.units[self.position]
-        if unit is _ALPHA:
+        if unit is None:
             self.level3.step()
-        elif self.learners[unit.task].active:
+        elif isinstance(unit, Summed):
+            self.summed.step(unit.round)
+        elif isinstance(unit, Stage) and self.learners[unit.task].active:
             self._stage(unit)
             self.cost.task_seconds[self.tasks[unit.task].name] += time.perf_counter() - started
         self.position += 1
@@ -222,20 +227,21 @@ class Interleaving:
         if self.shared_optimiser is not None:
             self.shared_optimiser.param_groups[0]["lr"] = rate
         active = [x.k for x in self.learners if x.active]
-        listed: list[Stage | None] = list(
-            stages(
+        listed: list[Unit] = [Summed(m) for m in range(1, s.rounds + 1)]
+        if s.updates == "interleaved":
+            found = stages(
                 s.rounds,
                 lambda m: order(s.order, active, self.seed, it, m, self.similar),
                 self._last if s.carry else None,
             )
-        )
-        self._last = listed[-1].task if listed[-1] is not None else None
+            self._last = found[-1].task
+            listed = [*found]
         self.steps.clear()
         if s.alpha_schedule == "posthoc":
-            self.units: list[Stage | None] = listed if it < self.weight_iterations else [_ALPHA]
+            self.units: list[Unit] = listed if it < self.weight_iterations else [_ALPHA]
         else:
             moves = self.fixed is None and it >= math.ceil(s.warmup * self.iterations)
-            alpha = [_ALPHA] if moves else []
+            alpha: list[Unit] = [_ALPHA] if moves else []
             self.units = [*alpha, *listed] if s.alpha_first else [*listed, *alpha]
 
     # Parts of a stage ---------------------------------------------------------------------------
@@ -272,7 +278,7 @@ class Interleaving:
         """Return the last recorded step of task k in this iteration."""
         found = None
         for unit in self.units:
-            if unit is not None and unit.task == k and unit.t in self.steps:
+            if isinstance(unit, Stage) and unit.task == k and unit.t in self.steps:
                 found = self.steps[unit.t]
         return found
 
@@ -383,6 +389,7 @@ class Interleaving:
         return {
             "alpha": [[a.detach() for a in self.learners[g[0]].alpha] for g in self.groups],
             "level3": self.level3.state(),
+            "summed": self.summed.state(),
             "learners": [x.state() for x in self.learners],
             "shared": [p.detach() for p in self.shared],
             "shared_optimiser": {} if shared is None else optimiser_state(shared),
@@ -409,6 +416,7 @@ class Interleaving:
         if self.shared_optimiser is not None:
             restore_optimiser(self.shared_optimiser, state["shared_optimiser"])
         self.level3.restore(state["level3"])
+        self.summed.restore(state["summed"])
         self.cost = Cost(**state["cost"])
         self.history.restore(state["history"])
         self.similar = [int(k) for k in state["similar"]]
@@ -417,5 +425,7 @@ class Interleaving:
         if not self.done:
             self._begin_iteration()
         self.position = int(state["position"])
-        self.units = [None if u is None else Stage(*u) for u in state["units"]]
+        self.units = [
+            None if u is None else Stage(*u) if len(u) > 1 else Summed(*u) for u in state["units"]
+        ]
         self._last = state["last"]

@@ -15,7 +15,18 @@ from transnas._errors import InputError
 from transnas.networks import Supernet
 from transnas.networks.relaxations import Mix
 
-__all__ = ["Encoder", "architecture_of", "copy_weights", "share_architecture", "take_head"]
+__all__ = [
+    "Encoder",
+    "architecture_of",
+    "copy_weights",
+    "put_head",
+    "share_architecture",
+    "take_head",
+]
+
+
+class TakenHead(nn.Identity):
+    """Where a classifier was."""
 
 
 class Encoder(nn.Module):
@@ -73,8 +84,16 @@ def take_head(network: nn.Module, outputs: int, name: str) -> nn.Linear:
             "end in one"
         )
     owner, key, head = found
-    setattr(owner, key, nn.Identity())
+    setattr(owner, key, TakenHead())
     return head
+
+
+def put_head(network: nn.Module, head: nn.Linear) -> None:
+    """Undo `take_head`: `network` returns scores again."""
+    for owner in network.modules():
+        for key, child in owner.named_children():
+            if isinstance(child, TakenHead):
+                setattr(owner, key, head)
 
 
 def architecture_of(network: nn.Module) -> list[nn.Parameter]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transnas.meta.interleaved.encoders import Encoder, architecture_of, take_head
+from transnas.meta.interleaved.encoders import Encoder, architecture_of, put_head, take_head
 from transnas.meta.interleaved.hyper import Hyper, generated_names, importance
 from transnas.meta.interleaved.kinds import kind_of
 from transnas.meta.interleaved.matching import Matcher
@@ -148,6 +148,11 @@ class Learner:
         if weights is None:
             return self.head(z)
         return torch.func.functional_call(self.head, dict(weights), (z,))
+
+    def whole(self) -> nn.Module:
+        """Return the network with its head put back, for use outside of the search."""
+        put_head(self.encoder.network, self.head)
+        return self.encoder.network
 
     # State --------------------------------------------------------------------------------------
 

@@ -95,6 +95,8 @@ class InterleaveSettings:
     """posthoc: all weight steps first, under the initial architecture, then only its steps."""
     warmup: float = 0.0
     """Share of the iterations in which the architecture rests (published for PC-DARTS: 0.3)."""
+    updates: Literal["interleaved", "summed"] = "interleaved"
+    """summed: no stages; a round is one step on the sum of all tasks' losses (preset hard)."""
     init_from: Literal["own", "predecessor", "predecessor_always"] = "own"
     """Where an encoder's weights start: at random, from the predecessor's at its first stage,
     or from those at every stage (sequential fine-tuning)."""
@@ -223,6 +225,11 @@ class InterleaveSettings:
             )
         if self.paths != "direct" and PRESETS[self.preset].one_encoder:
             raise InputError(f"paths is {self.paths!r} with preset 'hard'; accepted: direct")
+        if self.updates == "summed" and self.preset != "hard":
+            raise InputError(
+                f"updates is 'summed' with preset {self.preset!r}, whose encoders are private; "
+                "accepted: interleaved, or preset 'hard'"
+            )
         if self.hyper != "off" and PRESETS[self.preset].one_encoder:
             raise InputError(f"hyper is {self.hyper!r} with preset 'hard'; accepted: off")
 
@@ -265,6 +272,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "architecture": ("shared", "separate"),
     "order": ("fixed", "reverse", "random", "similar", "dissimilar"),
     "alpha_schedule": ("interleaved", "posthoc"),
+    "updates": ("interleaved", "summed"),
     "init_from": ("own", "predecessor", "predecessor_always"),
     "sources": ("both", "previous", "current"),
     "threshold": ("quantile", "null", "absolute"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Stage", "stages"]
+__all__ = ["Stage", "Summed", "stages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,13 @@ class Stage:
     task: int
     previous: int | None
     """Task of stage t - 1; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A round without stages: one step of all tasks on the sum of their losses."""
+
+    round: int
 
 
 def stages(
