@@ -30,8 +30,8 @@ DEFAULT_STORAGE = "sqlite:///transnas.db"
 Task = Annotated[
     str,
     typer.Option(
-        help="A built-in task (`transnas list tasks`), a folder of images in class folders, "
-        "or a .npz file.",
+        help="A built-in task (`transnas list tasks`), a folder of images (in class folders, "
+        "with COCO boxes, or with masks), or a .npz file; with options as in camvid:size=120.",
         show_default=False,
     ),
 ]

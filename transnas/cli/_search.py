@@ -29,7 +29,13 @@ def search(
             "store-transfer with --learn-from."
         ),
     ] = None,
-    trials: options.Trials = 30,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Architectures to measure in all; default: 30, or 1 search for methods that train "
+            "one supernet."
+        ),
+    ] = None,
     epochs: options.Epochs = None,
     seed: options.Seed = 0,
     storage: options.Storage = options.DEFAULT_STORAGE,
@@ -70,7 +76,7 @@ def search(
         command=command_line(context),
     )
     print(_summary(study))
-    print(_next_steps(study, trials, context.obj))
+    print(_next_steps(study, trials or len(study.trials), context.obj))
     if study.interrupted:
         raise typer.Exit(130)
 
@@ -108,12 +114,13 @@ def _evaluator(task: str, space: str | None, device: str) -> Evaluator | None:
         return None
     from transnas import InputError, spaces, tasks
     from transnas.evaluation import Training
+    from transnas.studies._plan import default_space
     from transnas.tasks import DataTask
 
     found = tasks.get(task)
     if not isinstance(found, DataTask):
         raise InputError(f"device {device!r} does not fit task {task!r}, a table; accepted: auto")
-    return Training(found, spaces.get(space or "nasbench201"), device=device)
+    return Training(found, spaces.get(space or default_space(found)), device=device)
 
 
 def _summary(study: Study) -> str:
@@ -148,7 +155,7 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
     steps = [("look", f"transnas report {here} --out report.html")]
     if study.definition.evaluator == "Training" and study.best is not None:
-        own = "" if study.task in tasks.names() else " --task PATH"
+        own = "" if tasks.is_builtin(study.task) else " --task PATH"
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
     again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
     steps.append(("go on", shlex.join(["transnas", *again])))

@@ -125,7 +125,7 @@ def _task(name: str | None, study: Study | None) -> Task:
 
     if name is None and study is None:
         raise InputError("task is missing; accepted: --task with a name, a folder or a .npz file")
-    if name is None and study is not None and study.task not in tasks.names():
+    if name is None and study is not None and not tasks.is_builtin(study.task):
         raise InputError(
             f"task {study.task!r} of study {study.name!r} is not at hand; accepted: --task with "
             "the folder or file of its data, or TRANSNAS_DATA set to the folder that holds it"

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from transnas.evaluation._base import Cost, Evaluator, Measurement, Objective, Status
+from transnas.evaluation._base import Cost, Evaluator, Found, Measurement, Objective, Status
 
 if TYPE_CHECKING:
     from transnas.evaluation.combined import Combined
@@ -29,6 +29,7 @@ __all__ = [
     "Cost",
     "CostEvaluator",
     "Evaluator",
+    "Found",
     "Latency",
     "Measurement",
     "Objective",

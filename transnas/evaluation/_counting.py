@@ -19,7 +19,8 @@ def parameters(network: nn.Module) -> int:
 def flops(network: nn.Module, signature: Signature) -> int:
     """Return the FLOPs of one image as papers on architecture search count: multiply-adds.
 
-    That is half of what `torch.utils.flop_counter` says of convolutions and matrix products.
+    That is half of what `torch.utils.flop_counter` says of convolutions and matrix products. Of a
+    detector, whose further work depends on what it finds, the part called `dense` is counted.
     `network` may lie on any device, `meta` included; its mode and statistics stay as they are.
     """
     device = next(network.parameters()).device
@@ -27,7 +28,8 @@ def flops(network: nn.Module, signature: Signature) -> int:
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, *signature.input_shape, device=device))
+            counted = getattr(network, "dense", network)
+            counted(torch.zeros(1, *signature.input_shape, device=device))
     finally:
         network.train(training)
     return int(counter.get_total_flops()) // 2

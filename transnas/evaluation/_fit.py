@@ -11,12 +11,12 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from transnas._errors import InputError
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.recipe import Recipe
-from transnas.tasks._tensors import TensorSplit
+from transnas.tasks._tensors import Batched
 
 __all__ = [
     "Batches",
@@ -124,6 +124,7 @@ def fit(
     epochs: int,
     seed: int = 0,
     augmentation: str = "none",
+    kind: str = "classification",
     at: Workplace,
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -131,12 +132,13 @@ def fit(
     """Train `network` in place and return its learning curve, one mapping an epoch.
 
     A mapping has `train_loss` (smoothed targets, augmented images), and with `validation` also
-    `validation_loss` and `validation_accuracy`. The network ends on the workplace's device, in
-    evaluation mode. Raises `Stopped` when a loss is not finite, or when `deadline` seconds have
-    passed.
+    the metrics of `kind` there (`_kinds`), as `validation_accuracy` and `validation_loss`. The
+    network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
+    finite, or when `deadline` seconds have passed.
     """
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
+    task_kind = kind_of(kind)
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
@@ -146,12 +148,12 @@ def fit(
     for epoch in range(1, epochs + 1):
         wrapped.train()
         total = torch.zeros((), device=at.device)
-        for images, labels in batches.epoch(augmentation if recipe.augment else "none"):
+        for images, targets in batches.epoch(augmentation if recipe.augment else "none"):
             if deadline is not None and time.perf_counter() - started > deadline:
                 raise Stopped(f"training exceeded {deadline:g} s in epoch {epoch}", curve)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(step, steps)
-            loss = F.cross_entropy(wrapped(images), labels, label_smoothing=recipe.label_smoothing)
+            loss = task_kind.loss(wrapped, images, targets, recipe)
             optimiser.zero_grad(set_to_none=True)
             at.fabric.backward(loss)
             at.fabric.clip_gradients(
@@ -162,7 +164,8 @@ def fit(
             step += 1
         metrics = {"train_loss": float(total) / len(batches)}
         if math.isfinite(metrics["train_loss"]) and held_out is not None:
-            metrics |= {f"validation_{k}": v for k, v in measure(wrapped, held_out, at).items()}
+            found = measure(wrapped, held_out, at, kind)
+            metrics |= {f"validation_{name}": value for name, value in found.items()}
         if not all(map(math.isfinite, metrics.values())):
             raise Stopped(f"loss is not finite in epoch {epoch}", curve)
         curve.append(metrics)
@@ -173,23 +176,19 @@ def fit(
     return curve
 
 
-def measure(network: nn.Module, split: Dataset[Any], at: Workplace) -> dict[str, float]:
-    """Return `loss` (cross-entropy) and `accuracy` (0..1) of `network` on `split`."""
+def measure(
+    network: nn.Module, split: Dataset[Any], at: Workplace, kind: str = "classification"
+) -> dict[str, float]:
+    """Return the metrics of `kind` (`_kinds`) of `network` on `split`."""
     network.eval()
-    loss, right = torch.zeros((), device=at.device), torch.zeros((), device=at.device)
-    count = 0
+    chosen = kind_of(kind)
     with torch.no_grad(), at.fabric.autocast():
-        for images, labels in Batches(split, 512, at.device).epoch():
-            scores = network(images).float()
-            loss += F.cross_entropy(scores, labels, reduction="sum")
-            right += (scores.argmax(1) == labels).sum()
-            count += len(labels)
-    return {"loss": float(loss) / count, "accuracy": float(right) / count}
+        return chosen.measure(network, Batches(split, chosen.largest, at.device).epoch())
 
 
 def on_device(split: Dataset[Any], device: torch.device) -> Dataset[Any]:
     """Return `split` with its tensors on `device`, if it is held in memory."""
-    return split.to(device) if isinstance(split, TensorSplit) else split
+    return split.to(device) if isinstance(split, Batched) else split
 
 
 class Batches:
@@ -218,17 +217,20 @@ class Batches:
     def __len__(self) -> int:
         return self.count
 
-    def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs float32 [B, C, H, W], labels int64 [B]) on the device."""
+    def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Any]]:
+        """Yield (inputs float32 [B, C, H, W], targets) on the device.
+
+        Targets are labels int64 [B], or what a split of another kind gives (`Batched.batch`).
+        """
         total = len(self.split)  # type: ignore[arg-type]
         order = torch.arange(total)
         if self.generator is not None:
             order = torch.randperm(total, generator=self.generator)
         chunks = torch.split(order[: self.used], self.size)
-        if isinstance(self.split, TensorSplit):
+        if isinstance(self.split, Batched):
             for chunk in chunks:
-                images, labels = self.split.batch(chunk, augmentation, self.generator)
-                yield _channels_last(images), labels
+                images, targets = self.split.batch(chunk, augmentation, self.generator)
+                yield _channels_last(images), targets
             return
         loader = DataLoader(self.split, batch_sampler=[chunk.tolist() for chunk in chunks])
         for images, labels in loader:

@@ -89,7 +89,7 @@ class Strategy(ABC):
         """Continue exactly from a `state()` of a strategy with equal space, seed and settings."""
 
 
-def settings_from(cls: type[Strategy], given: dict[str, Any]) -> Any:
+def settings_from(cls: type[Any], given: dict[str, Any]) -> Any:
     """Return `cls.Settings` from names and values; raises `InputError` for unknown names."""
     known = {f.name: f for f in fields(cls.Settings)}
     for name in given:

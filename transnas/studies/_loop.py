@@ -78,9 +78,10 @@ class Loop:
 
     def _tell(self, outcome: Outcome) -> None:
         measurement = judged(outcome.result, self.study.objectives, self._worked)
+        found = measurement.found
         trial = Trial(
             len(self.study.trials),
-            outcome.job.arch,
+            outcome.job.arch if found is None else found.architecture,
             measurement,
             outcome.started,
             outcome.finished,
