@@ -152,7 +152,7 @@ def handmade(space: Space) -> Architecture:
 _DARTS_V2 = {
     "normal": "sep_conv_3x3 0 sep_conv_3x3 1 sep_conv_3x3 0 sep_conv_3x3 1 "
     "skip_connect 0 sep_conv_3x3 1 skip_connect 0 dil_conv_3x3 2",
-    "reduction": "max_pool_3x3 0 max_pool_3x3 1 max_pool_3x3 1 skip_connect 2 "
+    "reduce": "max_pool_3x3 0 max_pool_3x3 1 max_pool_3x3 1 skip_connect 2 "
     "max_pool_3x3 0 skip_connect 2 max_pool_3x3 1 skip_connect 2",
 }
 """The second-order cells of Liu et al., "DARTS" (ICLR 2019): operation and source, in pairs."""
