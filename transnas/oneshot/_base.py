@@ -171,9 +171,8 @@ class OneShot(ABC):
 
     def loss(self, batch: Batch, mix: Mix | None = None) -> tuple[Tensor, Tensor]:
         """Return cross-entropy [] and accuracy [] of the supernet on a batch."""
-        images, labels = batch
         with self.at.fabric.autocast():
-            scores = self.net(images, mix)
+            scores, labels = self.net.predictions(*batch, mix)
         loss = F.cross_entropy(scores.float(), labels)
         return loss, (scores.detach().argmax(1) == labels).float().mean()
 
@@ -217,8 +216,8 @@ class OneShot(ABC):
         """Return the accuracy of `arch` with the shared weights and the batches' statistics."""
         mix, right, count = self.net.path(arch), torch.zeros((), device=self.at.device), 0
         for batch in batches:
-            right += self.loss(batch, mix)[1] * len(batch[1])
-            count += len(batch[1])
+            right += self.loss(batch, mix)[1] * len(batch[0])
+            count += len(batch[0])
         return float(right) / count
 
     def checked_accuracy(self, arch: Architecture, batches: int | None = _CHECKED) -> float:
