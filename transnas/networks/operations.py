@@ -57,7 +57,7 @@ class Mode:
 def weighted_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
     """Return weight * norm(x) for a normalisation without scale and a weight [], in one pass."""
     # A stride-0 scale gives NaN gradients on channels-last maps (torch 2.14): repeat, not expand.
-    scale, zero = weight.repeat(x.shape[1]), x.new_zeros(x.shape[1])
+    scale, zero = weight.repeat(x.shape[1]), weight.new_zeros(x.shape[1])
     return F.batch_norm(x, None, None, scale, zero, True, 0.0, norm.eps)
 
 
