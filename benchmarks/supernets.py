@@ -5,7 +5,7 @@
 
 All variants run in one process, interleaved, round after round, with one thread; times are CPU
 seconds of a step (gradients of the logits, then of the weights, without the optimisers' updates).
-Peak memory is that of a process of its own. Writes benchmarks/results/supernets.json.
+Peak memory is that of a process of its own (Linux). Writes benchmarks/results/supernets.json.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -107,7 +107,9 @@ def peak(backend: str, skeleton: dict[str, int]) -> None:
     net, batch = net_for("darts", backend, **skeleton), random_batch(8)
     for _ in range(2):
         first_order(net, batch, backend)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    status = Path("/proc/self/status").read_text()
+    # Not `getrusage`, whose peak a child process inherits from its parent.
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1e6)
 
 
 def main() -> None:
