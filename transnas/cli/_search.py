@@ -30,7 +30,13 @@ def search(
             "store-transfer with --learn-from."
         ),
     ] = None,
-    trials: options.Trials = 30,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Architectures to measure in all; default: 30, or 1 search for methods that train "
+            "one supernet."
+        ),
+    ] = None,
     epochs: options.Epochs = None,
     seed: options.Seed = 0,
     storage: options.Storage = options.DEFAULT_STORAGE,
@@ -79,7 +85,7 @@ def search(
         command=command_line(context),
     )
     print(_summary(study))
-    print(_next_steps(study, trials, context.obj))
+    print(_next_steps(study, trials or len(study.trials), context.obj))
     if study.interrupted:
         raise typer.Exit(130)
 

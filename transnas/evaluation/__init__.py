@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from transnas.evaluation._base import Cost, Evaluator, Measurement, Objective, Status
+from transnas.evaluation._base import Cost, Evaluator, Found, Measurement, Objective, Status
 
 if TYPE_CHECKING:
     from transnas.evaluation.combined import Combined
@@ -34,6 +34,7 @@ __all__ = [
     "CostEvaluator",
     "DeviceTable",
     "Evaluator",
+    "Found",
     "Latency",
     "LatencyReward",
     "Measurement",
