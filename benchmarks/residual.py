@@ -3,12 +3,13 @@
     TRANSNAS_DATA=... python benchmarks/residual.py [--seeds 3] [--trials 5]
 
 Really trains every network, on few and small images so that a CPU does. Writes
-benchmarks/results/residual.json after each search, so that it may be stopped.
+benchmarks/results/residual.json after each search; stopped, it goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,11 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import time
 from typing import Any
 
-from _record import write_result
+from _record import RESULTS, write_result
 
 import transnas as tn
 
-TASKS = (("camvid:size=96,limit=80", 3), ("bccd:size=128,limit=48", 4), ("cifar10:limit=60", 2))
+TASKS = (("camvid:size=96,limit=60", 3), ("bccd:size=128,limit=40", 3), ("cifar10:limit=60", 2))
 """Tasks with their epochs a trial."""
 METHODS: dict[str, dict[str, Any]] = {
     "random": {},
@@ -28,15 +29,27 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+def earlier(trials: int) -> list[dict[str, Any]]:
+    """Return the rows of a run that was stopped."""
+    path = RESULTS / "residual.json"
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    return list(found["rows"]) if found["trials"] == trials else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=5)
     given = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows = earlier(given.trials)
+    done = {(row["task"], row["method"], row["seed"]) for row in rows}
     for seed in range(given.seeds):
         for task, epochs in TASKS:
             for method, settings in METHODS.items():
+                if (task, method, seed) in done:
+                    continue
                 began = time.process_time()
                 study = tn.search(
                     task,
