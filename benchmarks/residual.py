@@ -18,10 +18,11 @@ import time
 from typing import Any
 
 from _record import RESULTS, write_result
+from _residual_page import write_page
 
 import transnas as tn
 
-TASKS = (("camvid:size=96,limit=60", 3), ("bccd:size=128,limit=40", 3), ("cifar10:limit=60", 2))
+TASKS = (("camvid:size=80,limit=40", 3), ("bccd:size=96,limit=32", 3), ("cifar10:limit=60", 2))
 """Tasks with their epochs a trial."""
 METHODS: dict[str, dict[str, Any]] = {
     "random": {},
@@ -45,8 +46,8 @@ def main() -> None:
     given = parser.parse_args()
     rows = earlier(given.trials)
     done = {(row["task"], row["method"], row["seed"]) for row in rows}
-    for seed in range(given.seeds):
-        for task, epochs in TASKS:
+    for task, epochs in TASKS:
+        for seed in range(given.seeds):
             for method, settings in METHODS.items():
                 if (task, method, seed) in done:
                     continue
@@ -77,7 +78,7 @@ def main() -> None:
                 }
                 rows.append(row)
                 print(task, method, seed, max(row["values"]), row["cpu_seconds"], flush=True)
-                write_result("residual", {"trials": given.trials, "rows": rows})
+                write_page(write_result("residual", {"trials": given.trials, "rows": rows}))
 
 
 if __name__ == "__main__":
