@@ -46,8 +46,8 @@ def main() -> None:
     given = parser.parse_args()
     rows = earlier(given.trials)
     done = {(row["task"], row["method"], row["seed"]) for row in rows}
-    for task, epochs in TASKS:
-        for seed in range(given.seeds):
+    for seed in range(given.seeds):
+        for task, epochs in TASKS:
             for method, settings in METHODS.items():
                 if (task, method, seed) in done:
                     continue

@@ -94,6 +94,7 @@ def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
     assert picture.caption.endswith("25.0 % of the pixels right")
 
 
+@pytest.mark.slow
 def test_a_segmentation_network_is_trained_tested_and_exported(tmp_path: Path) -> None:
     task = masks_task()
     network, test = train_final(task, SPACE, ARCH, epochs=1)
