@@ -48,8 +48,8 @@ READING = """## What this shows (100 seeds)
   does not: w = -0.07 is too weak to keep a search below the target.
 - *What fails*: on the edge GPU the Gaussian process from scratch tries fewer feasible cells than
   random search does, and a search that learns from accuracies alone ends in some seeds without a
-  feasible cell; so do searches that learn from rewards on the Raspberry Pi. The reward drops steeply
-  at the target, which a smooth model does not expect.
+  feasible cell; so do searches that learn from rewards on the Raspberry Pi. The reward drops
+  steeply at the target, which a smooth model does not expect.
 """
 
 
