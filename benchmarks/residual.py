@@ -61,7 +61,7 @@ def main() -> None:
                     seed=seed,
                     settings=settings,
                     storage="memory://",
-                    name=f"{method}-{seed}",
+                    name=f"{task}-{method}-{seed}",
                 )
                 assert study.best is not None
                 metric = study.objectives[0].metric
