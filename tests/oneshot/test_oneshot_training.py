@@ -74,7 +74,7 @@ class Killed(Exception):
 def test_an_interrupted_search_goes_on_to_the_same_result(
     method: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = quick(method, epochs=2, candidates=3)
+    settings = quick(method, epochs=3, candidates=3)
 
     def run(checkpoint: Path | None) -> oneshot.Result:
         return toy(method, settings=settings, checkpoint=checkpoint)
