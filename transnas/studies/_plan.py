@@ -21,12 +21,25 @@ from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["Plan", "by_task", "make_plan", "require_positive"]
+__all__ = [
+    "Plan",
+    "by_task",
+    "default_evaluator",
+    "default_space",
+    "make_plan",
+    "require_positive",
+]
 
 DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
 DEFAULT_SPACE = "nasbench201"
 DEFAULT_TRIALS = 30
+_BY_KIND = {
+    "detection": "residual-small",
+    "segmentation": "residual-small",
+    "language": "darts-recurrent",
+}
+"""Default spaces for kinds of task that the default space has no networks for."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +111,11 @@ def make_plan(
     cls = _methods.get(name)
     settings_from(cls, dict(settings or {}))  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
-    chosen_space = _space(found, space, DEFAULT_SPACE if learnt is None else learnt.space)
+    default = default_space(found) if learnt is None else learnt.space
+    chosen_space = _space(found, space, default)
     chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
-    chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
+    chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
     create: Callable[[], Strategy]
     if issubclass(cls, Strategy):
         create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
@@ -112,7 +126,12 @@ def make_plan(
         create = partial(Unasked, chosen_space, seed, chosen_objectives)
         work = _searching(found, chosen_space, name, chosen_settings, chosen_evaluator)
         usual = 1
-    create()  # refuses what the strategy cannot do
+    full = create().full_budget  # refuses what the strategy cannot do
+    if full is not None and epochs is not None:
+        raise InputError(
+            f"epochs {epochs} are given, but strategy {name!r} chooses them itself; accepted: its "
+            f"settings min_epochs and max_epochs ({full})"
+        )
     definition = Definition(
         task=found.name,
         space=chosen_space.name,
@@ -121,7 +140,7 @@ def make_plan(
         objectives=chosen_objectives,
         seed=seed,
         epochs=epochs,
-        evaluator=type(chosen_evaluator).__name__,
+        evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
     )
     own_space = isinstance(found, TableTask)
@@ -189,6 +208,11 @@ def _space(task: Task, given: str | Space | None, default: str) -> Space:
     return chosen
 
 
+def default_space(task: Task) -> str:
+    """Return the space of a search that names none, for a task that is no table."""
+    return _BY_KIND.get(task.kind, DEFAULT_SPACE)
+
+
 def _objectives(
     task: Task, given: Sequence[Objective | str] | Objective | str | None
 ) -> tuple[Objective, ...]:
@@ -204,15 +228,20 @@ def _objectives(
     return chosen
 
 
-def _evaluator(task: Task, space: Space) -> Evaluator:
+def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluator:
+    """Return the task's table, or training on `device`; raises `InputError` if it has neither."""
     if isinstance(task, TableTask):
         from transnas.evaluation.table import Table
 
+        if device != "auto":
+            raise InputError(
+                f"device {device!r} does not fit task {task.name!r}, a table; accepted: auto"
+            )
         return Table(task)
     if isinstance(task, DataTask):
         from transnas.evaluation.training import Training
 
-        return Training(task, space)
+        return Training(task, space, device=device)
     raise InputError(
         f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
     )

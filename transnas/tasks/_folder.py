@@ -16,12 +16,12 @@ from transnas.tasks._base import DataTask
 from transnas.tasks._registry import Options
 from transnas.tasks._split import Array
 
-__all__ = ["folder_task"]
+__all__ = ["SPLITS", "SUFFIXES", "class_images", "folder_task"]
 
-_SUFFIXES = {
+SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 }  # fmt: skip
-_SPLITS = {
+SPLITS = {
     "train": "train", "training": "train",
     "validation": "validation", "val": "validation", "valid": "validation",
     "test": "test", "testing": "test",
@@ -68,12 +68,40 @@ def folder_task(path: Path, options: Options) -> DataTask:
     )
 
 
+def class_images(path: Path, size: int | None) -> tuple[dict[str, list[str]], Array, Array]:
+    """Return split -> classes of the folder at `path`, all images uint8 [N, C, S, S], and labels.
+
+    The only split is `all` where there are no split folders; labels count classes through the
+    splits in order. Raises `InputError` for images of mixed sizes if `size` is None.
+    """
+    listed = _listing(path)
+    groups = [files for by_class in listed.values() for files in by_class.values()]
+    files = [file for group in groups for file in group]
+    if size is None:
+        _same_size(files)
+    images = _decode(files, size)
+    labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    return {split: list(by_class) for split, by_class in listed.items()}, images, labels
+
+
+def _same_size(files: Sequence[Path]) -> None:
+    sizes = {file: _head(file)[1] for file in files}
+    first = next(iter(sizes))
+    for file, found in sizes.items():
+        if found != sizes[first]:
+            raise InputError(
+                f"image {str(file)!r} has {found[0]}x{found[1]} pixels and {first.name!r} has "
+                f"{sizes[first][0]}x{sizes[first][1]}; accepted: images of one size, or a size to "
+                "bring them to"
+            )
+
+
 def _listing(path: Path) -> dict[str, dict[str, list[Path]]]:
     """Return split -> class -> files; the only split is `all` where there are no split folders."""
     folders = _folders(path)
     if not folders:
         raise InputError(f"folder {str(path)!r} holds no folders; {_ACCEPTED}")
-    splits = [_SPLITS.get(folder.name.lower()) for folder in folders]
+    splits = [SPLITS.get(folder.name.lower()) for folder in folders]
     if "train" not in splits:
         return {"all": _classes(path)}
     if None in splits or len(set(splits)) < len(splits):
@@ -88,12 +116,12 @@ def _classes(path: Path) -> dict[str, list[Path]]:
         files = sorted(
             p
             for p in folder.rglob("*")
-            if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
         )
         if not files:
             raise InputError(
                 f"class folder {str(folder)!r} holds no images; "
-                f"accepted: {' '.join(sorted(_SUFFIXES))}"
+                f"accepted: {' '.join(sorted(SUFFIXES))}"
             )
         found[folder.name] = files
     if not found:

@@ -16,7 +16,7 @@ from transnas.tasks._npz import read_arrays
 from transnas.tasks._registry import Options, Source, register
 from transnas.tasks._split import Array
 
-__all__ = ["load", "names"]
+__all__ = ["load", "names", "read"]
 
 _Arrays = Mapping[str, Array]
 _Read = Callable[[_Arrays, str], tuple[dict[str, Part], tuple[str, ...]]]
@@ -105,21 +105,27 @@ def names() -> Iterable[str]:
 
 def load(name: str, options: Options) -> DataTask:
     """Return a provided set; raises `InputError` if its file is damaged."""
-    entry = _ENTRIES[name]
     if options.size is not None:
         raise InputError(
             f"size {options.size} is for folders of images; accepted for {name!r}: none"
         )
+    parts, classes, _ = read(name)
+    return assemble(name, parts, classes, options, _ENTRIES[name].augmentation)
+
+
+def read(name: str) -> tuple[dict[str, Part], tuple[str, ...], _Arrays]:
+    """Return a provided set's parts, its classes, and the arrays of its file."""
+    entry = _ENTRIES[name]
     path = data_folder() / "images" / entry.file
     try:
-        parts, classes = entry.read(read_arrays(path), str(path))
+        arrays = read_arrays(path)
+        return *entry.read(arrays, str(path)), arrays
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"file {str(path)!r} lacks or misshapes {error}; accepted: the file as provided"
         ) from error
-    return assemble(name, parts, classes, options, entry.augmentation)
 
 
 register("provided", Source(names, load))

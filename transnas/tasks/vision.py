@@ -19,7 +19,7 @@ from transnas.tasks._base import DataTask
 from transnas.tasks._registry import Options, Source, register
 from transnas.tasks._split import Array
 
-__all__ = ["load", "names"]
+__all__ = ["load", "names", "read"]
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,30 @@ def names() -> Iterable[str]:
 
 def load(name: str, options: Options) -> DataTask:
     """Return a torchvision set with its official test split; a fifth of train validates."""
-    import torchvision
-
-    entry, root = _ENTRIES[name], data_folder() / "torchvision"
     if options.size is not None:
         raise InputError(
             f"size {options.size} is for folders of images; accepted for {name!r}: none"
         )
+    parts, classes = read(name)
+    return assemble(name, parts, classes, options, _ENTRIES[name].augmentation)
+
+
+def read(name: str) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """Return a set's training and test parts and its classes."""
+    import torchvision
+
+    entry, root = _ENTRIES[name], data_folder() / "torchvision"
     kind = getattr(torchvision.datasets, entry.dataset)
     try:
-        parts = {"train": kind(str(root), train=True), "test": kind(str(root), train=False)}
+        found = {"train": kind(str(root), train=True), "test": kind(str(root), train=False)}
     except Exception as error:  # torchvision says missing and damaged in many ways
         raise InputError(
             f"task {name!r} is not readable in {str(root / entry.folder)!r} "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
             "accepted: the published files, undamaged"
         ) from error
-    arrays = {split: Part(_images(data), np.asarray(data.targets)) for split, data in parts.items()}
-    return assemble(name, arrays, tuple(parts["train"].classes), options, entry.augmentation)
+    parts = {split: Part(_images(data), np.asarray(data.targets)) for split, data in found.items()}
+    return parts, tuple(found["train"].classes)
 
 
 def _images(data: Any) -> Array:

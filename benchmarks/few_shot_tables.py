@@ -1,0 +1,284 @@
+"""Few-shot tables: meta-train, adapt to test episodes, and write one JSON a cell.
+
+    python benchmarks/few_shot_tables.py omniglot-5-1 --seed 0 --scale cpu
+    python benchmarks/few_shot_tables.py --list
+
+A cell that has a result is left alone, and an unfinished meta-training goes on from its
+checkpoint, so the same command may be repeated. `benchmarks/_few_shot_page.py` makes
+docs/results/few-shot.md of the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _record import RESULTS, machine
+
+from transnas.meta.few_shot import (
+    Execution,
+    Learner,
+    Plan,
+    Trained,
+    decode,
+    diversity,
+    evaluate,
+    meta_train,
+    methods,
+)
+from transnas.meta.few_shot.decoding import SPACE
+from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherited
+from transnas.meta.few_shot.evaluation import Evaluation
+from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
+from transnas.spaces import Architecture
+from transnas.tasks import Signature
+from transnas.tasks.episode_sources import get_source
+from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
+
+FOLDER = RESULTS / "few-shot"
+CHECKPOINTS = Path("build/few-shot")
+
+
+GROUPED = Execution("grouped", channels_last=True)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one kind of machine can afford."""
+
+    filters: int
+    channels: int
+    tasks: int
+    steps: int
+    test_steps: int
+    query: int
+    fixed_steps: int
+    """Meta-steps of the four-convolution network."""
+    search_steps: int
+    decoded_steps: int
+    architectures: int
+    """Decoded, and as many random, architectures that are trained."""
+    episodes: int = 600
+    mixed_episodes: int = 600
+    """Episodes on which supernets are tested."""
+    execution: Execution = GROUPED
+
+
+CPU = Scale(16, 4, 4, 3, 5, 5, 1000, 150, 200, 2, mixed_episodes=200)
+SCALES = {
+    "cpu": CPU,
+    "smoke": replace(
+        CPU, filters=4, channels=2, steps=1, test_steps=1, fixed_steps=4, search_steps=2,
+        decoded_steps=2, architectures=1, episodes=8,
+    ),
+    "gpu": Scale(64, 16, 16, 5, 10, 15, 20_000, 3_000, 6_000, 4, execution=Execution("auto")),
+}  # fmt: skip
+RATES = {
+    "maml": {"inner_rate": 0.1},
+    "anil": {"inner_rate": 0.1},
+    "reptile": {"inner_rate": 0.1},
+    "maml++": {"inner_rate": 0.1, "multi_step_epochs": 4, "epochs": 10},
+    "t-nas": {"inner_rate": 0.1},
+    "auto-maml": {"inner_rate": 0.1, "outer_logits_rate": 1e-2},
+}
+"""What differs from the defaults: MAML's rate for Omniglot, and schedules that fit the length."""
+
+
+class Cell:
+    """One data set, way, shot and seed at one scale."""
+
+    def __init__(self, name: str, seed: int, scale_name: str, device: str) -> None:
+        data, way, shot = name.rsplit("-", 2)
+        self.name = f"{name}-{seed}" if scale_name == "cpu" else f"{name}-{seed}-{scale_name}"
+        self.seed, self.scale = seed, SCALES[scale_name]
+        self.source: EpisodeSource = get_source(data).to(device)
+        self.spec = EpisodeSpec(int(way), int(shot), self.scale.query)
+        self.signature = Signature(self.source.input_shape, self.spec.way)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.path = FOLDER / f"{self.name}.json"
+        if self.path.exists():
+            self.rows = json.loads(self.path.read_text())["rows"]
+
+    def row(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
+        """Add a row unless it is there, and write what there is."""
+        if name in self.rows:
+            return
+        begun, cpu = time.perf_counter(), time.process_time()
+        found = make()
+        found |= {
+            "wall_seconds": round(time.perf_counter() - begun, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+        }
+        self.rows[name] = found
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        told = {"machine": machine(), "scale": repr(self.scale), "rows": self.rows}
+        self.path.write_text(json.dumps(told, indent=1) + "\n")
+        shown = {k: v for k, v in found.items() if k in ("accuracy", "half", "wall_seconds")}
+        print(self.name, name, shown, flush=True)
+
+    def learner(self, method: str, network: Any) -> Learner:
+        cls = methods.get(method)
+        options = {"steps": self.scale.steps, "test_steps": self.scale.test_steps, **RATES[method]}
+        return cls(network, cls.Settings(**options), self.scale.execution)
+
+    def train(self, learner: Learner, steps: int, key: str) -> Trained:
+        """Meta-train, from a checkpoint if there is one."""
+        every = max(steps // 10, 1)
+        plan = Plan(
+            self.spec, self.scale.tasks, steps, every, every, min(60, self.scale.episodes), every,
+            self.seed,
+        )  # fmt: skip
+        folder = CHECKPOINTS / self.name / key.replace(" ", "-")
+        return meta_train(learner, self.source, plan, folder)
+
+    def score(
+        self, learner: Learner, meta: dict[str, torch.Tensor], episodes: int | None = None
+    ) -> Evaluation:
+        """Measure on the first test episodes, at most those of the scale."""
+        count = min(episodes or self.scale.episodes, self.scale.episodes)
+        return evaluate(learner, meta, self.source, "test", self.spec, count)
+
+
+def told(result: Evaluation, trained: Trained | None = None, **more: Any) -> dict[str, Any]:
+    """Return the figures of one row."""
+    classes = result.class_interval
+    found = {
+        "accuracy": result.interval.mean,
+        "half": result.interval.half,
+        "class_low": classes.low,
+        "class_high": classes.high,
+        "diverged": result.diverged,
+        "evaluation_seconds": round(result.seconds, 1),
+        "per_episode": np.round(result.accuracies, 4).tolist(),
+        **more,
+    }
+    if trained is not None:
+        found |= {
+            "meta_steps": trained.finished,
+            "meta_seconds": round(trained.seconds, 1),
+            "validation_accuracy": trained.best_accuracy,
+            "skipped": trained.state.skipped,
+        }
+    return found
+
+
+def fixed(cell: Cell, method: str) -> None:
+    """The four-convolution network by one method."""
+
+    def make() -> dict[str, Any]:
+        network = FourConv(cell.signature, cell.scale.filters)
+        learner = cell.learner(method, network)
+        trained = cell.train(learner, cell.scale.fixed_steps, method)
+        parameters = {"parameters": network.count}
+        start = cell.score(learner, learner.init(cell.seed).meta)
+        more = {"start": start.interval.mean, **parameters}
+        return told(cell.score(learner, trained.best), trained, **more)
+
+    cell.row(f"{method} 4conv", make)
+
+
+def searched(cell: Cell, method: str) -> None:
+    """A searching method: its adapted supernet, its decoded paths, its retrained architectures."""
+    network = FewShotSupernet(cell.signature, cell.scale.channels)
+    learner = cell.learner(method, network)
+    trained = cell.train(learner, cell.scale.search_steps, method)
+    meta = trained.best
+    adapted = []
+    count = min(100, cell.scale.episodes)
+    for first in range(0, count, 20):
+        batch = cell.source.batch("test", cell.spec, first, min(20, count - first))
+        adapted.append(learner.adapt(meta, batch.xs, batch.ys)[LOGITS])
+    found = diversity(torch.cat(adapted), meta[LOGITS])
+
+    def mixture() -> dict[str, Any]:
+        start = cell.score(learner, learner.init(cell.seed).meta, 100)
+        genotypes = [[SPACE.to_text(arch), times] for arch, times in found.counts[:10]]
+        more = {
+            "parameters": network.count,
+            "start": start.interval.mean,
+            "distinct": found.distinct,
+            "of": count,
+            "hamming": found.hamming,
+            "moved": found.moved,
+            "architectures": genotypes,
+            "meta_architecture": SPACE.to_text(decode(meta[LOGITS][None])[0]),
+        }
+        return told(cell.score(learner, meta, cell.scale.mixed_episodes), trained, **more)
+
+    cell.row(f"{method} supernet", mixture)
+    cell.row(
+        f"{method} inherit",
+        lambda: told(cell.score(Inheriting(learner), meta, cell.scale.mixed_episodes)),
+    )
+    for i, (arch, _) in enumerate(found.counts[: cell.scale.architectures]):
+        decoded(cell, f"{method} retrain {i}", arch, network, "maml")
+        if method == "t-nas" and i == 0:
+            decoded(cell, f"t-nas++ retrain {i}", arch, network, "maml++")
+            decoded(cell, f"{method} warm {i}", arch, network, "maml", meta)
+
+
+def decoded(
+    cell: Cell,
+    row: str,
+    arch: Architecture,
+    supernet: FewShotSupernet,
+    method: str,
+    warm: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Meta-train one architecture, from scratch or from the supernet's weights (`warm`)."""
+
+    def make() -> dict[str, Any]:
+        network = decoded_network(arch, supernet)
+        learner = cell.learner(method, network)
+        if warm is not None:
+            start = inherited(arch, supernet, warm)
+            draw = network.draw
+            network.draw = lambda n, g: start[n].clone() if n in start else draw(n, g)  # type: ignore[method-assign]
+        trained = cell.train(learner, cell.scale.decoded_steps, row)
+        result = cell.score(learner, trained.best)
+        return told(result, trained, parameters=network.count, architecture=SPACE.to_text(arch))
+
+    cell.row(row, make)
+
+
+def random_architectures(cell: Cell) -> None:
+    """Uniform architectures, meta-trained as the decoded ones are."""
+    supernet = FewShotSupernet(cell.signature, cell.scale.channels)
+    rng = np.random.default_rng(1000 + cell.seed)
+    for i in range(cell.scale.architectures):
+        arch = SPACE.sample(rng)
+        decoded(cell, f"random retrain {i}", arch, supernet, "maml")
+
+
+def main() -> None:
+    """Run the parts of a cell that have no result yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cell", help="data set, way and shot, as in omniglot-5-1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--parts", nargs="*", default=["maml", "maml++", "anil", "reptile", "t-nas",
+                                                       "auto-maml", "random"])  # fmt: skip
+    given = parser.parse_args()
+    cell = Cell(given.cell, given.seed, given.scale, given.device)
+    for part in given.parts:
+        if part == "random":
+            random_architectures(cell)
+        elif methods.get(part).searches:
+            searched(cell, part)
+        else:
+            fixed(cell, part)
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

@@ -1,0 +1,144 @@
+"""Tasks in a batch give what tasks one by one give: weights, architectures, meta-gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from few_shot_toys import Smooth, episodes, in_double
+
+from transnas.meta.few_shot import Execution, Learner, methods
+from transnas.meta.few_shot.auto_maml import AutoMAML
+from transnas.meta.few_shot.tnas import TNAS
+from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
+from transnas.tasks import Signature
+
+SIGNATURE = Signature((1, 5, 5), 3)
+LAYOUTS = (
+    Execution("grouped"),
+    Execution("grouped", channels_last=True),
+    Execution("grouped", chunk=2),
+    Execution("vmap"),
+)
+CASES = [
+    ("maml", 1), ("maml", 2), ("maml++", 1), ("maml++", 2), ("anil", 2), ("reptile", 1),
+    ("t-nas", 1), ("auto-maml", 1),
+]  # fmt: skip
+
+
+def learner(method: str, order: int, execution: Execution, steps: int = 2) -> Learner:
+    cls = methods.get(method)
+    network = FewShotSupernet(SIGNATURE, 2) if cls.searches else FourConv(SIGNATURE, 3)
+    settings = cls.Settings(steps=steps, test_steps=steps, inner_rate=0.1, order=order)
+    return cls(network, settings, execution)
+
+
+def gradients(
+    method: str, order: int, execution: Execution, tasks: int, steps: int = 1
+) -> dict[str, torch.Tensor]:
+    one = learner(method, order, execution, steps)
+    state = in_double(one.init(0))
+    batch = episodes(tasks, SIGNATURE.input_shape)
+    found = one.meta_gradient(state, batch, 0, tuple(state.meta))
+    fast = one.adapt(state.meta, batch.xs, batch.ys)
+    assert bool(found.finite.all())
+    return {
+        **{f"gradient {n}": g for n, g in found.gradients.items()},
+        **{f"adapted {n}": v for n, v in fast.items()},
+        "losses": found.losses,
+    }
+
+
+def assert_equal(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    for name, value in wanted.items():
+        scale = float(value.norm()) + 1e-30
+        assert float((found[name] - value).norm()) / scale <= 1e-10 or scale < 1e-12, name
+
+
+@pytest.mark.parametrize(("method", "order"), CASES)
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_batched_equals_sequential(method: str, order: int, tasks: int) -> None:
+    steps = 1 if methods.get(method).searches else 2
+    wanted = gradients(method, order, Execution("loop"), tasks, steps)
+    for execution in LAYOUTS if tasks > 1 else LAYOUTS[:1]:
+        assert_equal(gradients(method, order, execution, tasks, steps), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["maml", "t-nas"])
+def test_batched_equals_sequential_for_eight_tasks_second_order(method: str) -> None:
+    steps = 3 if method == "maml" else 1
+    wanted = gradients(method, 2, Execution("loop"), 8, steps)
+    assert_equal(gradients(method, 2, Execution("grouped"), 8, steps), wanted)
+
+
+def test_permuting_tasks_permutes_results_and_tasks_do_not_mix() -> None:
+    one = learner("t-nas", 1, Execution("grouped"))
+    state = in_double(one.init(0))
+    batch = episodes(3, SIGNATURE.input_shape)
+    fast = one.adapt(state.meta, batch.xs, batch.ys)
+    order = torch.tensor([2, 0, 1])
+    turned = one.adapt(state.meta, batch.xs[order], batch.ys[order])
+    xs = batch.xs.clone()
+    xs[1] = 0.5 * xs[1] + 1
+    other = one.adapt(state.meta, xs, batch.ys)
+    for name, value in fast.items():
+        torch.testing.assert_close(turned[name], value[order], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(other[name][[0, 2]], value[[0, 2]], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(other[LOGITS][1], fast[LOGITS][1])
+
+
+def test_a_task_that_is_not_finite_is_skipped_and_counted() -> None:
+    one = learner("maml", 2, Execution("grouped"))
+    batch = episodes(3, SIGNATURE.input_shape)
+    state = in_double(one.init(0))
+    good = one.meta_gradient(state, batch[0:1], 0, tuple(state.meta))
+    rest = one.meta_gradient(state, batch[2:3], 0, tuple(state.meta))
+    batch.xs[1, 0, 0, 0, 0] = float("nan")
+    found = one.meta_gradient(state, batch, 0, tuple(state.meta))
+    assert found.finite.tolist() == [True, False, True]
+    for name, gradient in found.gradients.items():
+        mean = (good.gradients[name] + rest.gradients[name]) / 2
+        torch.testing.assert_close(gradient, mean, rtol=1e-9, atol=1e-12)
+    one.meta_step(state, [batch], 0)
+    assert state.skipped == 1
+    before = {name: value.clone() for name, value in state.meta.items()}
+    batch.xs[:] = float("nan")
+    one.meta_step(state, [batch], 0)
+    assert state.skipped == 4
+    assert all(torch.equal(before[name], value) for name, value in state.meta.items())
+
+
+def test_automatic_layout_is_one_of_the_exact_ones() -> None:
+    one = Learner(Smooth(SIGNATURE))
+    state = in_double(one.init(0))
+    one.resolve(state, episodes(2, SIGNATURE.input_shape))
+    assert one.execution.layout in ("loop", "grouped")
+
+
+def test_auto_maml_logits_get_the_query_gradient_alone() -> None:
+    one = learner("auto-maml", 1, Execution("grouped"))
+    assert isinstance(one, AutoMAML)
+    state = in_double(one.init(0))
+    batch = episodes(3, SIGNATURE.input_shape)
+    found = one.meta_gradient(state, batch, 0, (LOGITS,)).gradients[LOGITS]
+    wanted = torch.zeros_like(found)
+    for b in range(3):
+        part = batch[b : b + 1]
+        fast = one.adapt(state.meta, part.xs, part.ys)
+        logits = fast[LOGITS].clone().requires_grad_()
+        outputs = one.outputs({**fast, LOGITS: logits}, part.xq, 1)
+        wanted += torch.autograd.grad(one.network.loss(outputs, part.yq).sum(), logits)[0][0] / 3
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-13)
+
+
+def test_t_nas_without_logit_rates_is_maml_on_the_mixture() -> None:
+    settings = TNAS.Settings(steps=2, inner_rate=0.1, logits_rate=0.0, outer_logits_rate=0.0)
+    tnas = TNAS(FewShotSupernet(SIGNATURE, 2), settings, Execution("grouped"))
+    state = in_double(tnas.init(0))
+    batch = episodes(2, SIGNATURE.input_shape)
+    fixed = AutoMAML(tnas.network, AutoMAML.Settings(steps=2, inner_rate=0.1), tnas.execution)
+    weights = tuple(name for name in state.meta if name != LOGITS)
+    one = tnas.meta_gradient(state, batch, 0, weights).gradients
+    two = fixed.meta_gradient(state, batch, 0, weights).gradients
+    for name in weights:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-10, atol=1e-14)

@@ -1,0 +1,103 @@
+"""How a meta-batch is computed: the layout of its tasks, and how many at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from transnas._errors import InputError, unknown
+from transnas.networks.few_shot import BatchStatistics, FewShotNetwork, run
+
+__all__ = ["Execution", "choose", "image_bytes", "tasks_at_once"]
+
+LayoutName = Literal["auto", "loop", "grouped", "vmap"]
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Execution:
+    """All layouts give the same result up to rounding; they differ in speed and memory."""
+
+    layout: LayoutName = "auto"
+    """`loop`: one task after another; `grouped`: tasks as groups of channels; `vmap`; `auto`."""
+    channels_last: bool = False
+    """Memory format of maps in `loop` and `grouped`; `auto` chooses it too."""
+    chunk: int | None = None
+    """Most tasks at a time; None: as many as a quarter of the free memory holds."""
+
+    def __post_init__(self) -> None:
+        if self.layout not in get_args(LayoutName):
+            raise unknown("layout", self.layout, get_args(LayoutName))
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"chunk {self.chunk} is not accepted; accepted: numbers from 1")
+
+
+def choose(execution: Execution, step: Callable[[Execution], object], cpu: bool) -> Execution:
+    """Return the fastest execution of `step` by measurement, if its layout is `auto`.
+
+    Each candidate runs once to warm up; those within twice the best are then timed three times in
+    turn and the least time decides. vmap is a candidate on accelerators only: on a processor it
+    is never the fastest.
+    """
+    if execution.layout != "auto":
+        return execution
+    candidates = [
+        replace(execution, layout=layout, channels_last=last)
+        for layout in ("grouped", "loop")
+        for last in (False, True)
+    ]
+    if not cpu:
+        candidates.append(replace(execution, layout="vmap"))
+    first = {candidate: _seconds(step, candidate, cpu) for candidate in candidates}
+    close = [c for c in candidates if first[c] <= 2 * min(first.values())]
+    least = dict.fromkeys(close, float("inf"))
+    for _ in range(_ROUNDS):
+        for candidate in close:
+            least[candidate] = min(least[candidate], _seconds(step, candidate, cpu))
+    return min(close, key=least.__getitem__)
+
+
+def _seconds(step: Callable[[Execution], object], candidate: Execution, cpu: bool) -> float:
+    clock = time.process_time if cpu else time.perf_counter
+    begun = clock()
+    step(candidate)
+    if not cpu:
+        torch.cuda.synchronize()
+    return clock() - begun
+
+
+def image_bytes(network: FewShotNetwork, params: dict[str, Tensor]) -> int:
+    """Return what one image's forward pass keeps for the backward pass, in bytes.
+
+    `params` are one task's parameters, without a task dimension.
+    """
+    single = {name: value[None] for name, value in params.items()}
+    weights = {value.data_ptr() for value in single.values()}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            saved[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    images = 2  # one alone cannot be normalised where a map has one pixel
+    some = next(iter(single.values()))
+    x = some.new_zeros(1, images, *network.signature.input_shape)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run(network, single, x, BatchStatistics())
+    return sum(saved.values()) // images
+
+
+def tasks_at_once(bytes_a_task: int, device: torch.device) -> int:
+    """Return how many tasks fit into a quarter of the memory that is free now; at least one."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return max(1, free // 4 // max(bytes_a_task, 1))

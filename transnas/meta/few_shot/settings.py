@@ -1,0 +1,116 @@
+"""Settings of the few-shot methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from transnas._errors import InputError
+
+__all__ = ["FamilySettings", "MAMLPlusSettings", "SearchSettings", "Settings"]
+
+
+@dataclass(frozen=True)
+class FamilySettings:
+    """What `transnas learn` needs to know beside a method's own settings."""
+
+    way: int = 5
+    """Classes of a task."""
+    shot: int = 1
+    """Support images a class."""
+    query: int = 15
+    """Query images a class in meta-training."""
+    tasks: int = 4
+    """Tasks in a meta-step."""
+    meta_steps: int = 1000
+    """Meta-steps; of a search, those of the supernet."""
+    width: int = 16
+    """Filters of the four-convolution network, or channels of the searched cells."""
+    architectures: int = 2
+    """Architectures that a search meta-trains for new tasks to choose from; 0: the adapted
+    supernet itself predicts."""
+    architecture_steps: int = 500
+    """Meta-steps of each of them."""
+
+    def __post_init__(self) -> None:
+        least = {"architectures": 0, "architecture_steps": 1, "meta_steps": 1, "tasks": 1}
+        for name, low in {**least, "width": 1}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise InputError(
+                    f"setting {name!r} is {value!r}; accepted: whole numbers from {low}"
+                )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all methods have; the defaults are those of MAML and T-NAS on mini-ImageNet."""
+
+    steps: int = 5
+    """Inner steps in meta-training."""
+    test_steps: int = 10
+    """Inner steps on a new task."""
+    inner_rate: float = 0.01
+    """Inner learning rate of the weights."""
+    outer_rate: float = 1e-3
+    """Outer learning rate (Adam) of the weights."""
+    order: int = 1
+    """1: inner gradients count as constants; 2: meta-gradients flow through them."""
+    clip: float = 0.0
+    """Meta-gradients are clipped, element by element, to this size; 0: not at all."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "test_steps"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise InputError(f"setting {name!r} is {value!r}; accepted: whole numbers from 0")
+        for name in ("inner_rate", "outer_rate", "clip"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")
+        if self.order not in (1, 2):
+            raise InputError(f"setting 'order' is {self.order!r}; accepted: 1, 2")
+
+
+@dataclass(frozen=True)
+class MAMLPlusSettings(Settings):
+    """The six parts of MAML++, each a switch (Antoniou et al., ICLR 2019)."""
+
+    test_steps: int = 5
+    order: int = 2
+    multi_step_epochs: int = 15
+    """Epochs over which the loss of every inner step counts, ever less; 0: only the last."""
+    learnt_rates: bool = True
+    """One meta-learnt inner rate for each parameter tensor and step."""
+    first_order_epochs: int = 0
+    """Epochs at the start in which meta-gradients are of first order."""
+    step_norms: bool = True
+    """Scale and shift of normalisations of their own for each inner step, not adapted."""
+    running_statistics: bool = False
+    """Record running statistics of normalisations for each step (`statistics="running"`)."""
+    annealed_to: float | None = 1e-5
+    """The outer rate falls to this by a cosine over `epochs`; None: it is constant."""
+    epochs: int = 100
+    """Length of the annealing of the outer rate, in epochs."""
+
+
+@dataclass(frozen=True)
+class SearchSettings(Settings):
+    """Methods with architecture parameters; the defaults are those of T-NAS's search script."""
+
+    logits_rate: float = 30.0
+    """Inner learning rate of the architecture parameters; small ones leave them where they are."""
+    outer_logits_rate: float = 1e-3
+    """Outer learning rate (Adam) of the architecture parameters."""
+    inner: Literal["joint", "alternating"] = "joint"
+    """A step changes weights and logits at once, or first the weights and then the logits."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        for name in ("logits_rate", "outer_logits_rate"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"setting {name!r} is {getattr(self, name)!r}; accepted: numbers from 0"
+                )
+        if self.inner not in ("joint", "alternating"):
+            raise InputError(f"setting 'inner' is {self.inner!r}; accepted: alternating, joint")

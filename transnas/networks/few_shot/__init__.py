@@ -1,0 +1,31 @@
+"""Networks for few-shot learning: functions of explicit parameters, for many tasks at once."""
+
+from transnas.networks.few_shot._functional import (
+    BatchStatistics,
+    FixedStatistics,
+    Norm,
+    Params,
+    RecordedStatistics,
+    SupportStatistics,
+)
+from transnas.networks.few_shot._network import HEAD, LOGITS, FewShotNetwork, Layout, run
+from transnas.networks.few_shot.decoded import DecodedNetwork
+from transnas.networks.few_shot.four_conv import FourConv
+from transnas.networks.few_shot.supernet import FewShotSupernet
+
+__all__ = [
+    "HEAD",
+    "LOGITS",
+    "BatchStatistics",
+    "DecodedNetwork",
+    "FewShotNetwork",
+    "FewShotSupernet",
+    "FixedStatistics",
+    "FourConv",
+    "Layout",
+    "Norm",
+    "Params",
+    "RecordedStatistics",
+    "SupportStatistics",
+    "run",
+]
