@@ -25,7 +25,7 @@ from transnas.oneshot._settings import Settings
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Task
 
-__all__ = ["Result", "begin", "identity_of", "search"]
+__all__ = ["Result", "begin", "identity_of", "load_search", "search"]
 
 _OFTEN = 20.0
 """Checkpoints take at most one part in so many of the time."""
@@ -115,6 +115,22 @@ def search(
     return Result(
         architecture, record.curve, record.shares, record.derived, record.seconds, running
     )
+
+
+def load_search(path: Path, task: Task, space: Space, device: str = "auto") -> OneShot:
+    """Return the search that a checkpoint holds, with its supernet; its settings are read there.
+
+    Raises `InputError` if it is of another task or space.
+    """
+    wanted = {"space": space.name, "task": task.name}
+    found, state = load_checkpoint(path, wanted)
+    cls = get(found["method"])
+    settings = cls.Settings(**found["settings"])
+    at = workplace(device, settings.precision)
+    with deterministic(found["seed"], at.device):
+        running = begin(task, space, cls, settings, found["skeleton"], found["seed"], at)
+        running.restore(state["search"])
+    return running
 
 
 def begin(

@@ -38,7 +38,7 @@ def search_figures(space: Space, ranked: Sequence[Trial]) -> str:
 
 
 def _course(curve: Sequence[Mapping[str, float]], title: str, names: Sequence[str]) -> str:
-    lines = []
+    lines: list[Line] = []
     for name in filter(None, names):
         known = [(float(e), p[name]) for e, p in enumerate(curve, 1) if name in p]
         if known:
