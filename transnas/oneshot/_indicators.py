@@ -44,7 +44,7 @@ def architecture_indicators(space: Space, arch: Architecture) -> dict[str, float
 
 def mean_entropy(shares: Tensor) -> float:
     """Return the mean entropy of the rows of shares [edges, operations], 1 for uniform ones."""
-    p = shares.double()
+    p = shares.double() / shares.double().sum(dim=1, keepdim=True)
     entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
     return float(entropy.mean()) / math.log(p.shape[1])
 
