@@ -25,8 +25,8 @@ __all__ = ["PDARTS", "PDARTSSettings", "skip_dropout"]
 _STAGES = 3
 _PARTS = (1.0, 5 / 8, 3 / 8)
 """Share of the operations that each stage has."""
-_DEPTHS = ("layers", "cells")
-"""What skeletons call their depth."""
+_DEPTHS = {"layers": 1, "cells": 3}
+"""What skeletons call their depth, and how often the network repeats that many cells."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ class PDARTS(Bilevel):
 
     def build_stage(self) -> None:
         """Install the present stage's supernet, with new weights and logits."""
-        depths = {key: v for key, v in self.skeleton.items() if key in _DEPTHS}
         added = self.stage * self.settings.deeper
-        self.install(self.supernet(**{key: depth + added for key, depth in depths.items()}))
+        known = {key: times for key, times in _DEPTHS.items() if key in self.skeleton}
+        deeper = {key: self.skeleton[key] + added // times for key, times in known.items()}
+        self.install(self.supernet(**deeper))
 
     def relaxation(self) -> Relaxation:
         """See `Softmax`."""
