@@ -44,6 +44,8 @@ class OneShot(ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
     net: Supernet
+    smoothing = 0.0
+    """Share of the targets spread over all classes in losses."""
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class OneShot(ABC):
         """Return cross-entropy [] and accuracy [] of the supernet on a batch."""
         with self.at.fabric.autocast():
             scores, labels = self.net.predictions(*batch, mix)
-        loss = F.cross_entropy(scores.float(), labels)
+        loss = F.cross_entropy(scores.float(), labels, label_smoothing=self.smoothing)
         return loss, (scores.detach().argmax(1) == labels).float().mean()
 
     def weights_step(self, batch: Batch, mix: Mix | None = None) -> None:
