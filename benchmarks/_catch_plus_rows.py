@@ -14,8 +14,8 @@ from transnas.meta.catch.plus import CatchPlusSettings, replicate_plus
 from transnas.meta.catch.plus.latent import Latent
 from transnas.meta.catch.plus.prior import latents_of
 from transnas.meta.store import StorePrior, learn, replicate_transfer
-from transnas.meta.store._candidates import listed
 from transnas.meta.store._search import source_values
+from transnas.strategies.bayesian._candidates import listed
 
 TRAINED_TOGETHER = 25
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError
-from transnas.meta.store._candidates import Candidates, is_listable, listed
 from transnas.meta.store._prior import StorePrior
 from transnas.meta.store._search import Search
 from transnas.spaces import Space
 from transnas.strategies import register_replicated
+from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
 
 __all__ = ["replicate_searches", "replicate_transfer"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from transnas.meta.store._candidates import Candidates
-from transnas.meta.store._features import Float
 from transnas.meta.store._posterior import Columns, Posterior
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
+from transnas.strategies.bayesian._candidates import Candidates
+from transnas.strategies.bayesian._features import Float
 
 __all__ = ["RANDOM_STARTS", "Search", "expected_improvement", "source_values"]
 

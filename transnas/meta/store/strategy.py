@@ -46,8 +46,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from transnas.evaluation import Measurement, Objective
-from transnas.meta.store._candidates import Candidates, is_listable, kernel_of, listed
-from transnas.meta.store._features import describe
 from transnas.meta.store._search import Search
 from transnas.meta.store._sources import SmoothedSource
 from transnas.spaces import Architecture, Space
@@ -58,6 +56,8 @@ from transnas.strategies import (
     register,
     restore_generator,
 )
+from transnas.strategies.bayesian._candidates import Candidates, is_listable, kernel_of, listed
+from transnas.strategies.bayesian._features import describe
 
 __all__ = ["StoreSettings", "StoreTransfer"]
 

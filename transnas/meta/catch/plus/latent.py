@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from transnas.meta.store._features import Features, Float
-from transnas.meta.store._kernel import Kernel
 from transnas.spaces import Space
+from transnas.strategies.bayesian._features import Features, Float
+from transnas.strategies.bayesian._kernel import Kernel
 
 if TYPE_CHECKING:
     import torch

@@ -15,10 +15,10 @@ from transnas.meta._prior import Prior, read_prior, register, write_prior
 from transnas.meta.catch.plus.latent import Latent, Rows, fit, inputs_of
 from transnas.meta.catch.plus.settings import CatchPlusSettings
 from transnas.meta.store import SmoothedSource, SourceTask, StorePrior, learn
-from transnas.meta.store._candidates import is_listable, kernel_of, listed
-from transnas.meta.store._features import describe
 from transnas.meta.store._sources import normal_scores
 from transnas.spaces import Space
+from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
+from transnas.strategies.bayesian._features import describe
 
 if TYPE_CHECKING:
     from transnas.meta.catch.plus.strategy import CatchPlus

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from transnas.meta.store._features import Features, Float, similarity
+from transnas.strategies.bayesian._features import Features, Float, similarity
 
 __all__ = ["Kernel"]
 
