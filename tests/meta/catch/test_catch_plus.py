@@ -17,11 +17,11 @@ from transnas.meta.catch.plus.latent import MEMBERS, Rows, fit, inputs_of
 from transnas.meta.catch.plus.model import LatentColumns, ensemble
 from transnas.meta.catch.plus.prior import latents_of
 from transnas.meta.store import SourceTask, learn, replicate_transfer
-from transnas.meta.store._candidates import listed
-from transnas.meta.store._features import describe
-from transnas.meta.store._kernel import Kernel
 from transnas.spaces import Choice, Space
 from transnas.strategies import Strategy
+from transnas.strategies.bayesian._candidates import listed
+from transnas.strategies.bayesian._features import describe
+from transnas.strategies.bayesian._kernel import Kernel
 from transnas.testing.strategies import Factory, StrategyContract, Tiny, VariableDepth
 
 OFF = CatchPlusSettings(latent_share=0.0, learnt_mean=False, ensemble=False)
