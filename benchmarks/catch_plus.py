@@ -43,7 +43,7 @@ def main() -> None:
                 SPACE, reward, range(n), QUERIES, priors(pool, n), latents(pool, n), ALL
             )
             store, plus = queries_to_best(base, name), queries_to_best(ours, name)
-            half = 1.96 * float((plus - store).std()) / np.sqrt(n)
+            half = float(1.96 * (plus - store).std() / np.sqrt(n))
             row = {
                 "pool": pool,
                 "target": name,
