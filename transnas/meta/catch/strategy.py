@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +18,12 @@ from transnas.strategies import Exhausted, Strategy, register
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import torch
 
     from transnas.meta.catch.agent import Agent, Proposal
     from transnas.meta.catch.prior import CatchPrior
 
-__all__ = ["CatchStrategy"]
-
-_SHAPE = ("context", "z_size", "hidden")
-"""Settings that a prior fixes."""
+__all__ = ["CatchStrategy", "agent_of"]
 
 
 @register("catch")
@@ -70,24 +67,14 @@ class CatchStrategy(Strategy):
         from transnas.meta.catch.prior import CatchPrior
 
         prior = CatchPrior.load(folder, self.space)
-        learnt = {name: getattr(prior.settings, name) for name in _SHAPE}
-        self.settings = replace(self.settings, **learnt)
+        self.settings = prior.fixed(self.settings)
         return prior
 
     @cached_property
     def _agent(self) -> Agent:
         import torch
 
-        from transnas.meta.catch.agent import Agent
-        from transnas.meta.catch.catcher import Catcher
-        from transnas.meta.catch.coding import Coding
-
-        coding = Coding(self.space, torch.float32, self.settings.masking, self.settings.isomorphs)
-        catcher = Catcher([self.seed], coding.features, self.settings)
-        if self._prior is None:
-            return Agent(catcher, coding, [self.seed], self.settings.epsilon)
-        catcher.load(self._prior.arrays)
-        return Agent(catcher, coding, [self.seed], self.settings.epsilon_adapted)
+        return agent_of(self.space, [self.seed], self.settings, self._prior, torch.float32)
 
     def ask(self) -> Architecture:
         proposal = self._agent.propose()
@@ -135,6 +122,27 @@ class CatchStrategy(Strategy):
             codes = np.array([values], dtype=np.int64)
             proposal = Proposal(codes, log_policy, np.array([sampled]), np.array([True]))
             self._pending.setdefault(arch, []).append(proposal)
+
+
+def agent_of(
+    space: Space,
+    seeds: Sequence[int],
+    settings: CatchSettings,
+    prior: CatchPrior | None,
+    dtype: torch.dtype,
+) -> Agent:
+    """Return agents that adapt a copy of `prior` each, or start from scratch without one."""
+    from transnas.meta.catch.agent import Agent
+    from transnas.meta.catch.catcher import Catcher, pick
+    from transnas.meta.catch.coding import Coding
+
+    coding = Coding(space, dtype, settings.masking, settings.isomorphs)
+    if prior is None:
+        catcher = Catcher(seeds, coding.features, settings, dtype)
+        return Agent(catcher, coding, seeds, settings.epsilon)
+    catcher = Catcher([0], coding.features, settings, dtype)
+    catcher.load(pick(prior.arrays, [0] * len(seeds)))
+    return Agent(catcher, coding, seeds, settings.epsilon_adapted)
 
 
 def _packed(array: npt.NDArray[Any]) -> list[Any]:
