@@ -11,7 +11,7 @@ from transnas.strategies._optuna import as_optuna_sampler, suggest
 from transnas.strategies._registry import create, get, names, register
 from transnas.strategies._replicates import Replicated, register_replicated, replicate
 from transnas.strategies._stream import Stream
-from transnas.strategies.wrappers import Averaged, Deduplicated, Retrying, Wrapper
+from transnas.strategies.wrappers import Averaged, Deduplicated, Retrying, WarmStarted, Wrapper
 
 __all__ = [
     "Averaged",
@@ -22,6 +22,7 @@ __all__ = [
     "Retrying",
     "Strategy",
     "Stream",
+    "WarmStarted",
     "Wrapper",
     "as_optuna_sampler",
     "create",
