@@ -84,9 +84,9 @@ def write_page(path: Path) -> None:
         f"`python benchmarks/blackbox.py --seconds {result['seconds_allowed']:g}` writes this "
         "page, its figure and `benchmarks/results/blackbox.json`.",
         f"{result['queries']} queries a run. On NAS-Bench-201 a search sees 12-epoch validation "
-        "and is judged by the 200-epoch validation of its best by reward; elsewhere by what it sees. "
-        "Regret is in units of the distance from the median architecture to the best. Seeds: up to "
-        "100, as many as the processor time allows; in brackets beside the regret.",
+        "and is judged by the 200-epoch validation of its best by reward; elsewhere by what it "
+        "sees. Regret is in units of the distance from the median architecture to the best. Seeds: "
+        "up to 100, as many as the processor time allows; in brackets beside the regret.",
         "",
         f"Processor: {result['machine']['processor']}, one thread, shared with other work; "
         f"commit {result['machine']['commit']}, {result['machine']['date']}.",
@@ -112,8 +112,8 @@ def write_page(path: Path) -> None:
     lines += [
         "",
         "– : one run takes more than five seconds; one table of each benchmark, not ranked. A run "
-        "of one seed has no interval. Times are processor time of ask and tell, or of the vectorised "
-        "replicates where a strategy has them.",
+        "of one seed has no interval. Times are processor time of ask and tell, or of the "
+        "vectorised replicates where a strategy has them.",
         "",
         "## Published",
         "",

@@ -1,17 +1,19 @@
 """Every strategy of the project on eleven tables: regret by query, ranking, seconds of its own.
 
-    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick]
+    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--only NAME ...]
 
 A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow, at least
 two. One whose single run of 150 queries takes more than five seconds is run on three tables only,
 one of each benchmark. Strategies are those of the registry, so a new one appears by itself.
-Those that ask with budgets are left out: their queries are not of one kind. Writes
+Those that ask with budgets are left out: their queries are not of one kind. `--only` runs these
+strategies and keeps the rows that are there of the others. Writes
 benchmarks/results/blackbox.json, docs/results/blackbox.md and its figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from _blackbox_page import write_page
-from _record import write_result
+from _record import RESULTS, write_result
 
 from transnas import InputError, spaces, strategies, tasks
 from transnas.evaluation import Objective
@@ -38,6 +40,8 @@ Indices = npt.NDArray[np.int64]
 QUERIES, MOST_SEEDS = 150, 100
 POINTS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150)
 LAST = ("optuna-gp", "bo")
+PLAIN = "plain-botorch"
+"""BoTorch used as its tutorial does, 50 queries of one table."""
 SLOW = 5.0
 """Seconds of one run above which a strategy is run on `FEW` tables only."""
 
@@ -163,12 +167,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="a strategy and table")
     parser.add_argument("--quick", action="store_true", help="20 queries, to see that it runs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     given = parser.parse_args()
     queries = 20 if given.quick else QUERIES
     warnings.simplefilter("ignore")
     found = columns()
     rows: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
+    stored = RESULTS / "blackbox.json"
+    if given.only and stored.exists():
+        earlier = json.loads(stored.read_text())
+        rows, refused = earlier["rows"], earlier["refused"]
 
     def record() -> None:
         """Write what there is, so that an interrupted run leaves its rows."""
@@ -181,6 +190,8 @@ def main() -> None:
 
     # The slow ones last: an interrupted run then lacks only them.
     for name in sorted(strategies.names(), key=lambda n: n in LAST):
+        if given.only and name not in given.only:
+            continue
         reason = refusal(name)
         if reason is not None:
             refused[name] = reason
@@ -195,8 +206,10 @@ def main() -> None:
                 todo = [c for c in few(found) if c.name not in rows[name]]
         print(f"{name:24s} {len(rows[name])} tables", flush=True)
         record()
+    if given.only and PLAIN not in given.only:
+        return
     asked_plain, seconds = plain_botorch(found[0], min(queries, 50))
-    rows["plain BoTorch (50 queries)"] = {
+    rows[PLAIN] = {
         found[0].name: judge(found[0], np.array([asked_plain]), seconds * len(asked_plain))
     }
     record()
