@@ -7,7 +7,7 @@ from transnas.strategies._base import (
     generator_state,
     restore_generator,
 )
-from transnas.strategies._optuna import as_optuna_sampler, suggest
+from transnas.strategies._optuna import as_optuna_sampler, pruning, suggest
 from transnas.strategies._registry import create, get, names, register
 from transnas.strategies._replicates import Replicated, register_replicated, replicate
 from transnas.strategies._stream import Stream
@@ -29,6 +29,7 @@ __all__ = [
     "generator_state",
     "get",
     "names",
+    "pruning",
     "register",
     "register_replicated",
     "replicate",
