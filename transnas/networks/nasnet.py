@@ -268,6 +268,7 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
 
 
 @register("pnas", suggest)
+@register("pnas-growing", suggest)
 def build_pnas(
     space: Space, arch: Architecture, signature: Signature, **skeleton: Any
 ) -> nn.Module:
