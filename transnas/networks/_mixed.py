@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from transnas._errors import InputError
+from transnas.networks._kernel import Unavailable, load
+from transnas.networks._source_major import Plan, branch_of, edges_from, is_usable
 from transnas.networks.operations import Zero, drop_path
 from transnas.networks.relaxations import Mix
 from transnas.networks.separable import Noise
@@ -32,16 +34,19 @@ class MixedEdges(nn.Module):
         operations: Sequence[str],
         make: Callable[[str], nn.Module],
         allowed: Sequence[Sequence[int]] | None = None,
+        backend: str = "torch",
     ) -> None:
         """`rows` are the edges' rows of the logits; `make` builds an operation by its name.
 
-        `allowed` are the operations of every row of the logits; None: all of them.
+        `allowed` are the operations of every row of the logits; None: all of them. `backend` is
+        that of a `Form`.
         """
         super().__init__()
         self.rows = tuple(rows)
         self.operations = tuple(operations)
         every = range(len(self.operations))
         self.codes = {row: tuple(every if allowed is None else allowed[row]) for row in self.rows}
+        self.backend = backend
         self.drop_path = 0.0
         self.skip_dropout = 0.0
         made = {name: make(name) for name in self.operations}
@@ -60,9 +65,23 @@ class MixedEdges(nn.Module):
                 for row in self.rows
             }
         )
+        branches = [
+            known[0]
+            for own in self.edges.children()
+            for module in own.children()
+            if (known := branch_of(module, 0))
+        ]
+        self.stride = branches[0].stride if branches else 1
+        self._has_branches = bool(branches)
 
     def forward(self, x: Tensor, mix: Mix) -> Iterator[tuple[int, Tensor]]:
         """Yield row and output of each edge for x [B, C, H, W]; one of only zeros is left out."""
+        if self._compiles(x):
+            yield from self._source_major(x, mix)
+        else:
+            yield from self._edge_by_edge(x, mix)
+
+    def _edge_by_edge(self, x: Tensor, mix: Mix) -> Iterator[tuple[int, Tensor]]:
         once: dict[str, Tensor] = {}
         for row in self.rows:
             own = self.edges.get_submodule(str(row))
@@ -82,6 +101,70 @@ class MixedEdges(nn.Module):
                 terms.append(mix.weights[row, code] * self._dropped(name, out))
             if terms:
                 yield row, reduce(torch.add, terms)
+
+    def _source_major(self, x: Tensor, mix: Mix) -> Iterator[tuple[int, Tensor]]:
+        """Give what the kernel knows to one operation, and add the rest to its outputs."""
+        active = {row: self._active(row, mix) for row in self.rows}
+        rows = [row for row in self.rows if active[row]]
+        if not rows:
+            return
+        used = sorted({code for row in rows for code in active[row]})
+        terms = [code for code in used if self.operations[code] in self.shared]
+        shared = [self.shared[self.operations[code]](x) for code in terms]
+        branches, places, parameters = [], [], []
+        others: dict[int, list[Tensor]] = {row: [] for row in rows}
+        for edge, row in enumerate(rows):
+            own = self.edges.get_submodule(str(row))
+            for code in active[row]:
+                if code in terms:
+                    continue
+                module = own.get_submodule(self.operations[code])
+                known = branch_of(module, edge)
+                if known is None:
+                    others[row].append(mix.weights[row, code] * module(x))
+                else:
+                    branches.append(known[0])
+                    parameters += known[1]
+                    places.append((row, code))
+        stride = self.stride
+        plan = Plan(tuple(branches), len(rows), len(terms), stride)
+        weights = mix.weights[[r for r, _ in places], [c for _, c in places]]
+        shares = mix.weights[rows][:, terms]
+        there = [[code in active[row] for code in terms] for row in rows]
+        if not all(map(all, there)):  # the others have neither a share nor a gradient
+            shares = shares * torch.tensor(there)
+        outs = edges_from(plan, x, weights, shares, shared, parameters)
+        for row, out in zip(rows, outs, strict=True):
+            yield row, reduce(torch.add, others[row], out)
+
+    def _active(self, row: int, mix: Mix) -> list[int]:
+        """Return the operations of an edge that are to be computed and are not `none`."""
+        codes = [code for code in mix.active(row) if code in self.codes[row]]
+        names = {code: self.operations[code] for code in codes}
+        return [
+            code
+            for code in codes
+            if names[code] not in self.shared or not isinstance(self.shared[names[code]], Zero)
+        ]
+
+    def _compiles(self, x: Tensor) -> bool:
+        """Whether the kernel runs; raises `InputError` where it is asked for and cannot."""
+        if self.backend == "torch" or not self._has_branches or self.drops:
+            return False
+        if not is_usable(x):
+            if self.backend == "auto":
+                return False
+            raise InputError(
+                f"backend 'compiled' cannot run on {x.dtype} of {x.shape[1]} channels on "
+                f"{x.device.type}; accepted: float32, multiples of 8 channels, on the CPU"
+            )
+        try:
+            load()
+        except Unavailable as error:
+            if self.backend == "auto":
+                return False
+            raise InputError(f"backend 'compiled': {error}; accepted here: 'torch'") from None
+        return True
 
     @property
     def drops(self) -> bool:

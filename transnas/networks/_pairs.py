@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from transnas.networks._mixed import MixedEdges, recomputed
+from transnas.networks._supernet import Form
 from transnas.networks.relaxations import Mix
 from transnas.spaces import Architecture
 from transnas.spaces._cells import Block, Cell, CellSpace
@@ -122,10 +123,10 @@ class PairCell(nn.Module):
         make: MakeOperation,
         allowed: Sequence[Sequence[int]],
         *,
-        checkpoint: bool = False,
+        form: Form,
     ) -> None:
         super().__init__()
-        self.layout, self.kind, self.checkpoint = rows, kind, checkpoint
+        self.layout, self.kind, self.checkpoint = rows, kind, form.checkpoint
         self.filters, self.stride = filters, stride
         self.channels = rows.width(filters)
         for name, module in inputs.items():
@@ -141,7 +142,9 @@ class PairCell(nn.Module):
                 def build(name: str, width: int = width, state: int = state) -> nn.Module:
                     return make(name, width, filters, stride if state < 2 else 1)
 
-                edges = MixedEdges(rows.readers(kind, state), rows.operations, build, own)
+                edges = MixedEdges(
+                    rows.readers(kind, state), rows.operations, build, own, form.backend
+                )
                 self.sources[f"{state}_{variant}"] = edges
 
     def forward(self, first: Tensor, second: Tensor, mix: Mix) -> Tensor:

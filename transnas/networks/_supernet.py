@@ -103,14 +103,8 @@ class Supernet(nn.Module, ABC):
         return self.run(x, self.mix() if mix is None else mix)
 
     def mix(self, logits: Tensor | None = None) -> Mix:
-        """Return what the relaxation makes of `logits` [edges, operations]; None: the own ones.
-
-        Raises `InputError` where logits in the CPU's memory are not finite.
-        """
-        logits = self.logits if logits is None else logits
-        if logits.device.type == "cpu":
-            _check_finite(logits)
-        mixed = self.relaxation(self._with_gaps(logits))
+        """Return what the relaxation makes of `logits` [edges, operations]; None: the own ones."""
+        mixed = self.relaxation(self._with_gaps(self.logits if logits is None else logits))
         if self.edge_logits is None:
             return mixed
         edges = self._edge_shares(self.edge_logits)

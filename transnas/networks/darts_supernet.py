@@ -63,7 +63,7 @@ class MixedCell(nn.Module):
                 return cell_operation(name, part.channels, part.channels, part.stride, MODE)
 
             self.parts.append(part)
-            self.sources.append(MixedEdges(rows, operations, make, allowed))
+            self.sources.append(MixedEdges(rows, operations, make, allowed, form.backend))
 
     def forward(self, older: Tensor, newer: Tensor, mix: Mix) -> Tensor:
         """[B, C0, H0, W0], [B, C1, H, W] -> [B, 4 C, H', W']."""

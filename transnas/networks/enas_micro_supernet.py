@@ -63,7 +63,7 @@ class ENASMicroSupernet(Supernet):
                 2 if reduces else 1,
                 lambda name, ci, co, stride: cell_operation(name, ci, co, stride, _MODE),
                 self.allowed,
-                checkpoint=form.checkpoint,
+                form=form,
             )
             return cell, rows.blocks
 

@@ -179,6 +179,7 @@ class MixedCell(nn.Module):
                 OPERATIONS,
                 lambda name: operation(name, width, width, 1, mode),
                 allowed,
+                form.backend,
             )
             for i in range(_NODES - 1)
         )

@@ -70,7 +70,7 @@ class NASNetSupernet(Supernet):
                 layer.stride,
                 lambda name, ci, co, stride: nasnet_operation(name, ci, co, stride, _MODE),
                 self.allowed,
-                checkpoint=form.checkpoint,
+                form=form,
             )
 
         tracks = _MODE.track_running_stats
