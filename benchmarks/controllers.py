@@ -97,7 +97,7 @@ def page(rows: list[str], seeds: int, trials: int) -> str:
     return f"""# Recurrent controllers and delayed answers
 
 A pattern is planted in the space `chain` (6 layers, 33 choices, 2.25e15 networks): a proposal's
-reward is the share of its choices that are right (0.42 at random). With K workers an answer comes
+reward is the share of its choices that are right (0.36 at random). With K workers an answer comes
 back K - 1 proposals late, from an older policy; the controller corrects for it by clipped ratios
 and drops what is too old, in the place of a parameter server. Mean reward of the proposals in
 each quarter of {trials} trials, {seeds} seeds, 95% intervals over seeds; milliseconds of processor

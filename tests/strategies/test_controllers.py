@@ -304,7 +304,7 @@ def test_a_planted_pattern_is_learnt(name: str, workers: int) -> None:
         arch = pending.pop(0)
         strategy.tell(arch, Measurement({"score": agreement(arch, wanted)}))
     last = [agreement(strategy.ask(), wanted) for _ in range(50)]
-    assert np.mean(last) > 0.85  # at random: 0.42
+    assert np.mean(last) > 0.85  # at random: 0.36
 
 
 def planted(space: Space) -> tuple[int, ...]:
