@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +14,9 @@ from transnas.evaluation import Measurement, Objective
 from transnas.meta.catch.settings import CatchSettings
 from transnas.spaces import Architecture, Space
 from transnas.strategies import Exhausted, Strategy, register
+from transnas.strategies._arrays import pack_array, unpack_array
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
 
     from transnas.meta.catch.agent import Agent, Proposal
@@ -106,7 +105,7 @@ class CatchStrategy(Strategy):
             for arch, proposals in self._pending.items()
             for p in proposals
         ]
-        arrays = {name: _packed(array) for name, array in self._agent.state().items()}
+        arrays = {name: pack_array(array) for name, array in self._agent.state().items()}
         return {"pending": pending, "arrays": arrays}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -114,7 +113,7 @@ class CatchStrategy(Strategy):
 
         from transnas.meta.catch.agent import Proposal
 
-        self._agent.restore({name: _unpacked(data) for name, data in state["arrays"].items()})
+        self._agent.restore({name: unpack_array(data) for name, data in state["arrays"].items()})
         self._pending = {}
         for values, logs, sampled in state["pending"]:
             arch = self._agent.coding.architecture(values)
@@ -143,15 +142,3 @@ def agent_of(
     catcher = Catcher([0], coding.features, settings, dtype)
     catcher.load(pick(prior.arrays, [0] * len(seeds)))
     return Agent(catcher, coding, seeds, settings.epsilon_adapted)
-
-
-def _packed(array: npt.NDArray[Any]) -> list[Any]:
-    """Return an array's type, shape and bytes as text; as numbers they would be ten times it."""
-    text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
-    return [array.dtype.str, list(array.shape), text]
-
-
-def _unpacked(data: list[Any]) -> npt.NDArray[Any]:
-    dtype, shape, text = data
-    flat: npt.NDArray[Any] = np.frombuffer(base64.b64decode(text), dtype=np.dtype(dtype))
-    return flat.reshape(tuple(map(int, shape)))
