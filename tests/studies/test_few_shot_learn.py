@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "old", root / "new"
 
 
-@pytest.fixture(scope="module", params=["maml", "t-nas", "t-nas++"])
+@pytest.fixture(scope="module", params=["maml", "t-nas++"])
 def prior(
     request: pytest.FixtureRequest,
     folders: tuple[Path, Path],
