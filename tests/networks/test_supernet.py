@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.nasbench201 import MixedCell
 from transnas.networks.operations import Pool, ReLUConvBN
 from transnas.networks.relaxations import (
@@ -236,7 +236,12 @@ def test_bad_input_is_refused() -> None:
         StraightThrough(-1.0)
     with pytest.raises(InputError, match="did you mean 'channels'"):
         networks.supernet(SPACE, SMALL, Softmax(), chanels=4)
-    chain = spaces.get("chain")
     with pytest.raises(InputError, match="supernet for space"):
-        networks.supernet(chain, SMALL, Softmax())
+        networks.supernet(spaces.get("nasbench-macro"), SMALL, Softmax())
+    with pytest.raises(InputError, match="no sums of mixed edges"):
+        networks.supernet(spaces.get("chain"), SMALL, Softmax(), Form(partial=2))
+    with pytest.raises(InputError, match="divisor of 6"):
+        networks.supernet(SPACE, SMALL, Softmax(), Form(partial=4), channels=6)
+    with pytest.raises(InputError, match="backend is 'cuda'"):
+        Form(backend="cuda")
     assert "nasbench201" in networks.supernets()

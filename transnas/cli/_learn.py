@@ -20,8 +20,8 @@ def learn(
         str,
         typer.Option(
             help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from; "
-            "maml, maml++, anil, reptile, auto-maml, t-nas, t-nas++: meta-train a network on the "
-            "classes of one of --tasks.",
+            "catch+: the same with networks trained on all of them; maml, maml++, anil, reptile, "
+            "auto-maml, t-nas, t-nas++: meta-train a network on the classes of one of --tasks.",
             show_default=False,
         ),
     ],

@@ -47,11 +47,11 @@ def _strategies() -> list[tuple[str, str]]:
     """Return each strategy with the settings that --set takes and their defaults."""
     from dataclasses import fields
 
-    from transnas import strategies
+    from transnas.studies import _methods
 
     found = []
-    for name in strategies.names():
-        cls = strategies.get(name)
+    for name in _methods.names():
+        cls = _methods.get(name)
         defaults = cls.Settings()
         settings = [f"{f.name}={getattr(defaults, f.name)}" for f in fields(cls.Settings)]
         found.append((name, " ".join(settings)))

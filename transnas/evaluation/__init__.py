@@ -3,12 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from transnas.evaluation._base import Cost, Evaluator, Measurement, Objective, Status
+from transnas.evaluation._base import Cost, Evaluator, Found, Measurement, Objective, Status
 
 if TYPE_CHECKING:
     from transnas.evaluation.combined import Combined
     from transnas.evaluation.cost import CostEvaluator
+    from transnas.evaluation.device_table import DeviceTable
     from transnas.evaluation.latency import Latency
+    from transnas.evaluation.latency_reward import LatencyReward
     from transnas.evaluation.recipe import Recipe
     from transnas.evaluation.table import Table
     from transnas.evaluation.training import Training
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 _LAZY = {
     "Combined": "combined",
     "CostEvaluator": "cost",
+    "DeviceTable": "device_table",
     "Latency": "latency",
+    "LatencyReward": "latency_reward",
     "Recipe": "recipe",
     "Table": "table",
     "Training": "training",
@@ -28,8 +32,11 @@ __all__ = [
     "Combined",
     "Cost",
     "CostEvaluator",
+    "DeviceTable",
     "Evaluator",
+    "Found",
     "Latency",
+    "LatencyReward",
     "Measurement",
     "Objective",
     "Recipe",

@@ -6,11 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from transnas.spaces import Architecture
 
-__all__ = ["Cost", "Evaluator", "Measurement", "Objective", "Status"]
+__all__ = ["Cost", "Evaluator", "Found", "Measurement", "Objective", "Status"]
 
 Status = Literal["complete", "failed", "pruned"]
 
@@ -25,11 +26,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The architecture that a search within an evaluation put in the place of the one asked for.
+
+    `record` is JSON data on how it was found.
+    """
+
+    architecture: Architecture
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """How good one architecture was found to be.
 
     `metrics` are plain floats by name (`validation_accuracy` in 0..1, ...); `curve` holds one
-    such mapping an epoch; a failed measurement says why in `error`.
+    such mapping an epoch; a failed measurement says why in `error`. `found` is there if the
+    measurement is of another architecture than was asked for.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -37,6 +50,7 @@ class Measurement:
     status: Status = "complete"
     error: str = ""
     curve: tuple[Mapping[str, float], ...] = ()
+    found: Found | None = None
 
     @classmethod
     def failed(cls, error: str, cost: Cost = Cost()) -> Measurement:
@@ -45,11 +59,14 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {
+        plain = {
             **asdict(self),
             "metrics": dict(self.metrics),
             "curve": [dict(c) for c in self.curve],
         }
+        if self.found is None:
+            del plain["found"]
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
@@ -60,7 +77,15 @@ class Measurement:
             status=data["status"],
             error=data["error"],
             curve=tuple(dict(c) for c in data["curve"]),
+            found=_found(data["found"]) if "found" in data else None,
         )
+
+
+def _found(data: Mapping[str, Any]) -> Found:
+    """Inverse of `asdict(found)`."""
+    arch = data["architecture"]
+    values, numbers = tuple(arch["values"]), tuple(arch["numbers"])
+    return Found(Architecture(arch["space"], values, numbers), data["record"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +116,11 @@ class Evaluator(ABC):
     on first use.
     """
 
+    @property
+    def label(self) -> str:
+        """What a study records, so that it is not resumed with another way of measuring."""
+        return type(self).__name__
+
     @abstractmethod
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Measure `arch` with `budget` epochs (None: the evaluator's default) under `seed`.
@@ -99,3 +129,10 @@ class Evaluator(ABC):
         have; anything that goes wrong *inside* a measurement (NaN, out of memory) is returned as
         a failed measurement or raised and stored as such by the study.
         """
+
+    def keeping(self, folder: Path | None) -> Evaluator:
+        """Return the evaluator that may keep in `folder` what an interrupted one goes on from.
+
+        None is a study without a place for it. Most evaluators begin again, and keep nothing.
+        """
+        return self

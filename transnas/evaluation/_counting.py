@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from transnas.evaluation._kinds import kind_of
 from transnas.tasks import Signature
 
 __all__ = ["flops", "parameters"]
@@ -19,7 +20,8 @@ def parameters(network: nn.Module) -> int:
 def flops(network: nn.Module, signature: Signature) -> int:
     """Return the FLOPs of one image as papers on architecture search count: multiply-adds.
 
-    That is half of what `torch.utils.flop_counter` says of convolutions and matrix products.
+    That is half of what `torch.utils.flop_counter` says of convolutions and matrix products. Of a
+    detector, whose further work depends on what it finds, the part called `dense` is counted.
     `network` may lie on any device, `meta` included; its mode and statistics stay as they are.
     """
     device = next(network.parameters()).device
@@ -27,7 +29,8 @@ def flops(network: nn.Module, signature: Signature) -> int:
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, *signature.input_shape, device=device))
+            counted = getattr(network, "dense", network)
+            counted(kind_of(signature.kind).blank(1, signature, device))
     finally:
         network.train(training)
     return int(counter.get_total_flops()) // 2

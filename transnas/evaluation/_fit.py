@@ -11,12 +11,13 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from transnas._errors import InputError
+from transnas.evaluation._averaging import Averaging
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.recipe import Recipe
-from transnas.tasks._tensors import TensorSplit
+from transnas.tasks._tensors import Batched
 
 __all__ = [
     "Batches",
@@ -124,6 +125,7 @@ def fit(
     epochs: int,
     seed: int = 0,
     augmentation: str = "none",
+    kind: str = "classification",
     at: Workplace,
     deadline: float | None = None,
     progress: Progress | None = None,
@@ -131,65 +133,71 @@ def fit(
     """Train `network` in place and return its learning curve, one mapping an epoch.
 
     A mapping has `train_loss` (smoothed targets, augmented images), and with `validation` also
-    `validation_loss` and `validation_accuracy`. The network ends on the workplace's device, in
-    evaluation mode. Raises `Stopped` when a loss is not finite, or when `deadline` seconds have
-    passed.
+    the metrics of `kind` there (`_kinds`), as `validation_accuracy` and `validation_loss`. The
+    network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
+    finite, or when `deadline` seconds have passed.
     """
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
+    task_kind = kind_of(kind)
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
+    for method in task_kind.methods:
+        wrapped.mark_forward_method(method)
+    averaging = Averaging(list(network.parameters()), recipe.average_after)
     batches = Batches(train, recipe.batch_size, at.device, generator)
     steps, step, curve = epochs * len(batches), 0, Curve()
     held_out = None if validation is None else on_device(validation, at.device)
     for epoch in range(1, epochs + 1):
         wrapped.train()
         total = torch.zeros((), device=at.device)
-        for images, labels in batches.epoch(augmentation if recipe.augment else "none"):
+        for images, targets in batches.epoch(augmentation if recipe.augment else "none"):
             if deadline is not None and time.perf_counter() - started > deadline:
                 raise Stopped(f"training exceeded {deadline:g} s in epoch {epoch}", curve)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(step, steps)
-            loss = F.cross_entropy(wrapped(images), labels, label_smoothing=recipe.label_smoothing)
+            loss = task_kind.loss(wrapped, images, targets, recipe)
             optimiser.zero_grad(set_to_none=True)
             at.fabric.backward(loss)
             at.fabric.clip_gradients(
                 wrapped, optimiser, max_norm=recipe.gradient_clip, error_if_nonfinite=False
             )
             optimiser.step()
+            averaging.update()
             total += loss.detach()
             step += 1
         metrics = {"train_loss": float(total) / len(batches)}
         if math.isfinite(metrics["train_loss"]) and held_out is not None:
-            metrics |= {f"validation_{k}": v for k, v in measure(wrapped, held_out, at).items()}
+            with averaging.applied():
+                found = measure(wrapped, held_out, at, kind)
+            if recipe.average_after:
+                averaging.check(found["loss"])
+            metrics |= {f"validation_{name}": value for name, value in found.items()}
         if not all(map(math.isfinite, metrics.values())):
             raise Stopped(f"loss is not finite in epoch {epoch}", curve)
         curve.append(metrics)
         if progress is not None:
             progress(epoch, metrics)
+    averaging.settle()
     network.to(memory_format=torch.contiguous_format)
     wrapped.eval()
     return curve
 
 
-def measure(network: nn.Module, split: Dataset[Any], at: Workplace) -> dict[str, float]:
-    """Return `loss` (cross-entropy) and `accuracy` (0..1) of `network` on `split`."""
+def measure(
+    network: nn.Module, split: Dataset[Any], at: Workplace, kind: str = "classification"
+) -> dict[str, float]:
+    """Return the metrics of `kind` (`_kinds`) of `network` on `split`."""
     network.eval()
-    loss, right = torch.zeros((), device=at.device), torch.zeros((), device=at.device)
-    count = 0
+    chosen = kind_of(kind)
     with torch.no_grad(), at.fabric.autocast():
-        for images, labels in Batches(split, 512, at.device).epoch():
-            scores = network(images).float()
-            loss += F.cross_entropy(scores, labels, reduction="sum")
-            right += (scores.argmax(1) == labels).sum()
-            count += len(labels)
-    return {"loss": float(loss) / count, "accuracy": float(right) / count}
+        return chosen.measure(network, Batches(split, chosen.largest, at.device).epoch())
 
 
 def on_device(split: Dataset[Any], device: torch.device) -> Dataset[Any]:
     """Return `split` with its tensors on `device`, if it is held in memory."""
-    return split.to(device) if isinstance(split, TensorSplit) else split
+    return split.to(device) if isinstance(split, Batched) else split
 
 
 class Batches:
@@ -205,10 +213,14 @@ class Batches:
         device: torch.device,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.split = on_device(split, device)
+        placed = on_device(split, device)
+        self.split = placed.arranged(size) if isinstance(placed, Batched) else placed
         self.device = device
         self.generator = generator
-        count = len(split)  # type: ignore[arg-type]
+        self.shuffled = generator is not None and not (
+            isinstance(placed, Batched) and placed.follows
+        )
+        count = len(self.split)  # type: ignore[arg-type]
         self.size = min(size, count)
         whole, rest = divmod(count, self.size)
         shortest = 2 if generator is not None else 1
@@ -218,17 +230,20 @@ class Batches:
     def __len__(self) -> int:
         return self.count
 
-    def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs float32 [B, C, H, W], labels int64 [B]) on the device."""
+    def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Any]]:
+        """Yield (inputs float32 [B, C, H, W] or tokens int64 [B, T], targets) on the device.
+
+        Targets are labels int64 [B], or what a split of another kind gives (`Batched.batch`).
+        """
         total = len(self.split)  # type: ignore[arg-type]
         order = torch.arange(total)
-        if self.generator is not None:
+        if self.shuffled:
             order = torch.randperm(total, generator=self.generator)
         chunks = torch.split(order[: self.used], self.size)
-        if isinstance(self.split, TensorSplit):
+        if isinstance(self.split, Batched):
             for chunk in chunks:
-                images, labels = self.split.batch(chunk, augmentation, self.generator)
-                yield _channels_last(images), labels
+                images, targets = self.split.batch(chunk, augmentation, self.generator)
+                yield _channels_last(images), targets
             return
         loader = DataLoader(self.split, batch_sampler=[chunk.tolist() for chunk in chunks])
         for images, labels in loader:

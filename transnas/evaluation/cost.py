@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from transnas import networks
 from transnas.evaluation._base import Evaluator, Measurement
 from transnas.evaluation._counting import flops, parameters
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Signature, Task
@@ -63,13 +63,11 @@ def peak_memory(network: nn.Module, signature: Signature, batch_size: int) -> in
     `network` lies on the `meta` device, so that nothing is computed or allocated.
     """
     network.train()
-    with torch.device("meta"):
-        images = torch.empty(batch_size, *signature.input_shape)
-        labels = torch.empty(batch_size, dtype=torch.int64)
+    images = kind_of(signature.kind).blank(batch_size, signature, "meta")
     with _Alive() as alive:
-        for tensor in (*network.parameters(), *network.buffers(), images, labels):
+        for tensor in (*network.parameters(), *network.buffers(), images):
             alive.add(tensor)
-        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+        kind_of(signature.kind).blank_loss(network, images).backward()  # type: ignore[no-untyped-call]
     return int(alive.peak)
 
 

@@ -17,12 +17,14 @@ from transnas.evaluation._fit import (
     Curve,
     Progress,
     Stopped,
+    Workplace,
     check_device,
     deterministic,
     fit,
     measure,
     workplace,
 )
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.evaluation.recipe import Recipe
 from transnas.spaces import Architecture, Space
@@ -35,6 +37,7 @@ __all__ = [
     "Recipe",
     "Stopped",
     "Training",
+    "Workplace",
     "deterministic",
     "fit",
     "measure",
@@ -46,18 +49,19 @@ class Training(Evaluator):
     """Trains each architecture on `task.train` and measures it on `task.validation`.
 
     The budget is a number of epochs, over which the learning rate falls to zero, so that a short
-    training is a whole one. Metrics: `validation_accuracy` (0..1) and `validation_loss` after the
-    last epoch, `train_loss`, `parameters`, `flops` (multiply-adds of one image). A loss that is
-    not finite, more than `deadline` seconds, or a device out of memory fail the measurement with
-    the reason; the learning curve until then is kept. The same architecture, budget and seed give
-    the same measurement on one machine with the same number of threads.
+    training is a whole one; `recipe` is by default that of the task's kind. Metrics after the last
+    epoch: `validation_accuracy` (0..1; `validation_map`, `validation_miou` for other kinds) and
+    `validation_loss`, `train_loss`, `parameters`, `flops` (multiply-adds of one image).
+    A loss that is not finite, more than `deadline` seconds, or a device out of memory fail the
+    measurement with the reason; the learning curve until then is kept. The same architecture,
+    budget and seed give the same measurement on one machine with the same number of threads.
     """
 
     def __init__(
         self,
         task: Task,
         space: Space,
-        recipe: Recipe = Recipe(),  # noqa: B008 - immutable
+        recipe: Recipe | None = None,
         device: str = "auto",
         skeleton: Mapping[str, Any] | None = None,
         deadline: float | None = None,
@@ -68,9 +72,11 @@ class Training(Evaluator):
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline {deadline} is not accepted; accepted: seconds above 0")
         check_device(device)
+        kind = kind_of(task.kind)
+        kind.require()
         self.task = task
         self.space = space
-        self.recipe = recipe
+        self.recipe = recipe or kind.recipe
         self.device = device
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
         self.deadline = deadline
@@ -97,6 +103,7 @@ class Training(Evaluator):
                     epochs=epochs,
                     seed=seed,
                     augmentation=self.task.augmentation,
+                    kind=self.task.kind,
                     at=at,
                     deadline=self.deadline,
                     progress=self.progress,

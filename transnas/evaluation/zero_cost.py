@@ -174,6 +174,10 @@ class ZeroCost(Evaluator):
         for name in proxies:
             if name not in PROXIES:
                 raise unknown("proxy", name, PROXIES)
+        if task.kind != "classification":
+            raise InputError(
+                f"task {task.name!r} is for {task.kind}; accepted for proxies: classification"
+            )
         check_device(device)
         self.split = task.train if isinstance(task, DataTask) else None
         self.signature = task.signature

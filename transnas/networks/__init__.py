@@ -1,5 +1,6 @@
 """Builds architectures in PyTorch: operations, cells, skeletons. One file for each space."""
 
+from transnas.networks._mixed import MixedEdges
 from transnas.networks._registry import (
     Builder,
     Origin,
@@ -11,7 +12,7 @@ from transnas.networks._registry import (
     suggest,
 )
 from transnas.networks._supernet import (
-    MixedEdges,
+    Form,
     Supernet,
     register_supernet,
     supernet,
@@ -20,6 +21,7 @@ from transnas.networks._supernet import (
 
 __all__ = [
     "Builder",
+    "Form",
     "MixedEdges",
     "Origin",
     "Supernet",

@@ -1,28 +1,26 @@
-"""Supernets: one network that holds the weights of every architecture of a space.
-
-Edges that leave one node are kept together: operations without parameters are computed once for
-all of them, and operations that are not on a sampled path are not computed at all.
-"""
+"""Supernets: one network that holds the weights of every architecture of a space."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from transnas._errors import InputError
 from transnas._registry import Registry
-from transnas.networks._registry import build, require_kind
-from transnas.networks.operations import Mode, Zero
+from transnas.networks._mixed import MixedEdges
+from transnas.networks._registry import build, positive, require_kind
+from transnas.networks.operations import Mode
 from transnas.networks.relaxations import Mix, OneHot, Relaxation
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Signature
 
-__all__ = ["SEARCH", "MixedEdges", "Supernet", "register_supernet", "supernet", "supernets"]
+__all__ = ["SEARCH", "Form", "Supernet", "register_supernet", "supernet", "supernets"]
 
 SEARCH = Mode(affine=False, track_running_stats=False)
 """Running averages of mixtures mean nothing for one path, so batch statistics always."""
@@ -30,72 +28,124 @@ SEARCH = Mode(affine=False, track_running_stats=False)
 _SCALE = 1e-3
 """Standard deviation of the first logits (Liu et al., "DARTS", ICLR 2019)."""
 
+_BACKENDS = ("auto", "torch", "compiled")
 
-class MixedEdges(nn.Module):
-    """The edges that leave one node; each computes a weighted sum of its active operations."""
 
-    def __init__(
-        self, rows: Sequence[int], operations: Sequence[str], make: Callable[[str], nn.Module]
-    ) -> None:
-        """`rows` are the edges' rows of the logits; `make` builds an operation by its name."""
-        super().__init__()
-        self.rows = tuple(rows)
-        self.operations = tuple(operations)
-        made = {name: make(name) for name in self.operations}
-        self.shared = nn.ModuleDict(
-            {name: module for name, module in made.items() if not list(module.parameters())}
-        )
-        own = [name for name in self.operations if name not in self.shared]
-        self.edges = nn.ModuleDict(
-            {str(row): nn.ModuleDict({name: make(name) for name in own}) for row in self.rows}
-        )
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the mixed edges of a supernet are built and run, whatever its space."""
 
-    def forward(self, x: Tensor, mix: Mix) -> Iterator[tuple[int, Tensor]]:
-        """Yield row and output of each edge for x [B, C, H, W]; one of only zeros is left out."""
-        once: dict[str, Tensor] = {}
-        for row in self.rows:
-            own = self.edges.get_submodule(str(row))
-            terms = []
-            for code in mix.active(row):
-                name = self.operations[code]
-                if name not in self.shared:
-                    out = own.get_submodule(name)(x)
-                elif isinstance(self.shared[name], Zero):
-                    continue
-                else:
-                    if name not in once:
-                        once[name] = self.shared[name](x)
-                    out = once[name]
-                terms.append(mix.weights[row, code] * out)
-            if terms:
-                yield row, reduce(torch.add, terms)
+    partial: int = 1
+    """Mixed edges compute one channel in this many (PC-DARTS: 4); it must divide the channels."""
+    normalise_edges: bool = False
+    """Edges into a node have logits of their own; their softmax scales what they bring."""
+    allowed: tuple[tuple[int, ...], ...] | None = None
+    """Codes of the operations of each row of the logits (sub-spaces, pruning); None: all."""
+    checkpoint: bool = False
+    """Cells are computed again in the backward pass: less memory, equal gradients."""
+    backend: Literal["auto", "torch", "compiled"] = "auto"
+    """`compiled` runs mixed edges in a kernel that is built on first use; `auto` where it can."""
+
+    def __post_init__(self) -> None:
+        positive("partial", self.partial)
+        if self.backend not in _BACKENDS:
+            raise InputError(f"backend is {self.backend!r}; accepted: {', '.join(_BACKENDS)}")
 
 
 class Supernet(nn.Module, ABC):
-    """Base of all supernets: logits [edges, operations], a relaxation, and shared weights."""
+    """Base of all supernets: logits [edges, operations], a relaxation, and shared weights.
+
+    A row of the logits is a choice that one architecture makes once (in cells: an edge, shared by
+    all cells of a kind). Subclasses say what their rows are, and compute what a `Mix` says.
+    """
+
+    has_edges = False
+    """Whether rows are edges that add up in nodes, so that `Form.normalise_edges` has a meaning."""
 
     def __init__(
         self,
         space: Space,
         signature: Signature,
         relaxation: Relaxation,
-        shape: tuple[int, int],
+        form: Form,
+        available: Sequence[Sequence[int]],
         skeleton: Mapping[str, Any],
+        nodes: Sequence[int] | None = None,
     ) -> None:
+        """`available` are the codes of each row; `nodes` how many rows lead to each node."""
         super().__init__()
         self.space = space
         self.signature = signature
         self.relaxation = relaxation
+        self.form = form
         self.skeleton = dict(skeleton)
-        self.logits = nn.Parameter(_SCALE * torch.randn(shape))
+        self.nodes = None if nodes is None else tuple(nodes)
+        if not self.has_edges and (form.partial > 1 or form.normalise_edges):
+            raise InputError(
+                f"supernet of space {space.name!r} has no sums of mixed edges; accepted: "
+                "partial=1 and normalise_edges=False"
+            )
+        self.allowed = _allowed(available, form.allowed)
+        columns = 1 + max(code for row in available for code in row)
+        missing = [[code not in codes for code in range(columns)] for codes in self.allowed]
+        self.is_ragged = any(map(any, missing))
+        self.register_buffer("missing", torch.tensor(missing), persistent=False)
+        self.missing: Tensor
+        self.logits = nn.Parameter(_SCALE * torch.randn(len(available), columns))
+        self.edge_logits = (
+            nn.Parameter(_SCALE * torch.randn(len(available))) if form.normalise_edges else None
+        )
+
+    # Forward ----------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, mix: Mix | None = None) -> Tensor:
         """[B, C, H, W] -> [B, outputs]; `mix` replaces what the relaxation makes of the logits."""
-        return self.run(x, self.relaxation(self.logits) if mix is None else mix)
+        return self.run(x, self.mix() if mix is None else mix)
+
+    def mix(self, logits: Tensor | None = None) -> Mix:
+        """Return what the relaxation makes of `logits` [edges, operations]; None: the own ones."""
+        mixed = self.relaxation(self._with_gaps(self.logits if logits is None else logits))
+        if self.edge_logits is None:
+            return mixed
+        edges = self._edge_shares(self.edge_logits)
+        return Mix(mixed.weights * edges[:, None], mixed.paths, edges)
+
+    def drop(self, path: float = 0.0, skip: float = 0.0) -> None:
+        """Set what mixed edges drop at random in training mode.
+
+        `path`: probability of losing an operation for one sample, identities excepted (Zela et
+        al., ICLR 2020); `skip`: dropout on identities (Chen et al., "P-DARTS", ICCV 2019).
+        """
+        for module in self.modules():
+            if isinstance(module, MixedEdges):
+                module.drop_path, module.skip_dropout = path, skip
+
+    # Parameters -------------------------------------------------------------------------------
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """Return the logits, and those of the edges if there are any."""
+        return [self.logits] + ([] if self.edge_logits is None else [self.edge_logits])
 
     def shared_weights(self) -> list[nn.Parameter]:
-        """Return every parameter but the logits."""
-        return [p for p in self.parameters() if p is not self.logits]
+        """Return every parameter but those of the architecture."""
+        architecture = {id(p) for p in self.architecture_parameters()}
+        return [p for p in self.parameters() if id(p) not in architecture]
+
+    def shares(self) -> Tensor:
+        """Return softmax(logits), times the softmax of the edges: [edges, operations], float64.
+
+        Raises `InputError` where they are not finite.
+        """
+        logits = self.logits.detach().cpu().double()
+        _check_finite(logits)
+        shares = logits.masked_fill(self.missing.cpu(), -math.inf).softmax(dim=1)
+        if self.edge_logits is None:
+            return shares
+        edge_logits = self.edge_logits.detach().cpu().double()
+        _check_finite(edge_logits)
+        return shares * self._edge_shares(edge_logits)[:, None]
+
+    # Architectures ----------------------------------------------------------------------------
 
     def path(self, arch: Architecture) -> Mix:
         """Return the edge weights of one architecture, for `forward`."""
@@ -104,16 +154,13 @@ class Supernet(nn.Module, ABC):
 
     def derive(self) -> Architecture:
         """Return the architecture that the logits stand for; ties go to the first operation."""
-        logits = self.logits.detach().cpu()
-        if not logits.isfinite().all():
-            raise InputError("architecture logits are not finite; accepted: finite numbers")
-        return self.discretise(logits)
+        return self.discretise(self.shares())
 
     def discrete(self, arch: Architecture) -> nn.Module:
         """Return the network that `build` makes of `arch`, with copies of the shared weights.
 
-        In training mode it computes what the supernet computes on this path (for NAS-Bench-201;
-        the DARTS supernet also normalises what it pools): scale and shift of its normalisations
+        In training mode it computes what the supernet computes on this path, unless the supernet
+        normalises where networks do not (see `twin`): scale and shift of its normalisations
         start at 1 and 0, and the supernet's biases, which it lacks, only shift maps that are
         normalised next. Its running statistics are fresh.
         """
@@ -122,13 +169,27 @@ class Supernet(nn.Module, ABC):
         self.copy_into(network, arch)
         return network
 
+    def twin(self, arch: Architecture) -> nn.Module:
+        """Return the discrete network of `arch` that computes exactly what the supernet does.
+
+        It is `discrete(arch)` with the normalisations that only searching has (of pools in DARTS
+        cells, of states in recurrent ones).
+        """
+        return self.discrete(arch)
+
     def copy_into(self, network: nn.Module, arch: Architecture) -> None:
         """Copy the shared weights of `arch` into its discrete `network`, where it has them."""
         shared, codes = self.state_dict(), self.codes(arch)
         for name, value in network.state_dict().items():
-            source = shared.get(self.shared_name(name, codes))
+            source = self.shared_value(shared, name, codes)
             if source is not None:
                 value.copy_(source)
+
+    def shared_value(
+        self, shared: Mapping[str, Tensor], name: str, codes: Sequence[int | None]
+    ) -> Tensor | None:
+        """Return from `shared` what a discrete network calls `name`; None: it is not there."""
+        return shared.get(self.shared_name(name, codes))
 
     @abstractmethod
     def run(self, x: Tensor, mix: Mix) -> Tensor:
@@ -139,31 +200,66 @@ class Supernet(nn.Module, ABC):
         """Return the operation of each edge in `arch`; None: the edge is not there."""
 
     @abstractmethod
-    def discretise(self, logits: Tensor) -> Architecture:
-        """Return the architecture that finite `logits` [edges, operations] stand for."""
+    def discretise(self, shares: Tensor) -> Architecture:
+        """Return the architecture that `shares` [edges, operations] stand for."""
 
     @abstractmethod
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return this module's name of the weight that a discrete network calls `name`."""
+
+    def _with_gaps(self, logits: Tensor) -> Tensor:
+        return logits.masked_fill(self.missing, -math.inf) if self.is_ragged else logits
+
+    def _edge_shares(self, edge_logits: Tensor) -> Tensor:
+        """[edges] -> softmax over the edges into each node."""
+        assert self.nodes is not None
+        return torch.cat(
+            [into.softmax(dim=0) for into in torch.split(edge_logits, list(self.nodes))]
+        )
+
+
+def _allowed(
+    available: Sequence[Sequence[int]], chosen: Sequence[Sequence[int]] | None
+) -> tuple[tuple[int, ...], ...]:
+    """Return the codes of each row, ascending; raises `InputError` for codes that are not there."""
+    if chosen is None:
+        return tuple(tuple(row) for row in available)
+    if len(chosen) != len(available):
+        raise InputError(f"allowed has {len(chosen)} rows; accepted: {len(available)}")
+    for row, (codes, there) in enumerate(zip(chosen, available, strict=True)):
+        if not codes or not set(codes) <= set(there):
+            raise InputError(
+                f"allowed[{row}] is {tuple(codes)}; accepted: some of {', '.join(map(str, there))}"
+            )
+    return tuple(tuple(sorted(set(codes))) for codes in chosen)
+
+
+def _check_finite(logits: Tensor) -> None:
+    if not bool(logits.isfinite().all()):
+        raise InputError("architecture logits are not finite; accepted: finite numbers")
 
 
 _SUPERNETS: Registry[Callable[..., Supernet]] = Registry(
     "supernet for space", "transnas.networks", "networks"
 )
 register_supernet = _SUPERNETS.register
-"""Decorator that enters (space, signature, relaxation, **skeleton) -> `Supernet` for a space."""
+"""Decorator that enters (space, signature, relaxation, form, **skeleton) -> `Supernet`."""
 supernets = _SUPERNETS.names
 """Return the names of all spaces that have a supernet, sorted."""
 
 
 def supernet(
-    space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+    space: Space,
+    signature: Signature,
+    relaxation: Relaxation,
+    form: Form = Form(),
+    **skeleton: Any,
 ) -> Supernet:
     """Return the supernet of `space`: [B, *signature.input_shape] -> [B, signature.outputs].
 
     `skeleton` are the settings of `build`; weights and logits are drawn from torch's global
     generator. Raises `InputError` for a space without supernet, a task that is no classification,
-    or an unknown setting.
+    an unknown setting, or a form that the space cannot have.
     """
     require_kind(space, signature)
-    return _SUPERNETS.get(space.name)(space, signature, relaxation, **skeleton)
+    return _SUPERNETS.get(space.name)(space, signature, relaxation, form, **skeleton)

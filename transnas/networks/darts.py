@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 from transnas.networks._registry import positive, register, skeleton_from
-from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN, Zero
+from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN, Zero, drop_path
 from transnas.networks.separable import cell_operation
 from transnas.spaces import Architecture, Space
 from transnas.spaces.darts import DARTS, Genotype
@@ -70,15 +70,6 @@ def suggest(signature: Signature) -> dict[str, Any]:
     if side > 64:
         return {"channels": 48, "layers": 14, "stem": "imagenet"}
     return {}
-
-
-def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Zero whole samples of x [B, C, H, W] with `probability`; the rest is scaled up to match."""
-    if probability == 0.0:
-        return x
-    keep = 1.0 - probability
-    kept = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
-    return x * (kept / keep)
 
 
 def preprocess(channels_in: int, channels: int, halves: bool, mode: Mode) -> nn.Module:

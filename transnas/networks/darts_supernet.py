@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, MixedEdges, Supernet, register_supernet
-from transnas.networks.darts import Frame, Skeleton, preprocess
+from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks.darts import Frame, Network, Skeleton, preprocess
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.networks.separable import cell_operation
 from transnas.spaces import Architecture, Space
@@ -43,36 +44,52 @@ class MixedCell(nn.Module):
         *,
         reduces: bool,
         previous_reduces: bool,
+        form: Form = Form(),  # noqa: B008 - immutable
+        allowed: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
+        self.checkpoint = form.checkpoint
         self.first_row = len(EDGES) if reduces else 0
         self.stride = 2 if reduces else 1
         self.older = preprocess(channels_in[0], channels, previous_reduces, MODE)
         self.newer = preprocess(channels_in[1], channels, False, MODE)
         self.sources = nn.ModuleList()
+        self.parts: list[PartialChannels] = []
         for state in range(NODES + 1):
             rows = [self.first_row + e for e, (source, _) in enumerate(EDGES) if source == state]
-            stride = self.stride if state < 2 else 1
+            part = PartialChannels(channels, form.partial, self.stride if state < 2 else 1)
 
-            def make(name: str, stride: int = stride) -> nn.Module:
-                return cell_operation(name, channels, channels, stride, MODE)
+            def make(name: str, part: PartialChannels = part) -> nn.Module:
+                return cell_operation(name, part.channels, part.channels, part.stride, MODE)
 
-            self.sources.append(MixedEdges(rows, operations, make))
+            self.parts.append(part)
+            self.sources.append(MixedEdges(rows, operations, make, allowed, form.backend))
 
     def forward(self, older: Tensor, newer: Tensor, mix: Mix) -> Tensor:
         """[B, C0, H0, W0], [B, C1, H, W] -> [B, 4 C, H', W']."""
-        states: dict[int, Tensor] = {0: self.older(older), 1: self.newer(newer)}
-        zeros = torch.zeros_like(states[1][:, :, :: self.stride, :: self.stride])
-        for state, edges in enumerate(self.sources):
-            for row, term in edges(states.setdefault(state, zeros), mix):
-                _, node = EDGES[row - self.first_row]
-                states[node] = states[node] + term if node in states else term
-        return torch.cat([states.get(node, zeros) for node in range(2, NODES + 2)], dim=1)
+        if self.checkpoint:
+            return recomputed(self._nodes, older, newer, mix)
+        return self._nodes(older, newer, mix)
+
+    def _nodes(self, older: Tensor, newer: Tensor, mix: Mix) -> Tensor:
+        inputs = self.older(older), self.newer(newer)
+        sums = NodeSums(mix, self.parts[0].parts)
+        zeros = torch.zeros_like(inputs[1][:, :, :: self.stride, :: self.stride])
+        for state, (edges, part) in enumerate(zip(self.sources, self.parts, strict=True)):
+            assert isinstance(edges, MixedEdges)
+            x = inputs[state] if state < 2 else sums.get(state, zeros)
+            sums.collect(edges, x, part, self._target)
+        return torch.cat([sums.get(node, zeros) for node in range(2, NODES + 2)], dim=1)
+
+    def _target(self, row: int) -> int:
+        return EDGES[row - self.first_row][1]
 
 
 @register_supernet("darts")
+@register_supernet("darts-none")
 @register_supernet("darts-s2")
 @register_supernet("darts-s3")
+@register_supernet("darts-s4")
 class DARTSSupernet(Supernet):
     """All pairs of cells in one network; cells of a kind share logits and sample.
 
@@ -80,30 +97,51 @@ class DARTSSupernet(Supernet):
     training, and a supernet has neither.
     """
 
+    has_edges = True
+
     def __init__(
-        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        **skeleton: Any,
     ) -> None:
         assert isinstance(space, DARTS)
         operations = space.operations
-        shape = (2 * len(EDGES), len(operations))
-        super().__init__(space, signature, relaxation, shape, skeleton)
+        available = [range(len(operations))] * (2 * len(EDGES))
+        nodes = [*range(2, NODES + 2)] * 2
+        super().__init__(space, signature, relaxation, form, available, skeleton, nodes)
         self.darts = space
 
         def make(
             reduces: bool, widths: tuple[int, int], channels: int, previous_reduces: bool
         ) -> tuple[nn.Module, int]:
             cell = MixedCell(
-                operations, widths, channels, reduces=reduces, previous_reduces=previous_reduces
+                operations,
+                widths,
+                channels,
+                reduces=reduces,
+                previous_reduces=previous_reduces,
+                form=form,
+                allowed=self.allowed,
             )
             return cell, NODES
 
-        chosen = replace(skeleton_from(Skeleton, skeleton), auxiliary=False, drop_path=0.0)
-        self.network = Frame(make, signature, chosen, MODE.track_running_stats)
-        self.reductions = chosen.reductions
+        self.settings = replace(skeleton_from(Skeleton, skeleton), auxiliary=False, drop_path=0.0)
+        self.network = Frame(make, signature, self.settings, MODE.track_running_stats)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:
         """[B, C, H, W] -> [B, outputs] under the edge weights of `mix` [28, operations]."""
         return self.network.run(x, mix)[0]
+
+    def twin(self, arch: Architecture) -> nn.Module:
+        """Return the discrete network of `arch` with normalised pools."""
+        genotype = self.darts.genotype(arch)
+        with torch.random.fork_rng(devices=[]):
+            network = Network(genotype, self.signature, self.settings, MODE).to(self.logits)
+        self.copy_into(network, arch)
+        return network
 
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         """Return the operation of each edge; None for the edges that the cells do not have."""
@@ -117,14 +155,13 @@ class DARTSSupernet(Supernet):
             found += [chosen.get(edge) for edge in EDGES]
         return tuple(found)
 
-    def discretise(self, logits: Tensor) -> Architecture:
+    def discretise(self, shares: Tensor) -> Architecture:
         """Return, for each node, the two edges with the largest share of one operation.
 
-        Shares are of all operations; `none` counts among them but is not chosen.
+        Where cells have no `none`, it counts among the shares but is not chosen.
         """
-        names = self.darts.operations
-        shares = logits.softmax(dim=1)
-        if "none" in names:
+        names, shares = self.darts.operations, shares.clone()
+        if "none" in names and not self.darts.derives_none:
             shares[:, names.index("none")] = -1.0
         strength, best = (t.view(2, len(EDGES)).tolist() for t in shares.max(dim=1))
         cells = {}
@@ -142,7 +179,7 @@ class DARTSSupernet(Supernet):
         """Return e.g. `network.cells.0.sources.1.edges.4.sep_conv_3x3.` for `cells.0.edges.3.`."""
 
         def inner(match: re.Match[str]) -> str:
-            first = len(EDGES) if int(match[1]) in self.reductions else 0
+            first = len(EDGES) if int(match[1]) in self.settings.reductions else 0
             rows = [r for r in range(first, first + len(EDGES)) if codes[r] is not None]
             row = rows[int(match[2])]
             code = codes[row]

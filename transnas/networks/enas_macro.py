@@ -8,7 +8,7 @@ whose released builder knows neither separable convolutions nor pooling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from transnas.spaces import Architecture, Space
 from transnas.spaces.enas_macro import ChainSpace
 from transnas.tasks import Signature
 
-__all__ = ["Layer", "Network", "Skeleton", "build"]
+__all__ = ["Frame", "Layer", "Network", "Skeleton", "branch", "build"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,7 @@ class Layer(nn.Module):
     def __init__(self, operation: str, reads: Sequence[int], channels: int) -> None:
         super().__init__()
         self.reads = tuple(reads)
-        self.branch = nn.Sequential(
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            *_operation(operation, channels),
-        )
+        self.branch = branch(operation, channels, Mode())
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, layers: Sequence[Tensor], before: Tensor) -> Tensor:
@@ -57,7 +52,17 @@ class Layer(nn.Module):
         return out
 
 
-def _operation(name: str, channels: int) -> list[nn.Module]:
+def branch(operation: str, channels: int, mode: Mode) -> nn.Sequential:
+    """Return an operation with the 1x1 convolution before it: [B, C, H, W] -> [B, C, H, W]."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 1, bias=False),
+        mode.norm(channels),
+        nn.ReLU(),
+        *_operation(operation, channels, mode),
+    )
+
+
+def _operation(name: str, channels: int, mode: Mode) -> list[nn.Module]:
     kind, size = name.split("_")[0], int(name[-1])
     if kind == "avg":
         return [nn.AvgPool2d(size, 1, size // 2, count_include_pad=False)]
@@ -66,41 +71,46 @@ def _operation(name: str, channels: int) -> list[nn.Module]:
     groups = channels if kind == "sep" else 1
     conv = nn.Conv2d(channels, channels, size, 1, size // 2, groups=groups, bias=False)
     mix = [nn.Conv2d(channels, channels, 1, bias=False)] if kind == "sep" else []
-    return [conv, *mix, nn.BatchNorm2d(channels), nn.ReLU()]
+    return [conv, *mix, mode.norm(channels), nn.ReLU()]
 
 
-class Network(nn.Module):
-    """Stem, layers, classifier; at a reduction all earlier layers are halved, each by its own."""
+class Frame(nn.Module):
+    """Stem, layers, classifier; at a reduction all earlier layers are halved, each by its own.
+
+    `make` builds a layer from its index.
+    """
 
     def __init__(
         self,
-        chain: Sequence[tuple[tuple[str, ...], tuple[int, ...]]],
+        layers: int,
+        make: Callable[[int], nn.Module],
         signature: Signature,
         channels: int,
+        mode: Mode,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(signature.input_shape[0], channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.BatchNorm2d(channels, track_running_stats=mode.track_running_stats),
         )
-        self.layers = nn.ModuleList(Layer(words[0], reads, channels) for words, reads in chain)
-        third = len(chain) // 3
+        self.layers = nn.ModuleList(make(k) for k in range(layers))
+        third = layers // 3
         self.reductions = nn.ModuleDict(
             {
                 str(after): nn.ModuleList(
-                    FactorizedReduce(channels, channels, Mode()) for _ in range(after + 1)
+                    FactorizedReduce(channels, channels, mode) for _ in range(after + 1)
                 )
                 for after in (third - 1, 2 * third - 1)
             }
         )
         self.head = nn.Linear(channels, signature.outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, outputs]."""
+    def run(self, x: Tensor, *extra: Any) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]; layers are given `extra`."""
         before = self.stem(x)
         outputs: list[Tensor] = []
         for k, layer in enumerate(self.layers):
-            before = layer(outputs, before)
+            before = layer(outputs, before, *extra)
             outputs.append(before)
             if str(k) in self.reductions:
                 halves = cast("nn.ModuleList", self.reductions[str(k)])
@@ -108,6 +118,26 @@ class Network(nn.Module):
                 before = outputs[-1]
         out: Tensor = self.head(before.mean(dim=(2, 3)))
         return out
+
+
+class Network(Frame):
+    """The network of the chosen operations and skips."""
+
+    def __init__(
+        self,
+        chain: Sequence[tuple[tuple[str, ...], tuple[int, ...]]],
+        signature: Signature,
+        channels: int,
+    ) -> None:
+        def make(k: int) -> nn.Module:
+            words, reads = chain[k]
+            return Layer(words[0], reads, channels)
+
+        super().__init__(len(chain), make, signature, channels, Mode())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]."""
+        return self.run(x)
 
 
 @register("enas-macro")

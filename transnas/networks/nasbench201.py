@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import positive, register, skeleton_from
-from transnas.networks._supernet import SEARCH, MixedEdges, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
 from transnas.networks.operations import Mode, ReLUConvBN, Zero, initialise, operation
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Space
@@ -163,42 +164,61 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
 
 
 class MixedCell(nn.Module):
-    """A cell whose six edges are mixtures of all five operations."""
+    """A cell whose six edges are mixtures of the `allowed` operations."""
 
-    def __init__(self, channels: int, mode: Mode) -> None:
+    def __init__(
+        self, channels: int, mode: Mode, form: Form, allowed: Sequence[Sequence[int]]
+    ) -> None:
         super().__init__()
+        self.checkpoint = form.checkpoint
+        self.part = PartialChannels(channels, form.partial)
+        width = self.part.channels
         self.sources = nn.ModuleList(
             MixedEdges(
                 [e for e, (source, _) in enumerate(EDGES) if source == i],
                 OPERATIONS,
-                lambda name: operation(name, channels, channels, 1, mode),
+                lambda name: operation(name, width, width, 1, mode),
+                allowed,
+                form.backend,
             )
             for i in range(_NODES - 1)
         )
 
     def forward(self, x: Tensor, mix: Mix) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        nodes: list[Tensor | None] = [x, *[None] * (_NODES - 1)]
+        return recomputed(self._nodes, x, mix) if self.checkpoint else self._nodes(x, mix)
+
+    def _nodes(self, x: Tensor, mix: Mix) -> Tensor:
+        sums, zeros = NodeSums(mix, self.part.parts), torch.zeros_like(x)
         for i, edges in enumerate(self.sources):
-            source = nodes[i]
-            for e, term in edges(torch.zeros_like(x) if source is None else source, mix):
-                target = EDGES[e][1]
-                earlier = nodes[target]
-                nodes[target] = term if earlier is None else earlier + term
-        out = nodes[-1]
-        return torch.zeros_like(x) if out is None else out
+            assert isinstance(edges, MixedEdges)
+            source = x if i == 0 else sums.get(i, zeros)
+            sums.collect(edges, source, self.part, lambda row: EDGES[row][1])
+        return sums.get(_NODES - 1, zeros)
 
 
 @register_supernet("nasbench201")
 class NASBench201Supernet(Supernet):
     """All 15,625 cells in one network; all cells of the network share logits and sample."""
 
+    has_edges = True
+
     def __init__(
-        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        **skeleton: Any,
     ) -> None:
         chosen = skeleton_from(Skeleton, skeleton)
-        super().__init__(space, signature, relaxation, (len(EDGES), len(OPERATIONS)), skeleton)
-        self.network = _Frame(lambda width: MixedCell(width, SEARCH), signature, chosen, SEARCH)
+        available = [range(len(OPERATIONS))] * len(EDGES)
+        super().__init__(
+            space, signature, relaxation, form, available, skeleton, nodes=range(1, _NODES)
+        )
+        self.network = _Frame(
+            lambda width: MixedCell(width, SEARCH, form, self.allowed), signature, chosen, SEARCH
+        )
         initialise(self)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:
@@ -209,9 +229,9 @@ class NASBench201Supernet(Supernet):
         """Return the operation of each edge, which are the values of `arch`."""
         return arch.values
 
-    def discretise(self, logits: Tensor) -> Architecture:
+    def discretise(self, shares: Tensor) -> Architecture:
         """Return the cell with the strongest operation on every edge, `none` included."""
-        return self.space.architecture(logits.argmax(dim=1).tolist())
+        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `network.body.0.sources.1.edges.4.nor_conv_1x1.` for `body.0.edges.4.`."""

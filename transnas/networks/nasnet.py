@@ -2,17 +2,18 @@
 
 Zoph et al., "Learning Transferable Architectures" (CVPR 2018), and Liu et al., "Progressive Neural
 Architecture Search" (ECCV 2018), with the wiring of their published code. State 0 of a cell is the
-newer input. Deviations: same-padding is symmetric, batch normalisation has torch's defaults, and
-there is no auxiliary head.
+newer input. Deviations: same-padding is symmetric, batch normalisation has torch's defaults, there
+is no auxiliary head, and the older input of every cell but the first is projected, also where its
+channels happen to agree (so that cells of a supernet are those of the network).
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,22 @@ from transnas.spaces.nasnet import Cell as CellPlan
 from transnas.spaces.nasnet import CellSpace
 from transnas.tasks import Signature
 
-__all__ = ["Cell", "Network", "Skeleton", "build", "build_pnas", "nasnet_layers", "pnas_layers"]
+__all__ = [
+    "Cell",
+    "Frame",
+    "Inputs",
+    "Layer",
+    "Network",
+    "Skeleton",
+    "build",
+    "build_pnas",
+    "nasnet_layers",
+    "nasnet_operation",
+    "pnas_layers",
+]
 
+Plan = TypeVar("Plan")
+"""What a layer's cell is made from: its blocks, or in a supernet its kind."""
 _STEMS = ("cifar", "imagenet")
 _STAGES = 3
 
@@ -66,15 +81,15 @@ def suggest(signature: Signature) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Generic[Plan]):
     """One cell of a network: its plan, its filters, its stride."""
 
-    plan: CellPlan
+    plan: Plan
     filters: int
     stride: int
 
 
-def nasnet_layers(normal: CellPlan, reduction: CellPlan, skeleton: Skeleton) -> list[Layer]:
+def nasnet_layers(normal: Plan, reduction: Plan, skeleton: Skeleton) -> list[Layer[Plan]]:
     """Return stages of normal cells, with a reduction cell before each but the first."""
     layers = _stem_layers(reduction, skeleton)
     for stage in range(_STAGES):
@@ -84,7 +99,7 @@ def nasnet_layers(normal: CellPlan, reduction: CellPlan, skeleton: Skeleton) -> 
     return layers
 
 
-def pnas_layers(plan: CellPlan, skeleton: Skeleton) -> list[Layer]:
+def pnas_layers(plan: Plan, skeleton: Skeleton) -> list[Layer[Plan]]:
     """Return stages of one cell, each but the first beginning with stride 2."""
     layers = _stem_layers(plan, skeleton)
     for stage in range(_STAGES):
@@ -94,30 +109,51 @@ def pnas_layers(plan: CellPlan, skeleton: Skeleton) -> list[Layer]:
     return layers
 
 
-def _stem_layers(plan: CellPlan, skeleton: Skeleton) -> list[Layer]:
+def _stem_layers(plan: Plan, skeleton: Skeleton) -> list[Layer[Plan]]:
     if skeleton.stem == "cifar":
         return []
     return [Layer(plan, max(1, skeleton.filters // part), 2) for part in (4, 2)]
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Channels of a cell's two inputs, and how much larger the map of the older one is."""
+
+    newer: int
+    older: int
+    older_stride: int
+    first: bool
+    """The first cell of a network has one input; it reads it unprojected as its older one."""
+
+    def modules(self, filters: int, mode: Mode) -> dict[str, nn.Module]:
+        """Return what brings both to one size, and to `filters` channels if not `first`."""
+        newer = ReLUConvBN(self.newer, filters, 1, 1, mode)
+        if self.first:
+            return {"newer": newer, "older": nn.Identity()}
+        if self.older_stride == 2:
+            return {"newer": newer, "older": FactorizedReduce(self.older, filters, mode)}
+        return {"newer": newer, "older": ReLUConvBN(self.older, filters, 1, 1, mode)}
+
+    def channels(self, filters: int) -> tuple[int, int]:
+        """Return the channels of states 0 and 1."""
+        return filters, self.older if self.first else filters
+
+
 class Cell(nn.Module):
     """One cell. Channel counts that disagree are settled by 1x1 convolutions."""
 
-    def __init__(
-        self, layer: Layer, newer: int, older: int, *, older_stride: int, first: bool
-    ) -> None:
+    def __init__(self, layer: Layer[CellPlan], inputs: Inputs) -> None:
         super().__init__()
         plan, filters = layer.plan, layer.filters
         self.plan = plan
-        self.newer = ReLUConvBN(newer, filters, 1, 1, Mode())
-        # The first cell of a network has one input; it reads it unprojected as its older one.
-        self.older = nn.Identity() if first else _match(older, filters, older_stride)
-        channels = [filters, older if first else filters]
+        for name, module in inputs.modules(filters, Mode()).items():
+            self.add_module(name, module)
+        channels = list(inputs.channels(filters))
         self.edges = nn.ModuleList()
         for block in plan.blocks:
             for state, op in block.pairs:
                 stride = layer.stride if state < 2 else 1
-                self.edges.append(_operation(op, channels[state], filters, stride))
+                self.edges.append(nasnet_operation(op, channels[state], filters, stride, Mode()))
             channels.append(filters * (2 if block.combiner == "concat" else 1))
         self.kept = nn.ModuleList(
             _match(channels[s], filters, layer.stride) if s < 2 else nn.Identity()
@@ -127,7 +163,7 @@ class Cell(nn.Module):
 
     def forward(self, newer: Tensor, older: Tensor) -> Tensor:
         """[B, C1, H, W], [B, C0, H0, W0] -> [B, channels, ceil(H / stride), ceil(W / stride)]."""
-        states = [self.newer(newer), self.older(older)]
+        states = [self.get_submodule("newer")(newer), self.get_submodule("older")(older)]
         edges = iter(self.edges)
         for block in self.plan.blocks:
             one, two = (next(edges)(states[state]) for state, _ in block.pairs)
@@ -145,15 +181,17 @@ def _match(channels_in: int, channels_out: int, stride: int) -> nn.Module:
     return nn.Identity()
 
 
-def _operation(name: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
+def nasnet_operation(
+    name: str, channels_in: int, channels_out: int, stride: int, mode: Mode
+) -> nn.Module:
     """Return the operation as NASNet defines it: pools of any size, strided identity as 1x1."""
     if name == "skip_connect":
         if stride == 1 and channels_in == channels_out:
             return nn.Identity()
-        return ReLUConvBN(channels_in, channels_out, 1, stride, Mode())
+        return ReLUConvBN(channels_in, channels_out, 1, stride, mode)
     pool = re.fullmatch(r"(avg|max)_pool_([357])x\2", name)
     if pool is None:
-        return cell_operation(name, channels_in, channels_out, stride)
+        return cell_operation(name, channels_in, channels_out, stride, mode)
     kernel = int(pool[2])
     pooling = (
         nn.MaxPool2d(kernel, stride, kernel // 2)
@@ -163,19 +201,30 @@ def _operation(name: str, channels_in: int, channels_out: int, stride: int) -> n
     if channels_in == channels_out:
         return pooling
     change = nn.Conv2d(channels_in, channels_out, 1, bias=False)
-    return nn.Sequential(pooling, change, nn.BatchNorm2d(channels_out))
+    return nn.Sequential(pooling, change, mode.norm(channels_out))
 
 
-class Network(nn.Module):
-    """Stem, cells, classifier; every cell reads the outputs of the two before it."""
+class Frame(nn.Module):
+    """Stem, the cells that `make` builds, classifier; a cell reads the outputs of two before it.
 
-    def __init__(self, layers: Sequence[Layer], signature: Signature, skeleton: Skeleton) -> None:
+    A cell says in `channels` how many its output has.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer[Plan]],
+        make: Callable[[Layer[Plan], Inputs], nn.Module],
+        signature: Signature,
+        skeleton: Skeleton,
+        tracks: bool = True,
+    ) -> None:
+        """`tracks` says whether the stem's normalisation keeps running statistics."""
         super().__init__()
         channels = skeleton.stem_channels
         stride, padding = (1, 1) if skeleton.stem == "cifar" else (2, 0)
         self.stem = nn.Sequential(
             nn.Conv2d(signature.input_shape[0], channels, 3, stride, padding, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.BatchNorm2d(channels, track_running_stats=tracks),
         )
         self.cells = nn.ModuleList()
         widths = [channels]
@@ -183,18 +232,31 @@ class Network(nn.Module):
         for previous, layer in itertools.pairwise(before):
             older = widths[max(0, len(widths) - 2)]
             first = len(widths) == 1
-            cell = Cell(layer, widths[-1], older, older_stride=previous.stride, first=first)
+            cell = make(layer, Inputs(widths[-1], older, previous.stride, first))
             self.cells.append(cell)
-            widths.append(cell.channels)
+            widths.append(int(cell.channels))  # type: ignore[arg-type]
         self.head = nn.Linear(widths[-1], signature.outputs)
+
+    def run(self, x: Tensor, *extra: Any) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]; cells are given `extra`."""
+        older = newer = self.stem(x)
+        for cell in self.cells:
+            older, newer = newer, cell(newer, older, *extra)
+        out: Tensor = self.head(F.relu(newer).mean(dim=(2, 3)))
+        return out
+
+
+class Network(Frame):
+    """The network of planned cells."""
+
+    def __init__(
+        self, layers: Sequence[Layer[CellPlan]], signature: Signature, skeleton: Skeleton
+    ) -> None:
+        super().__init__(layers, Cell, signature, skeleton)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, outputs]."""
-        older = newer = self.stem(x)
-        for cell in self.cells:
-            older, newer = newer, cell(newer, older)
-        out: Tensor = self.head(F.relu(newer).mean(dim=(2, 3)))
-        return out
+        return self.run(x)
 
 
 @register("nasnet", suggest)

@@ -22,6 +22,7 @@ __all__ = [
     "Pool",
     "ReLUConvBN",
     "Zero",
+    "drop_path",
     "initialise",
     "operation",
 ]
@@ -133,8 +134,17 @@ class FactorizedReduce(nn.Module):
         """[B, channels_in, H, W] -> [B, channels_out, ceil(H / 2), ceil(W / 2)]."""
         x = F.relu(x)
         x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        out: Tensor = self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
+        # Taking the pixels first leaves dense 1x1 convolutions, which have the fast kernels.
+        places = ((self.even, x[:, :, ::2, ::2]), (self.odd, x[:, :, 1::2, 1::2]))
+        halves = [F.conv2d(_dense(part, x), conv.weight, conv.bias) for conv, part in places]
+        out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
+
+
+def _dense(part: Tensor, of: Tensor) -> Tensor:
+    """Return a part of a map as a dense map in the memory format of the whole."""
+    last = of.is_contiguous(memory_format=torch.channels_last) and not of.is_contiguous()
+    return part.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _skip(channels_in: int, channels_out: int, stride: int, mode: Mode) -> nn.Module:
@@ -166,6 +176,15 @@ def operation(
     if name not in _OPERATIONS:
         raise unknown("operation", name, _OPERATIONS)
     return _OPERATIONS[name](channels_in, channels_out, stride, mode or Mode())
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Zero whole samples of x [B, C, H, W] with `probability`; the rest is scaled up to match."""
+    if probability == 0.0:
+        return x
+    keep = 1.0 - probability
+    kept = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
+    return x * (kept / keep)
 
 
 def initialise(network: nn.Module) -> None:

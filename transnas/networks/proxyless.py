@@ -6,7 +6,7 @@ Cai et al., "ProxylessNAS", ICLR 2019, section 4.2; the block is that of Sandler
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks.operations import Mode
 from transnas.spaces import Architecture, Space
 from transnas.spaces.proxyless import CELLS, STRIDES, ZERO, ProxylessNAS
 from transnas.tasks import Signature
 
-__all__ = ["InvertedBottleneck", "Network", "Skeleton", "build"]
+__all__ = ["Frame", "InvertedBottleneck", "Network", "Skeleton", "bottleneck", "build"]
 
 _MOMENTUM, _EPSILON = 0.1, 1e-3
 
@@ -65,33 +66,58 @@ def suggest(signature: Signature) -> dict[str, Any]:
 
 
 def _convolution(
-    channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    mode: Mode = Mode(),  # noqa: B008 - immutable
 ) -> list[nn.Module]:
     """Return convolution without bias (same padding) and its normalisation."""
     return [
         nn.Conv2d(
             channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
         ),
-        nn.BatchNorm2d(channels_out, eps=_EPSILON, momentum=_MOMENTUM),
+        nn.BatchNorm2d(
+            channels_out,
+            eps=_EPSILON,
+            momentum=_MOMENTUM,
+            affine=mode.affine,
+            track_running_stats=mode.track_running_stats,
+        ),
     ]
+
+
+def bottleneck(
+    channels_in: int, channels_out: int, operation: str, stride: int, mode: Mode
+) -> nn.Sequential:
+    """Return expand, depthwise, project of an operation such as `mb6_k5`, without shortcut."""
+    expansion, kernel = int(operation[2]), int(operation[-1])
+    middle = channels_in * expansion
+    expand = _convolution(channels_in, middle, 1, mode=mode) if expansion > 1 else []
+    return nn.Sequential(
+        *expand,
+        *([nn.ReLU6()] if expand else []),
+        *_convolution(middle, middle, kernel, stride, groups=middle, mode=mode),
+        nn.ReLU6(),
+        *_convolution(middle, channels_out, 1, mode=mode),
+    )
 
 
 class InvertedBottleneck(nn.Module):
     """Expand, depthwise, project; with a shortcut where shapes agree."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, expansion: int, stride: int
+        self,
+        channels_in: int,
+        channels_out: int,
+        operation: str,
+        stride: int,
+        mode: Mode = Mode(),  # noqa: B008 - immutable
     ) -> None:
         super().__init__()
         self.shortcut = stride == 1 and channels_in == channels_out
-        middle = channels_in * expansion
-        expand = [*_convolution(channels_in, middle, 1), nn.ReLU6()] if expansion > 1 else []
-        self.body = nn.Sequential(
-            *expand,
-            *_convolution(middle, middle, kernel, stride, groups=middle),
-            nn.ReLU6(),
-            *_convolution(middle, channels_out, 1),
-        )
+        self.body = bottleneck(channels_in, channels_out, operation, stride, mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
@@ -99,37 +125,61 @@ class InvertedBottleneck(nn.Module):
         return x + out if self.shortcut else out
 
 
-class Network(nn.Module):
-    """Stem, one fixed block, 21 chosen blocks (`zero` ones are not there), classifier."""
+class Frame(nn.Module):
+    """Stem, one fixed block, the blocks that `make` builds, classifier.
 
-    def __init__(self, blocks: Sequence[str], signature: Signature, skeleton: Skeleton) -> None:
+    `make` has index, channels in, channels out and stride; None: the block is not there.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int, int, int, int], nn.Module | None],
+        signature: Signature,
+        skeleton: Skeleton,
+        mode: Mode,
+    ) -> None:
         super().__init__()
         image, stem = signature.input_shape[0], skeleton.stem
         self.stem = nn.Sequential(
-            *_convolution(image, stem, 3, skeleton.stem_stride),
+            *_convolution(image, stem, 3, skeleton.stem_stride, mode=mode),
             nn.ReLU6(),
-            InvertedBottleneck(stem, skeleton.first, 3, 1, 1),
+            InvertedBottleneck(stem, skeleton.first, "mb1_k3", 1, mode),
         )
-        self.blocks = nn.Sequential()
-        operations, channels = iter(blocks), skeleton.first
+        self.blocks = nn.ModuleList()
+        index, channels = 0, skeleton.first
         for count, width, stride in zip(CELLS, skeleton.widths, skeleton.strides, strict=True):
             for b in range(count):
-                operation = next(operations)
-                if operation == ZERO:
-                    continue
-                expansion, kernel = int(operation[2]), int(operation[-1])
-                self.blocks.append(
-                    InvertedBottleneck(channels, width, kernel, expansion, 1 if b else stride)
-                )
-                channels = width
-        self.mix = nn.Sequential(*_convolution(channels, skeleton.last, 1), nn.ReLU6())
+                block = make(index, channels, width, 1 if b else stride)
+                index += 1
+                if block is not None:
+                    self.blocks.append(block)
+                    channels = width
+        self.mix = nn.Sequential(*_convolution(channels, skeleton.last, 1, mode=mode), nn.ReLU6())
         self.head = nn.Linear(skeleton.last, signature.outputs)
+
+    def run(self, x: Tensor, *extra: Any) -> Tensor:
+        """[B, C, H, W] -> [B, outputs]; blocks are given `extra`."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x, *extra)
+        out: Tensor = self.head(self.mix(x).mean(dim=(2, 3)))
+        return out
+
+
+class Network(Frame):
+    """The network of 21 chosen blocks, of which `zero` ones are not there."""
+
+    def __init__(self, blocks: Sequence[str], signature: Signature, skeleton: Skeleton) -> None:
+        def make(i: int, channels_in: int, channels_out: int, stride: int) -> nn.Module | None:
+            if blocks[i] == ZERO:
+                return None
+            return InvertedBottleneck(channels_in, channels_out, blocks[i], stride)
+
+        super().__init__(make, signature, skeleton, Mode())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, outputs]."""
-        x = self.mix(self.blocks(self.stem(x)))
-        out: Tensor = self.head(x.mean(dim=(2, 3)))
-        return out
+        return self.run(x)
 
 
 @register("proxyless", suggest)

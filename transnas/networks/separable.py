@@ -31,6 +31,7 @@ class DepthwisePointwise(nn.Module):
         dilation: int = 1,
     ) -> None:
         super().__init__()
+        self.kernel, self.stride, self.dilation = kernel, stride, dilation
         self.depthwise = nn.Conv2d(
             channels_in,
             channels_in,

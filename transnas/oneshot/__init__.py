@@ -1,7 +1,20 @@
 """One-shot search: strategies that train one supernet and derive an architecture from it."""
 
-from transnas.oneshot._bilevel import Settings, train
-from transnas.oneshot.darts import search_darts
-from transnas.oneshot.gdas import search_gdas
+from transnas.oneshot._base import OneShot
+from transnas.oneshot._registry import get, names, register
+from transnas.oneshot._search import Result, search
+from transnas.oneshot._settings import Settings
+from transnas.oneshot._trials import Searching, Unasked, checkpoint_of
 
-__all__ = ["Settings", "search_darts", "search_gdas", "train"]
+__all__ = [
+    "OneShot",
+    "Result",
+    "Searching",
+    "Settings",
+    "Unasked",
+    "checkpoint_of",
+    "get",
+    "names",
+    "register",
+    "search",
+]

@@ -1,43 +1,118 @@
-"""DARTS, first order: every edge a softmax mixture of all operations.
+"""DARTS, first and second order: every edge a softmax mixture of all operations.
 
-Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019. The published search halves the
-training data; here weights see the task's training split and logits its validation split.
+Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from transnas import networks
-from transnas.evaluation.training import Progress, deterministic, workplace
-from transnas.networks.relaxations import Softmax
-from transnas.oneshot._bilevel import Settings, check_task, train
-from transnas.spaces import Architecture, Space
-from transnas.tasks import Task
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
 
-__all__ = ["search_darts"]
+from transnas.networks.relaxations import Relaxation, Softmax
+from transnas.oneshot._base import Batch, OneShot
+from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+
+__all__ = ["DARTS", "Bilevel", "DARTSSettings", "SecondOrder"]
 
 
-def search_darts(
-    task: Task,
-    space: Space,
-    settings: Settings = Settings(),  # noqa: B008 - immutable
-    *,
-    skeleton: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Architecture:
-    """Return the architecture that first-order DARTS derives from its supernet.
+class Bilevel(OneShot):
+    """Logits descend the validation loss, weights the training loss, in turn (section 2.3)."""
 
-    `skeleton` are the supernet's settings (published: 16 channels and 8 layers in the DARTS
-    space); None: those that suit stand-alone networks on inputs of this size. Raises `InputError`
-    for a task without data or a space without supernet.
+    def train_step(self, batch: Batch) -> None:
+        """Move the logits on a validation batch if it is their turn, then the weights."""
+        s = self.settings
+        warm = self.epoch >= s.logits_from
+        if warm and s.logits_every and self.step_of_epoch % s.logits_every == 0:
+            self.architecture_step(self.held_out.next(), batch)
+        self.weights_step(batch)
+
+    def end_epoch(self) -> None:
+        """Move the logits over the validation split, where they alternate with whole epochs."""
+        if self.settings.logits_every == 0 and self.epoch >= self.settings.logits_from:
+            for _ in range(len(self.held_out)):
+                self.architecture_step(self.held_out.next(), self.training.next())
+
+    def architecture_step(self, validation: Batch, training: Batch) -> None:
+        """Move the logits; first order: at the present weights (xi = 0)."""
+        self.logits_step(validation)
+
+
+class SecondOrder(Bilevel):
+    """Logits may descend the validation loss after one step of the weights (equation 7).
+
+    For settings with `order` and `product`.
     """
-    task = check_task(task)
-    chosen = networks.suggest(space, task.signature) if skeleton is None else skeleton
-    with deterministic(seed, workplace(device).device):
-        net = networks.supernet(space, task.signature, Softmax(), **chosen)
-        train(net, task, settings, seed=seed, device=device, progress=progress)
-    return net.derive()
+
+    def architecture_step(self, validation: Batch, training: Batch) -> None:
+        """See `_hypergradient`; xi is the weights' present learning rate."""
+        if self.settings.order == 1:
+            return super().architecture_step(validation, training)
+        s, net = self.settings, self.net
+        gradient, loss = unrolled_gradient(
+            self.functional_loss(training),
+            self.functional_loss(validation),
+            self.weights,
+            net.logits,
+            step=self.rate(),
+            momentum=s.momentum,
+            velocity=[self.by_weights.state[w].get("momentum_buffer") for w in self.weights],
+            decay=s.weight_decay,
+            product=PRODUCTS[s.product],
+        )
+        self.log("supernet_loss", loss)
+        net.logits.grad = gradient
+        self.by_logits.step()
+        return None
+
+    def functional_loss(self, batch: Batch) -> Loss:
+        """Return the loss of a batch as a function of weights and logits.
+
+        Every call draws the same noise, so that differences of losses are not those of noise.
+        """
+        own = {id(weight) for weight in self.weights}
+        names = [name for name, p in self.net.named_parameters() if id(p) in own]
+        noise = {key: g.get_state() for key, g in self.generators.items()}
+        overall = torch.get_rng_state()
+        images, labels = batch
+
+        def loss(weights: Sequence[Tensor], logits: Tensor) -> Tensor:
+            for key, state in noise.items():
+                self.generators[key].set_state(state)
+            torch.set_rng_state(overall)
+            given = dict(zip(names, weights, strict=True), logits=logits)
+            return F.cross_entropy(functional_call(self.net, given, (images,)), labels)
+
+        return loss
+
+
+@dataclass(frozen=True)
+class DARTSSettings(Settings):
+    """As published on CIFAR-10 (there with the supernet of 16 channels and 8 cells)."""
+
+    order: int = 1
+    """2: the gradient goes through one step of the weights."""
+    product: Literal["exact", "finite-difference"] = "exact"
+    """How order 2 multiplies with the second derivatives; published: finite-difference."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("order",), 1, 3)
+
+
+@register("darts")
+class DARTS(SecondOrder):
+    """Derives the strongest operations (and, where the space has the choice, edges)."""
+
+    Settings = DARTSSettings
+
+    def relaxation(self) -> Relaxation:
+        """See `Softmax`."""
+        return Softmax()

@@ -1,50 +1,53 @@
 """GDAS: one sampled operation an edge, its probability learnt through a straight-through gradient.
 
 Dong & Yang, "Searching for A Robust Neural Architecture in Four GPU Hours", CVPR 2019; defaults as
-on NAS-Bench-201 (ICLR 2020). Logits and weights each draw a sample of their own.
+on NAS-Bench-201 (ICLR 2020). Logits and weights each draw a sample of their own. The gradient of a
+logit is that of its own operation's term alone (the variant `v1` of the published code).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
-import torch
+from transnas.networks.relaxations import Relaxation, StraightThrough
+from transnas.oneshot._base import linear
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+from transnas.oneshot.darts import Bilevel
 
-from transnas import networks
-from transnas.evaluation.training import Progress, deterministic, workplace
-from transnas.networks.relaxations import StraightThrough
-from transnas.oneshot._bilevel import Settings, check_task, train
-from transnas.spaces import Architecture, Space
-from transnas.tasks import Task
-
-__all__ = ["PUBLISHED", "search_gdas"]
-
-PUBLISHED = Settings(epochs=250, nesterov=True, weight_decay=5e-4)
-_FIRST, _LAST = 10.0, 0.1
-"""Temperatures of the first and the last epoch; it falls linearly."""
+__all__ = ["GDAS", "GDASSettings"]
 
 
-def search_gdas(
-    task: Task,
-    space: Space,
-    settings: Settings = PUBLISHED,
-    *,
-    skeleton: Mapping[str, Any] | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Architecture:
-    """Return the architecture that GDAS derives from its supernet; see `search_darts`."""
-    task = check_task(task)
-    chosen = networks.suggest(space, task.signature) if skeleton is None else skeleton
-    place = workplace(device).device
-    relaxation = StraightThrough(_FIRST, torch.Generator(place).manual_seed(seed))
+@dataclass(frozen=True)
+class GDASSettings(Settings):
+    """As published on NAS-Bench-201."""
 
-    def cool(done: float) -> None:
-        relaxation.temperature = _FIRST + (_LAST - _FIRST) * done
+    epochs: int = 250
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    first_temperature: float = 10.0
+    last_temperature: float = 0.1
+    """The temperature falls linearly from epoch to epoch."""
 
-    with deterministic(seed, place):
-        net = networks.supernet(space, task.signature, relaxation, **chosen)
-        train(net, task, settings, seed=seed, device=device, schedule=cool, progress=progress)
-    return net.derive()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("first_temperature", "last_temperature"), 1e-6)
+
+
+@register("gdas")
+class GDAS(Bilevel):
+    """Derives the most probable operations."""
+
+    Settings = GDASSettings
+
+    def relaxation(self) -> Relaxation:
+        """See `StraightThrough`."""
+        self.sampler = StraightThrough(
+            self.settings.first_temperature, self.generator("architecture noise")
+        )
+        return self.sampler
+
+    def begin_epoch(self) -> None:
+        """Cool down."""
+        s = self.settings
+        self.sampler.temperature = linear(s.first_temperature, s.last_temperature, self.epochs_done)

@@ -16,7 +16,7 @@ from transnas.evaluation import Objective
 from transnas.evaluation.table import Table
 from transnas.studies._comparison import Comparison, arm
 from transnas.studies._definition import environment
-from transnas.studies._plan import DEFAULT_SPACE, LEARNING_STRATEGY, by_task
+from transnas.studies._plan import LEARNING_STRATEGY, by_task, default_space
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
 from transnas.studies._statistics import Floats
@@ -157,7 +157,7 @@ def _checked(
 
 def _sources(request: _Request, task: Task) -> list[SourceStudy]:
     """Return the earlier studies that a search of `task` may learn from, of other tasks only."""
-    own = task.space if isinstance(task, TableTask) else (request.space or DEFAULT_SPACE)
+    own = task.space if isinstance(task, TableTask) else (request.space or default_space(task))
     found = sources(request.learn_from, spaces.get(own), request.objective)
     others = [source for source in found if source.task != task.name]
     if not others or (len(others) < len(found) and not isinstance(task, TableTask)):

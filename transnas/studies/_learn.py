@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transnas import spaces, tasks
 from transnas._errors import InputError, unknown
@@ -20,6 +20,9 @@ from transnas.studies._study import Study
 from transnas.studies._whole import require_folder
 from transnas.studies.sources import sources
 from transnas.tasks import DataTask, TableTask, Task
+
+if TYPE_CHECKING:
+    from transnas.meta.store import SourceTask, StorePrior
 
 __all__ = ["adapt", "adapt_at_once", "learn", "method_settings"]
 
@@ -62,13 +65,13 @@ def learn(
 ) -> Prior:
     """Learn from earlier tasks, and save what was learnt as a prior in the folder `out`.
 
-    `"store"` models the studies in `storages`; `"catch"` meta-trains an agent on `tasks`, all
-    tables of one space or all data sets; few-shot methods (`"maml"`, ..., `"t-nas++"`) meta-train
-    a network on the classes of one source of episodes. Meta-training goes on where it was
-    interrupted when called again.
+    `"store"` models the studies in `storages`, and `"catch+"` does with networks trained on all of
+    them beside; `"catch"` meta-trains an agent on `tasks`, all tables of one space or all data
+    sets; few-shot methods (`"maml"`, ..., `"t-nas++"`) meta-train a network on the classes of one
+    source of episodes. Meta-training goes on where it was interrupted when called again.
 
     Args:
-        method: `"store"`, `"catch"`, or a few-shot method.
+        method: `"store"`, `"catch+"`, `"catch"`, or a few-shot method.
         tasks: At least two tasks to meta-train on, as for `search`; for few-shot methods one
             source of episodes: `"omniglot"`, ..., or a folder of class folders.
         storages: Storages with earlier studies.
@@ -149,18 +152,40 @@ def method_settings(method: str) -> type[Any]:
 
 def _store(request: _Request) -> Prior:
     _refuse("store", tasks=request.tasks, settings=request.settings)
-    if not request.storages:
-        raise InputError("storages are empty; method 'store' accepts: storages of earlier studies")
     from transnas.meta.store import learn
 
+    prior = learn(_studied("store", request), request.space)
+    _require_structure(request, prior)
+    return prior
+
+
+def _catch_plus(request: _Request) -> Prior:
+    _refuse("catch+", tasks=request.tasks)
+    from transnas.meta.catch.plus import CatchPlus, CatchPlusSettings, learn_plus
+
+    settings = settings_from(CatchPlus, dict(request.settings))
+    assert isinstance(settings, CatchPlusSettings)
+    prior = learn_plus(_studied("catch+", request), request.space, request.seed, settings)
+    _require_structure(request, prior.store)
+    return prior
+
+
+def _studied(method: str, request: _Request) -> list[SourceTask]:
+    """Return what the storages hold, one source a task."""
+    if not request.storages:
+        raise InputError(
+            f"storages are empty; method {method!r} accepts: storages of earlier studies"
+        )
     found = sources(request.storages, request.space, request.objective or Objective())
-    prior = learn(by_task(found), request.space)
+    return by_task(found)
+
+
+def _require_structure(request: _Request, prior: StorePrior) -> None:
     if not any(source.weights.any() for source in prior.sources):
         raise InputError(
             f"learn from {', '.join(request.storages)} says nothing about which architectures are "
             "better; accepted: a study with 3 or more architectures of different rewards"
         )
-    return prior
 
 
 def _catch(request: _Request) -> Prior:
@@ -261,8 +286,15 @@ def _catch_settings() -> type[Any]:
     return CatchSettings
 
 
+def _catch_plus_settings() -> type[Any]:
+    from transnas.meta.catch.plus import CatchPlusSettings
+
+    return CatchPlusSettings
+
+
 _METHODS = {
     "catch": _Method(_catch, _catch_settings),
+    "catch+": _Method(_catch_plus, _catch_plus_settings),
     "store": _Method(_store, lambda: NoSettings),
 }
 

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transnas import spaces, strategies, tasks
+from transnas import spaces, tasks
 from transnas._errors import InputError
 from transnas.evaluation import Evaluator, Objective
 from transnas.meta import PriorInfo, load_prior, prior_info
 from transnas.spaces import Space
 from transnas.strategies import Strategy
 from transnas.strategies._base import settings_from
+from transnas.studies import _methods
 from transnas.studies._definition import Definition
 from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["Plan", "by_task", "make_plan", "require_positive"]
+__all__ = [
+    "Plan",
+    "by_task",
+    "default_evaluator",
+    "default_space",
+    "make_plan",
+    "require_positive",
+]
 
 DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
 DEFAULT_SPACE = "nasbench201"
+DEFAULT_TRIALS = 30
+_BY_KIND = {
+    "detection": "residual-small",
+    "segmentation": "residual-small",
+    "language": "darts-recurrent",
+}
+"""Default spaces for kinds of task that the default space has no networks for."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A checked request: the definition, and the objects that it names."""
+
+    trials: int
+    """How many trials the study is to have in all."""
 
     definition: Definition
     space: Space
@@ -78,26 +97,41 @@ def make_plan(
     evaluator: Evaluator | None,
     learn_from: tuple[str, ...],
     prior: str | Path | None = None,
+    trials: int | None = None,
 ) -> Plan:
     """Check a request; raises `InputError` for anything in it that is not accepted."""
     if epochs is not None:
         require_positive("epochs", epochs)
+    if trials is not None:
+        require_positive("trials", trials)
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
     learnt = None if prior is None else prior_info(Path(prior))
     name = _strategy(strategy, learn_from, learnt)
-    cls = strategies.get(name)
+    cls = _methods.get(name)
     settings_from(cls, dict(settings or {}))  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
-    chosen_space = _space(found, space, DEFAULT_SPACE if learnt is None else learnt.space)
+    default = default_space(found) if learnt is None else learnt.space
+    chosen_space = _space(found, space, default)
     chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
-    chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
+    chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
+    create: Callable[[], Strategy]
+    if issubclass(cls, Strategy):
+        create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
+        work, usual = chosen_evaluator, DEFAULT_TRIALS
+    else:
+        from transnas.oneshot import Unasked
 
-    def create() -> Strategy:
-        return cls(chosen_space, seed, chosen_objectives, chosen_settings)
-
-    create()  # refuses what the strategy cannot do
+        create = partial(Unasked, chosen_space, seed, chosen_objectives)
+        work = _searching(found, chosen_space, name, chosen_settings, chosen_evaluator)
+        usual = 1
+    full = create().full_budget  # refuses what the strategy cannot do
+    if full is not None and epochs is not None:
+        raise InputError(
+            f"epochs {epochs} are given, but strategy {name!r} chooses them itself; accepted: its "
+            f"settings min_epochs and max_epochs ({full})"
+        )
     definition = Definition(
         task=found.name,
         space=chosen_space.name,
@@ -106,11 +140,12 @@ def make_plan(
         objectives=chosen_objectives,
         seed=seed,
         epochs=epochs,
-        evaluator=type(chosen_evaluator).__name__,
+        evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
     )
     own_space = isinstance(found, TableTask)
-    return Plan(definition, chosen_space, chosen_evaluator, create, own_space, learn_from)
+    wanted = usual if trials is None else trials
+    return Plan(wanted, definition, chosen_space, work, create, own_space, learn_from)
 
 
 def _strategy(given: str | None, learn_from: Sequence[str], prior: PriorInfo | None) -> str:
@@ -119,7 +154,7 @@ def _strategy(given: str | None, learn_from: Sequence[str], prior: PriorInfo | N
     if not learn_from:
         return DEFAULT_STRATEGY if given is None else given
     if given not in (None, LEARNING_STRATEGY):
-        strategies.get(str(given))  # an unknown name is the greater mistake
+        _methods.get(str(given))  # an unknown name is the greater mistake
         raise InputError(
             f"strategy {given!r} does not learn from earlier studies; accepted: {LEARNING_STRATEGY}"
         )
@@ -135,7 +170,7 @@ def _strategy_of(prior: PriorInfo, given: str | None, learn_from: Sequence[str])
         )
     name = prior.strategy_name
     if given not in (None, name):
-        strategies.get(str(given))  # an unknown name is the greater mistake
+        _methods.get(str(given))  # an unknown name is the greater mistake
         raise InputError(
             f"strategy {given!r} does not take a prior of kind {prior.kind!r}; accepted: {name}"
         )
@@ -173,6 +208,11 @@ def _space(task: Task, given: str | Space | None, default: str) -> Space:
     return chosen
 
 
+def default_space(task: Task) -> str:
+    """Return the space of a search that names none, for a task that is no table."""
+    return _BY_KIND.get(task.kind, DEFAULT_SPACE)
+
+
 def _objectives(
     task: Task, given: Sequence[Objective | str] | Objective | str | None
 ) -> tuple[Objective, ...]:
@@ -188,18 +228,39 @@ def _objectives(
     return chosen
 
 
-def _evaluator(task: Task, space: Space) -> Evaluator:
+def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluator:
+    """Return the task's table, or training on `device`; raises `InputError` if it has neither."""
     if isinstance(task, TableTask):
         from transnas.evaluation.table import Table
 
+        if device != "auto":
+            raise InputError(
+                f"device {device!r} does not fit task {task.name!r}, a table; accepted: auto"
+            )
         return Table(task)
     if isinstance(task, DataTask):
         from transnas.evaluation.training import Training
 
-        return Training(task, space)
+        return Training(task, space, device=device)
     raise InputError(
         f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
     )
+
+
+def _searching(
+    task: Task, space: Space, method: str, settings: Any, evaluator: Evaluator
+) -> Evaluator:
+    """Return what searches with a supernet and measures by `evaluator` what it finds.
+
+    Raises `InputError` where the method cannot search.
+    """
+    from transnas.evaluation.training import Training
+    from transnas.oneshot import Searching
+
+    device = evaluator.device if isinstance(evaluator, Training) else "auto"
+    work = Searching(task, space, method, settings, evaluator, device)
+    work.check()
+    return work
 
 
 def require_positive(field: str, value: Any) -> None:

@@ -19,9 +19,9 @@ from transnas.studies._definition import Definition, default_name, environment, 
 from transnas.studies._executors import Executor
 from transnas.studies._history import replayed
 from transnas.studies._loop import Loop
-from transnas.studies._plan import Plan, make_plan, require_positive
+from transnas.studies._plan import Plan, make_plan
 from transnas.studies._progress import Progress
-from transnas.studies._storage import Store, open_store
+from transnas.studies._storage import Store, folder_beside, open_store
 from transnas.studies._study import Study, study_of
 from transnas.studies._trial import Codec
 from transnas.studies._workers import Workers
@@ -36,7 +36,7 @@ def search(
     task: str | Path | Task,
     space: str | Space | None = None,
     strategy: str | None = None,
-    trials: int = 30,
+    trials: int | None = None,
     *,
     storage: str = "sqlite:///transnas.db",
     name: str | None = None,
@@ -63,7 +63,8 @@ def search(
         space: A name or a `Space`; default: the task's own, else NAS-Bench-201.
         strategy: A registered name; default: `regularized-evolution`, or `store-transfer` with
             `learn_from`, or the one that `prior` is for.
-        trials: How many trials the study is to have in all, failed ones included.
+        trials: How many trials the study is to have in all, failed ones included; default: 30,
+            or one for methods that train one supernet, whose trial is a whole search.
         storage: `sqlite:///file.db`, `postgresql://...`, `journal:///file.log` or `memory://`.
         name: The study's name; default: made from task, space, strategy, seed and epochs.
         epochs: Budget of an evaluation; default: the evaluator's.
@@ -87,9 +88,9 @@ def search(
     """
     earlier = (learn_from,) if isinstance(learn_from, str) else tuple(learn_from)
     plan = make_plan(
-        task, space, strategy, objectives, epochs, seed, settings, evaluator, earlier, prior
+        task, space, strategy, objectives, epochs, seed, settings, evaluator, earlier, prior, trials
     )
-    require_positive("trials", trials)
+    trials = plan.trials
     places = Workers.parse(workers, timeout, retries)
     chosen = default_name(plan.definition, plan.own_space) if name is None else name
     require_name(chosen)
@@ -99,7 +100,8 @@ def search(
             run = _Run(store, storage, chosen, plan)
             run.find_or_create(environment(command))
             if len(run.study.trials) < trials:
-                run.go(trials, lambda most: places.start(plan.evaluator, most), shown)
+                work = plan.evaluator.keeping(folder_beside(storage, chosen))
+                run.go(trials, lambda most: places.start(work, most), shown)
         except InputError:
             store.abandon()
             raise

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from transnas import strategies
 from transnas._errors import InputError, unknown
+from transnas.studies import _methods
 
 __all__ = ["method_and_settings", "typed", "typed_settings"]
 
@@ -18,7 +18,7 @@ def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
 
     Raises `InputError` for another form, an unknown name, or a value of the wrong type.
     """
-    return typed(strategies.get(strategy).Settings, f"strategy {strategy!r}", assignments)
+    return typed(_methods.get(strategy).Settings, f"strategy {strategy!r}", assignments)
 
 
 def typed(cls: type[Any], owner: str, assignments: Iterable[str]) -> dict[str, Any]:

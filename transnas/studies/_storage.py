@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
@@ -24,7 +25,7 @@ from transnas.studies._errors import StorageError
 from transnas.studies._lease import Lease
 from transnas.studies._trial import ATTRIBUTES, Codec, Entry
 
-__all__ = ["OptunaStore", "Store", "label_of", "open_store"]
+__all__ = ["OptunaStore", "Store", "folder_beside", "label_of", "open_store"]
 
 ACCEPTED = "sqlite:///file.db, postgresql://user@host/database, journal:///file.log or memory://"
 
@@ -128,6 +129,14 @@ def open_store(url: str, create: bool = False) -> Store:
 def label_of(url: str) -> str:
     """Return a URL, or a text with URLs, without passwords, as it is shown and recorded."""
     return re.sub(r"(://[^/@:\s]*):[^@/\s]*@", r"\1:***@", url)
+
+
+def folder_beside(url: str, name: str) -> Path | None:
+    """Return the folder for what the study `name` keeps beside its storage; None without files."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("sqlite", "journal") or len(rest) < 2:
+        return None
+    return Path(f"{rest[1:]}.checkpoints") / quote(name, safe=" ")
 
 
 _MEMORY: dict[str, InMemoryStorage] = {}

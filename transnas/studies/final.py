@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from transnas import networks
 from transnas._errors import InputError
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.evaluation.training import Progress, Recipe, deterministic, fit, measure, workplace
 from transnas.spaces import Architecture, Space
@@ -31,9 +32,10 @@ def train_final(
 ) -> tuple[nn.Module, FinalTest]:
     """Train `arch` on training and validation data, then do the recorded final test.
 
-    Returns the network (on the CPU, in evaluation mode) and the test's metrics `test_accuracy`
-    (0..1) and `test_loss`; the look is also kept in `task.final_tests`. Raises `InputError` for a
-    task without data or test split before any training, and `Stopped` if the loss is not finite.
+    Returns the network (on the CPU, in evaluation mode) and the test's metrics, `test_accuracy`
+    (0..1) and `test_loss` or those of the task's kind; the look is also kept in
+    `task.final_tests`. Raises `InputError` for a task without data or test split before any
+    training, and `Stopped` if the loss is not finite.
     """
     if not isinstance(task, DataTask):
         raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
@@ -41,7 +43,8 @@ def train_final(
         raise InputError(f"task {task.name!r} has no test split; accepted: a task with one")
     whole("epochs", epochs, 1)
     space.validate(arch)
-    recipe = recipe or Recipe()
+    kind_of(task.kind).require()
+    recipe = recipe or kind_of(task.kind).recipe
     chosen = resolve_skeleton(space, task.signature, skeleton)
     at = workplace(device, recipe.precision)
     with deterministic(seed, at.device):
@@ -54,12 +57,14 @@ def train_final(
             epochs=epochs,
             seed=seed,
             augmentation=task.augmentation,
+            kind=task.kind,
             at=at,
             progress=progress,
         )
 
     def test(split: Dataset[Any]) -> dict[str, float]:
-        return {f"test_{name}": value for name, value in measure(network, split, at).items()}
+        metrics = measure(network, split, at, task.kind)
+        return {f"test_{name}": value for name, value in metrics.items()}
 
     final = task.final_test(space.to_text(arch), test)
     return network.cpu().eval(), final

@@ -1,7 +1,7 @@
 """What a search is for: data, splits, loss, metrics; built-in tasks and the user's own."""
 
 from transnas.tasks._base import KINDS, DataTask, FinalTest, Signature, TableTask, Task
-from transnas.tasks._registry import Options, Source, get, names, register
+from transnas.tasks._registry import Options, Source, get, is_builtin, names, register
 
 __all__ = [
     "KINDS",
@@ -13,6 +13,7 @@ __all__ = [
     "TableTask",
     "Task",
     "get",
+    "is_builtin",
     "names",
     "register",
 ]

@@ -12,7 +12,7 @@ from transnas._errors import InputError, unknown
 from transnas._registry import Registry
 from transnas.tasks._base import Task
 
-__all__ = ["Options", "Source", "get", "names", "register"]
+__all__ = ["Options", "Source", "get", "is_builtin", "names", "register"]
 
 AUGMENTATIONS = ("none", "shift", "natural")
 
@@ -22,9 +22,11 @@ class Options:
     """How a task's data are read."""
 
     limit: int | None = None
-    """At most this many images a class in the training and the validation split."""
+    """At most this many images a class in the training and the validation split; for detection
+    and segmentation: in all, evenly spread."""
     size: int | None = None
-    """Images are resized to this many pixels a side; None: 32, or their own if all agree."""
+    """Images are resized to this many pixels a side (None: 32, or their own if all agree); for
+    detection and segmentation: on their longer side (None: at most 320)."""
     seed: int = 0
     """Draws the splits that the data do not come with."""
     augmentation: str | None = None
@@ -63,10 +65,37 @@ def names() -> list[str]:
 def get(name: str, **options: Any) -> Task:
     """Return a task by its built-in name, or from a folder or .npz file at that path.
 
-    `options` are the fields of `Options`. Raises `InputError` with near misses for a name that
-    is neither, and for data that cannot be used.
+    `options` are the fields of `Options`; they may stand in the name too, as in
+    `camvid:size=120,limit=100`, and are then part of the task's name. Raises `InputError` with
+    near misses for a name that is neither, and for data that cannot be used.
     """
-    chosen = _options(options)
+    bare, written = _written_options(name)
+    both = [option for option in written if option in options]
+    if both:
+        raise InputError(f"task option {both[0]!r} is given twice; accepted: once")
+    task = _load(bare, _options({**written, **options}))
+    if written:
+        task.name = f"{task.name}:{name[len(bare) + 1 :]}"
+    return task
+
+
+def is_builtin(name: str) -> bool:
+    """Return whether `name`, with or without options in it, is a built-in task at hand."""
+    return _written_options(name)[0] in names()
+
+
+def _written_options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return a task's name without the options in it, and those; a path may have colons."""
+    bare, _, text = name.rpartition(":")
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not bare or not all(equals and key.isidentifier() for key, equals, _ in pairs):
+        return name, {}
+    if len({key for key, *_ in pairs}) < len(pairs):
+        raise InputError(f"task {name!r} gives an option twice; accepted: once")
+    return bare, {key: int(v) if v.isdecimal() else v for key, _, v in pairs}
+
+
+def _load(name: str, chosen: Options) -> Task:
     for key in _SOURCES.names():
         source = _SOURCES.get(key)
         if name in source.names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,39 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from transnas._errors import unknown
 
-__all__ = ["TensorSplit", "augment", "concatenate"]
+__all__ = ["Batched", "TensorSplit", "augment", "concatenate"]
+
+
+class Batched(Dataset[Any]):
+    """A split that makes whole batches itself, faster than item by item."""
+
+    follows = False
+    """Whether a batch goes on where the last one ended, so that they are not shuffled."""
+
+    def arranged(self, size: int) -> Batched:
+        """Return the split for batches of `size` items."""
+        return self
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(
+        self, indices: Tensor, augmentation: str = "none", generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Any]:
+        """Return inputs float32 [B, C, H, W] and the targets of `indices` [B]."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Batched:
+        """Return the split with its tensors on `device`."""
+
+    @abstractmethod
+    def joined(self, other: Batched) -> Batched | None:
+        """Return both as one split, normalised as this one; None if they do not go together."""
 
 
 @dataclass(frozen=True)
-class TensorSplit(Dataset[tuple[Tensor, int]]):
+class TensorSplit(Batched):
     """A split in memory: item i is (float32 [C, H, W], label).
 
     `images` [N, C, H, W] keep the type of the source (uint8 is a quarter of float32); an input is
@@ -55,6 +84,20 @@ class TensorSplit(Dataset[tuple[Tensor, int]]):
         moved = (t.to(device) for t in (self.images, self.labels, self.mean, self.std))
         images, labels, mean, std = moved
         return TensorSplit(images, labels, self.scale, mean, std)
+
+    def joined(self, other: Batched) -> TensorSplit | None:
+        """Return both as one; None if types or scales differ."""
+        if (
+            not isinstance(other, TensorSplit)
+            or self.images.dtype != other.images.dtype
+            or self.scale != other.scale
+            or not torch.equal(self.mean, other.mean)
+            or not torch.equal(self.std, other.std)
+        ):
+            return None
+        images = torch.cat([self.images, other.images])
+        labels = torch.cat([self.labels, other.labels])
+        return TensorSplit(images, labels, self.scale, self.mean, self.std)
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images.float() * self.scale - self.mean) / self.std
@@ -99,18 +142,6 @@ _KINDS: dict[str, Callable[[Tensor, torch.Generator | None], Tensor]] = {
 
 def concatenate(first: Dataset[Any], second: Dataset[Any]) -> Dataset[Any]:
     """Return both as one data set; in memory (normalised as `first`) where both are."""
-    same = (
-        isinstance(first, TensorSplit)
-        and isinstance(second, TensorSplit)
-        and first.images.dtype == second.images.dtype
-        and first.scale == second.scale
-        and torch.equal(first.mean, second.mean)
-        and torch.equal(first.std, second.std)
-    )
-    if not same:
-        return ConcatDataset([first, second])
-    assert isinstance(first, TensorSplit)
-    assert isinstance(second, TensorSplit)
-    images = torch.cat([first.images, second.images])
-    labels = torch.cat([first.labels, second.labels])
-    return TensorSplit(images, labels, first.scale, first.mean, first.std)
+    if isinstance(first, Batched) and isinstance(second, Batched):
+        return first.joined(second) or ConcatDataset([first, second])
+    return ConcatDataset([first, second])

@@ -1,0 +1,406 @@
+"""The algorithm box against plain DARTS, against itself, and against its cost formula."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transnas import networks, spaces
+from transnas import tasks as built_in
+from transnas.evaluation.training import Batches, deterministic
+from transnas.meta.interleaved import METHODS, PRESETS, InterleaveSettings, Interleaving, stages
+from transnas.meta.interleaved.normalise import Balance, Normaliser
+from transnas.meta.interleaved.order import order, path
+from transnas.meta.interleaved.streams import stream_seed
+from transnas.networks.relaxations import Softmax
+from transnas.oneshot import Settings, train
+from transnas.spaces import Space
+from transnas.tasks import DataTask
+
+SMALL = {"batch_size": 8, "anchors": 2, "views": 4, "iterations": 4}
+
+
+def make(
+    space: Space, tasks: list[DataTask], seed: int = 0, **settings: Any
+) -> Interleaving:  # fmt: skip
+    given = InterleaveSettings(**{**SMALL, **settings})
+    return Interleaving(tasks, space, given, skeleton={}, seed=seed, device="cpu")
+
+
+def weights(search: Interleaving) -> list[Tensor]:
+    """Return everything that learns, in a fixed order of tasks."""
+    by_name = sorted(search.learners, key=lambda x: x.task.name)
+    return [
+        p.detach()
+        for x in by_name
+        for module in (x.encoder, x.head)
+        for _, p in sorted(module.named_parameters())
+    ]
+
+
+def equal(first: Interleaving, second: Interleaving) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+# Plain DARTS ------------------------------------------------------------------------------------
+
+
+def test_one_task_one_round_is_plain_darts_bit_for_bit() -> None:
+    """M = 1, K = 1, no transfer, DARTS' order: the one-shot trainer is the oracle."""
+    task, space = built_in.get("digits", limit=16), spaces.get("nasbench201")
+    assert isinstance(task, DataTask)
+    skeleton = {"channels": 2, "cells": 1}
+    settings = InterleaveSettings(
+        preset="none", rounds=1, epochs=2, batch_size=32, alpha_first=True, normalise="none"
+    )
+    search = Interleaving([task], space, settings, skeleton=skeleton, seed=3, device="cpu")
+    search.run()
+    own = stream_seed(3, "digits")
+    with deterministic(own, torch.device("cpu")):
+        net = networks.supernet(space, task.signature, Softmax(), **skeleton)
+        curve = train(net, task, Settings(epochs=2, batch_size=32), seed=own, device="cpu")
+    assert search.iterations == 2 * 5
+    encoder = search.learners[0].encoder.network
+    assert torch.equal(encoder.logits, net.logits)
+    head = search.learners[0].head
+    trained = {
+        **dict(encoder.named_parameters()),
+        **{f"network.head.{name}": p for name, p in head.named_parameters()},
+    }
+    for name, expected in net.named_parameters():
+        assert torch.equal(trained[name], expected), name
+    losses = [p["tasks"]["digits"]["train/1"] for p in search.history.points]
+    assert sum(losses[5:]) / 5 == pytest.approx(curve[1]["train_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha_first", [True, False])
+def test_both_orders_are_darts_written_out(
+    space: Space, tasks: list[DataTask], alpha_first: bool
+) -> None:
+    task, steps = tasks[0], 20
+    search = make(space, [task], preset="none", rounds=1, iterations=steps,
+                  alpha_first=alpha_first, normalise="none")  # fmt: skip
+    search.run()
+    own, s = stream_seed(0, task.name), search.settings
+    with deterministic(own, torch.device("cpu")):
+        net = networks.supernet(space, task.signature, Softmax())
+    net.to(memory_format=torch.channels_last)
+    sgd = torch.optim.SGD(net.shared_weights(), lr=1.0, momentum=0.9, weight_decay=3e-4)
+    adam = torch.optim.Adam([net.logits], lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
+
+    def endless(split: Any, seed: int) -> Iterator[Any]:
+        batches = Batches(split, 8, torch.device("cpu"), torch.Generator().manual_seed(seed))
+        while True:
+            yield from batches.epoch()
+
+    streams = [endless(task.train, 2 * own), endless(task.validation, 2 * own + 1)]
+
+    def step(stream: Any, optimiser: Any, parameters: Any, clip: float) -> None:
+        images, labels = next(stream)
+        optimiser.zero_grad()
+        torch.autograd.backward(F.cross_entropy(net(images), labels), inputs=parameters)
+        if clip < math.inf:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimiser.step()
+
+    moves = [
+        lambda: step(streams[1], adam, [net.logits], math.inf),
+        lambda: step(streams[0], sgd, net.shared_weights(), 5.0),
+    ]
+    for i in range(steps):
+        sgd.param_groups[0]["lr"] = s.rate(i / steps)
+        for move in moves if alpha_first else reversed(moves):
+            move()
+    encoder = search.learners[0].encoder.network
+    assert torch.equal(encoder.logits, net.logits)
+    assert torch.equal(encoder.network.stem.weight, net.network.stem.weight)
+    assert torch.equal(search.learners[0].head.weight, net.network.head.weight)
+
+
+# What is shared, and what is not ----------------------------------------------------------------
+
+
+def test_separate_architectures_without_transfer_are_independent_searches(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    together = make(space, tasks, preset="none", architecture="separate")
+    together.run()
+    for k, task in enumerate(tasks):
+        alone = make(space, [task], preset="none")
+        alone.run()
+        assert torch.equal(alone.learners[0].alpha[0], together.learners[k].alpha[0])
+        for a, b in zip(weights(alone), [
+            p.detach() for m in (together.learners[k].encoder, together.learners[k].head)
+            for _, p in sorted(m.named_parameters())
+        ], strict=True):  # fmt: skip
+            assert torch.equal(a, b)
+
+
+def test_the_order_of_tasks_matters_only_with_transfer(space: Space, tasks: list[DataTask]) -> None:
+    for preset, expected in (("none", True), ("joint", False)):
+        options = {"preset": preset, "match_every": None if preset == "none" else 1}
+        forward = make(space, tasks, **options)
+        backward = make(space, tasks[::-1], **options)
+        forward.run()
+        backward.run()
+        pairs = zip(weights(forward), weights(backward), strict=True)
+        found = all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)
+        assert found == expected
+
+
+def test_gradient_of_alpha_is_the_mean_over_tasks(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks, preset="none", rounds=1)
+    joint: list[Tensor] = []
+    parts = [search.level3._task_gradient(x) for x in search.learners]
+    again = make(space, tasks, preset="none", rounds=1)
+    original = again.level3.balance.join
+
+    def join(*args: Any) -> Tensor:
+        joint.append(original(*args))
+        return joint[-1]
+
+    again.level3.balance.join = join  # type: ignore[method-assign]
+    again.level3.step()
+    mean = torch.stack([p[0] for p in parts if p is not None]).mean(0)
+    torch.testing.assert_close(joint[0], mean, rtol=1e-6, atol=1e-9)
+
+
+def test_weight_zero_equals_no_transfer_bit_for_bit(space: Space, tasks: list[DataTask]) -> None:
+    """The matched sets' own stream is proven by this."""
+    nothing = make(space, tasks, preset="none")
+    zero = make(space, tasks, preset="joint", transfer_weight=0.0, match_every=1)
+    nothing.run()
+    zero.run()
+    assert zero.cost.student_passes > 0
+    assert equal(nothing, zero)
+
+
+def test_transfer_moves_the_student_alone(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks, preset="published", carry=True)
+    search.advance()
+    teacher, student = search.learners[0], search.learners[1]
+    before = [p.detach().clone() for p in teacher.encoder.parameters()]
+    alpha = student.alpha[0].detach().clone()
+    search.advance()
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher.encoder.parameters(), strict=True))
+    assert torch.equal(alpha, student.alpha[0])
+
+
+@pytest.mark.parametrize(("preset", "labels"), [("joint", True), ("published", False)])
+def test_where_labels_reach_the_encoder(
+    space: Space, tasks: list[DataTask], preset: str, labels: bool
+) -> None:
+    search = make(space, tasks, preset=preset, transfer_weight=0.0)
+    seen: dict[int, tuple[bool, bool]] = {}
+    while search.iteration == 0:
+        unit = search.units[search.position]
+        before = [p.detach().clone() for x in search.learners for p in x.private]
+        search.advance()
+        if unit is not None:
+            learner = search.learners[unit.task]
+            heads = {id(p) for p in learner.head.parameters()}
+            gradients = [p.grad for p in learner.private if id(p) not in heads]
+            reached = any(g is not None and bool(g.any()) for g in gradients)
+            seen[unit.t] = reached, bool(learner.head.weight.grad.any())
+        del before
+    assert [encoder for encoder, _ in seen.values()] == [True] + [labels] * 5
+    assert all(head for _, head in seen.values())
+
+
+def test_every_method_and_preset_runs(space: Space, tasks: list[DataTask]) -> None:
+    for preset, method in [*((p, "darts") for p in PRESETS), *(("joint", m) for m in METHODS)]:
+        chosen = tasks[:2]
+        search = make(space, chosen, preset=preset, method=method, iterations=2, partial=1)
+        before = search.learners[0].alpha[0].detach().clone()
+        assert search.run()
+        assert not torch.equal(before, search.learners[0].alpha[0])
+        space.validate(search.derive())
+
+
+# Stages, orders, schedules ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k", "m"), list(itertools.product(range(1, 5), range(1, 5))))
+def test_stages_follow_one_formula(k: int, m: int) -> None:
+    found = stages(m, lambda round_: range(k))
+    for t, stage in enumerate(found, start=1):
+        assert (stage.t, stage.round, stage.task) == (t, (t - 1) // k + 1, (t - 1) % k)
+        assert stage.previous == (None if t == 1 else (t - 2) % k)
+    assert len(found) == m * k
+
+
+def test_the_trace_of_an_iteration_is_the_table(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:2], rounds=2, warmup=0.5)
+    rows = []
+    while not search.done:
+        unit, iteration = search.units[search.position], search.iteration
+        search.advance()
+        rows.append((iteration, None if unit is None else (unit.t, unit.task, unit.previous)))
+    of_stages = [(1, 0, None), (2, 1, 0), (3, 0, 1), (4, 1, 0)]
+    assert rows == [
+        row for it in range(4) for row in
+        [*((it, stage) for stage in of_stages), *([(it, None)] if it >= 2 else [])]
+    ]  # fmt: skip
+
+
+def test_orders() -> None:
+    active = [0, 2, 3]
+    assert order("fixed", active, 0, 0, 1, ()) == active
+    assert order("reverse", active, 0, 0, 1, ()) == [3, 2, 0]
+    assert order("similar", active, 0, 0, 1, [3, 1, 0, 2]) == [3, 0, 2]
+    drawn = [tuple(order("random", active, 0, it, 1, ())) for it in range(60)]
+    assert set(drawn) == set(itertools.permutations(active))
+    distances = torch.tensor([[0, 3, 1.0], [3, 0, 2], [1, 2, 0]]).numpy()
+    assert path(distances, 0, nearest=True) == [0, 2, 1]
+    assert path(distances, 0, nearest=False) == [0, 1, 2]
+
+
+def test_similar_tasks_are_neighbours(space: Space, tasks: list[DataTask]) -> None:
+    near, far = (make(space, tasks, order=o, iterations=1) for o in ("similar", "dissimilar"))
+    assert sorted(near.similar) == sorted(far.similar) == [0, 1, 2]
+    assert near.similar != far.similar
+
+
+def test_posthoc_moves_weights_first_and_then_alpha(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:2], alpha_schedule="posthoc", iterations=3)
+    alpha = search.learners[0].alpha[0].detach().clone()
+    while search.iteration < 3:
+        search.advance()
+    assert torch.equal(alpha, search.learners[0].alpha[0])
+    stem = search.learners[0].encoder.network.network.stem.weight.detach().clone()
+    search.run()
+    assert not torch.equal(alpha, search.learners[0].alpha[0])
+    assert torch.equal(stem, search.learners[0].encoder.network.network.stem.weight)
+
+
+def test_predecessor_weights_are_where_an_encoder_starts(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    for rule, expected in (("predecessor", [True, False]), ("predecessor_always", [True, True])):
+        search = make(space, tasks[:2], preset="none", init_from=rule, learning_rate=1e-12,
+                      least_learning_rate=1e-12)  # fmt: skip
+        edges = [x.encoder.network.network.edges[0].weight for x in search.learners]
+        found = []
+        for _ in range(2):
+            search.advance()
+            with torch.no_grad():
+                edges[0].add_(1.0)
+            search.advance()
+            found.append(torch.allclose(edges[0], edges[1], atol=1e-6))
+        assert found == expected
+
+
+# Cost ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rounds", "steps", "every"), [(1, 1, 1), (2, 1, 4), (3, 2, 2)])
+def test_counted_passes_equal_the_formula(
+    space: Space, tasks: list[DataTask], rounds: int, steps: int, every: int
+) -> None:
+    t, k = 8, len(tasks)
+    search = make(space, tasks, rounds=rounds, steps=steps, match_every=every, iterations=t)
+    calls = {"passes": 0}
+    for learner in search.learners:
+        learner.encoder.register_forward_hook(
+            lambda *_: calls.__setitem__("passes", calls["passes"] + 1)
+        )
+    search.run()
+    cost = search.cost
+    assert cost.training_passes == t * rounds * k * steps
+    assert cost.validation_passes == t * k
+    matched = t * steps * (rounds * k - 1) / every
+    assert cost.student_passes == cost.teacher_passes
+    assert abs(cost.student_passes - matched) <= rounds * k  # whole steps of each stage
+    assert calls["passes"] == cost.passes + cost.student_passes + cost.teacher_passes
+    assert cost.images == 8 * cost.passes
+    assert cost.matched_images == 2 * 4 * 4 * cost.student_passes
+
+
+def test_with_offload_two_encoders_are_at_hand(space: Space, tasks: list[DataTask]) -> None:
+    plain, search = make(space, tasks), make(space, tasks, offload=True)
+    for learner in search.learners:
+        learner.resident = False
+        original: Callable[[torch.device], None] = learner.place
+
+        def place(at: torch.device, x: Any = learner, original: Any = original) -> None:
+            original(at)
+            x.resident = at is search.device  # here both places are the CPU
+
+        learner.place = place  # type: ignore[method-assign]
+    resident = []
+    while not search.done:
+        search.advance()
+        resident.append(sum(x.resident for x in search.learners))
+    plain.run()
+    assert max(resident) == 2
+    assert equal(plain, search)
+
+
+# Normalisation and balance ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["chance", "initial", "ema", "none", "gradnorm"])
+def test_scaling_one_loss_changes_nothing_where_losses_are_normalised(
+    space: Space, tasks: list[DataTask], rule: str
+) -> None:
+    moved = []
+    for scale in (1.0, 100.0):
+        search = make(space, tasks, preset="none", rounds=1, normalise=rule, iterations=3,
+                      learning_rate=0.0, least_learning_rate=0.0)  # fmt: skip
+        learner = search.learners[0]
+        learner.kind = Scaled(learner.kind, scale)
+        learner.chance = learner.kind.chance(learner.task)
+        search.level3.normaliser.chance = [x.chance for x in search.learners]
+        search.run()
+        moved.append(learner.alpha[0].detach().clone())
+    assert torch.allclose(*moved, rtol=1e-4, atol=1e-9) == (rule != "none")
+
+
+class Scaled:
+    """A kind whose losses are so many times as large."""
+
+    def __init__(self, kind: Any, scale: float) -> None:
+        self.kind, self.scale, self.score = kind, scale, kind.score
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        out: Tensor = self.scale * self.kind.loss(output, targets)
+        return out
+
+    def chance(self, task: DataTask) -> float:
+        return self.scale * float(self.kind.chance(task))
+
+
+def test_a_uniform_predictor_is_at_chance(tasks: list[DataTask], space: Space) -> None:
+    learner = make(space, tasks).learners[0]
+    balanced = learner.kind.loss(torch.zeros(16, 3), torch.zeros(16, dtype=torch.int64))
+    assert float(balanced) == pytest.approx(math.log(3))
+    assert learner.chance == pytest.approx(math.log(3), rel=1e-2)
+    normaliser = Normaliser("chance", [math.log(3)])
+    assert float(balanced) / normaliser.divisor(0, balanced) == pytest.approx(1.0)
+
+
+def test_conflicting_gradients_lose_what_conflicts() -> None:
+    balance = Balance("pcgrad", 2, 0.1, seed=0)
+    g = {0: torch.tensor([1.0, 0.0]), 1: torch.tensor([-1.0, 1.0])}
+    found = balance.join(g, {0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0})
+    # Worked out by hand: (1/2, 1/2) + (0, 1).
+    torch.testing.assert_close(found, torch.tensor([0.5, 1.5]))
+    agreeing = {0: torch.tensor([1.0, 0.0]), 1: torch.tensor([1.0, 1.0])}
+    plain = Balance("equal", 2, 0.1, seed=0).join(agreeing, {0: 1.0, 1: 1.0}, {0: 0.5, 1: 0.5})
+    torch.testing.assert_close(balance.join(agreeing, {0: 1.0, 1: 1.0}, {0: 0.5, 1: 0.5}), plain)
+
+
+def test_uncertainty_weights_settle_at_one_over_the_loss() -> None:
+    balance = Balance("uncertainty", 2, 0.1, seed=0)
+    g = {0: torch.ones(1), 1: torch.ones(1)}
+    for _ in range(2000):
+        joint = balance.join(g, {0: 4.0, 1: 0.5}, {0: 0.5, 1: 0.5})
+    assert [math.exp(-s) for s in balance.log_variance] == pytest.approx([0.25, 2.0], rel=1e-3)
+    assert float(joint) == pytest.approx(0.5 * 2.25, rel=1e-3)

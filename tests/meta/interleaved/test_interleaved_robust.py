@@ -1,0 +1,161 @@
+"""Interruption, divergence, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from interleaved_toys import stripes
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from transnas import InputError, spaces
+from transnas import tasks as built_in
+from transnas.evaluation.training import Stopped
+from transnas.meta.interleaved import InterleaveSettings, Interleaving, checkpoint
+from transnas.spaces import Space
+from transnas.tasks import DataTask, Signature
+
+SMALL = {"batch_size": 8, "anchors": 2, "views": 4, "iterations": 4}
+
+
+def make(space: Space, tasks: list[DataTask], **settings: Any) -> Interleaving:
+    given = InterleaveSettings(**{**SMALL, **settings})
+    return Interleaving(tasks, space, given, skeleton={}, device="cpu")
+
+
+VARIANTS = [
+    {"preset": "joint", "match_every": 1, "order": "random", "carry": True},
+    {"preset": "distil", "balance": "pcgrad", "normalise": "ema"},
+    {"preset": "hard", "balance": "uncertainty", "normalise": "initial", "tasks": 2},
+    {"preset": "joint", "hyper": "chunked", "hyper_chunk": 64},
+    {"preset": "none", "method": "gdas", "architecture": "separate"},
+    {"preset": "none", "paths": "last"},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda o: "-".join(map(str, o.values())))
+def test_a_stopped_search_continues_exactly(
+    space: Space, tasks: list[DataTask], options: dict[str, Any], tmp_path: Path
+) -> None:
+    options = dict(options)
+    tasks = tasks[: options.pop("tasks", 3)]
+    whole = make(space, tasks, **options)
+    whole.run()
+    stopped = make(space, tasks, **options)
+    for _ in range(12):  # mid-round, in the second iteration
+        stopped.advance()
+    while not stopped.resumable:
+        stopped.advance()
+    checkpoint.save(tmp_path, space, stopped.definition(), stopped.state())
+    assert checkpoint.exists(tmp_path)
+    resumed = make(space, tasks, **options)
+    resumed.restore(checkpoint.load(tmp_path, space, resumed.definition()))
+    resumed.run()
+    for a, b in zip(whole.learners, resumed.learners, strict=True):
+        for module in ("encoder", "head", "project"):
+            pairs = zip(
+                getattr(a, module).state_dict().values(),
+                getattr(b, module).state_dict().values(),
+                strict=True,
+            )
+            assert all(torch.equal(x, y) for x, y in pairs)
+    assert whole.history.points == resumed.history.points
+    assert whole.cost.passes == resumed.cost.passes
+    other = make(space, tasks, **{**options, "learning_rate": 0.5})
+    with pytest.raises(InputError, match="setting learning_rate"):
+        checkpoint.load(tmp_path, space, other.definition())
+
+
+class Diverging:
+    """A kind whose loss is not finite from the fourth batch on."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind, self.batches, self.score = kind, 0, kind.score
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        self.batches += 1
+        out: Tensor = self.kind.loss(output, targets) * (1.0 if self.batches < 4 else float("nan"))
+        return out
+
+    def chance(self, task: DataTask) -> Any:
+        return self.kind.chance(task)
+
+
+def test_a_diverging_task_is_reported_down_weighted_and_dropped_and_the_others_go_on(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    search = make(space, tasks, iterations=5, match_every=1)
+    bad = search.learners[1]
+    bad.kind = Diverging(bad.kind)
+    search.run()
+    assert search.done
+    assert not bad.active
+    assert [x.active for x in search.learners] == [True, False, True]
+    events = search.history.events
+    assert len(events) == 3
+    assert "task 'b' diverged (training loss nan" in events[0]
+    assert "counts 0.5 from now on" in events[0]
+    assert "is dropped" in events[2]
+    everything = [p for x in search.learners for p in x.private]
+    assert all(bool(p.isfinite().all()) for p in [*everything, *search.learners[0].alpha])
+    assert {u.task for u in search.units if u is not None} == {0, 2}
+
+
+def test_when_all_diverge_the_search_stops(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:1], preset="none", strikes=1)
+    search.learners[0].kind = Diverging(search.learners[0].kind)
+    with pytest.raises(Stopped, match="all tasks diverged"):
+        search.run()
+
+
+def test_a_loss_far_above_chance_counts_as_divergence(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:2], divergence=1.0 + 1e-9, strikes=1000)
+    search.run()
+    assert search.history.events
+
+
+BAD = [
+    ({"preset": "jiont"}, "preset 'jiont' is unknown; did you mean 'joint'"),
+    ({"preset": "none", "transfer_weight": 0.1}, "transfer_weight is 0.1 with preset 'none'"),
+    ({"paths": "chain:0"}, "paths is 'chain:0'; accepted: direct, last, chain:P"),
+    ({"paths": "chain:1", "hvp": "fd"}, "hvp is 'fd'"),
+    ({"paths": "last", "hyper": "film"}, "with a hypernetwork"),
+    ({"order": "alphabetic"}, "order 'alphabetic' is unknown"),
+    ({"rounds": 0}, "rounds is 0"),
+    ({"views": 1}, "views is 1"),
+    ({"threshold": "null", "views": 2}, "views is 2 with threshold 'null'"),
+    ({"warmup": 1.5}, "warmup is 1.5"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), BAD, ids=lambda o: str(o)[:30])
+def test_bad_settings_get_a_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        InterleaveSettings(**options)
+    assert sentence in str(caught.value)
+
+
+def test_bad_tasks_get_a_sentence(space: Space, tasks: list[DataTask]) -> None:
+    with pytest.raises(InputError, match="tasks are none"):
+        make(space, [])
+    with pytest.raises(InputError, match="tasks are a, a; accepted: different ones"):
+        make(space, [tasks[0], tasks[0]])
+    with pytest.raises(InputError, match="no data to train on"):
+        make(space, [tasks[0], built_in.get("nasbench201/cifar10")])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"differ in channels \(a 1, c 3\)"):
+        make(space, [tasks[0], tasks[2]], preset="hard")
+    with pytest.raises(InputError, match="supernet for space 'residual'"):
+        make(spaces.get("residual"), tasks)
+    with pytest.raises(InputError, match="paths is 'last' with method 'gdas'"):
+        make(space, tasks, paths="last", method="gdas")
+    empty = TensorDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64))
+    whole = stripes("whole")
+    unheld = DataTask("unheld", whole.signature, train=whole.train, validation=empty)
+    with pytest.raises(InputError, match=r"task 'unheld' has 0 validation image\(s\)"):
+        make(space, [tasks[0], unheld])
+    flat = DataTask("flat", Signature((8,), 3), train=whole.train, validation=whole.validation)
+    with pytest.raises(InputError, match=r"task 'flat' has inputs of shape \(8,\)"):
+        make(space, [tasks[0], flat])

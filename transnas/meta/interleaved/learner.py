@@ -1,0 +1,273 @@
+"""What one task owns: encoder, head, optimiser, streams of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transnas.meta.interleaved.encoders import Encoder, architecture_of, put_head, take_head
+from transnas.meta.interleaved.hyper import Hyper, generated_names, importance
+from transnas.meta.interleaved.kinds import kind_of
+from transnas.meta.interleaved.matching import Matcher
+from transnas.meta.interleaved.methods import METHODS
+from transnas.meta.interleaved.settings import InterleaveSettings
+from transnas.meta.interleaved.streams import Stream, stream_seed
+from transnas.networks import Supernet
+from transnas.networks.relaxations import Mix, Relaxation
+from transnas.tasks import DataTask
+
+__all__ = ["Learner", "optimiser_state", "restore_optimiser", "weight_optimiser"]
+
+
+class Learner:
+    """Task number `k` with everything that is private to it."""
+
+    def __init__(
+        self,
+        k: int,
+        task: DataTask,
+        network: nn.Module,
+        settings: InterleaveSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.k = k
+        self.task = task
+        self.kind = kind_of(task)
+        self.chance = self.kind.chance(task)
+        """Loss of the best constant predictor on validation data; None: not known."""
+        self.device = device
+        network.to(device).to(memory_format=torch.channels_last).train()
+        weights = network.shared_weights() if isinstance(network, Supernet) else list(
+            network.parameters()
+        )  # fmt: skip
+        self.head = take_head(network, task.signature.outputs, task.name)
+        self.encoder = Encoder(network)
+        self.alpha = architecture_of(network)
+        self.relaxations = self._relaxations(settings)
+        """Of stages, and of the architecture's step."""
+        self.private = weights
+        """Parameters that this task's optimiser moves."""
+        features = self.head.in_features
+        self.project: nn.Module = nn.Identity()
+        if settings.variant.term == "distil":
+            self.project = nn.Linear(features, features, bias=False, device=device)
+            nn.init.eye_(self.project.weight)
+            self.private = [*weights, *self.project.parameters()]
+        own = stream_seed(seed, task.name)
+        self.train, self.validation = (
+            Stream(split, settings.batch_size, device, 2 * own + i, task.augmentation)
+            for i, split in enumerate((task.train, task.validation))
+        )
+        assert settings.anchors is not None
+        assert settings.views is not None
+        draws = torch.Generator().manual_seed(stream_seed(seed, task.name, "matched"))
+        self.matcher = Matcher(task, settings.anchors, settings.views, settings.sources, draws)
+        self.hyper: Hyper | None = None
+        self.base: dict[str, Tensor] = {}
+        self.visited = False
+        self.factor = 1.0
+        """What divergences left of its learning rate and of its weight."""
+        self.strikes = 0
+        self.resident = True
+        """Whether its weights are on the device."""
+        self._settings = settings
+        self.optimise()
+
+    def _relaxations(self, settings: InterleaveSettings) -> list[Relaxation]:
+        network = self.encoder.network
+        if not isinstance(network, Supernet):
+            return []
+        method, own = METHODS[settings.method], network.relaxation
+        generator = getattr(own, "generator", None)
+        if method.weights is None or generator is None:
+            return [own, own]
+        return [method.weights(generator), own]
+
+    @property
+    def active(self) -> bool:
+        """Whether the task still takes part."""
+        return self.strikes < self._settings.strikes
+
+    def optimise(self) -> None:
+        """Make the optimiser of `private` anew."""
+        self.optimiser = weight_optimiser(self.private, self._settings)
+
+    def share_encoder(self, other: Learner) -> None:
+        """Use the encoder of `other`; only head and projection stay private."""
+        self.encoder = other.encoder
+        self.alpha = other.alpha
+        self.keep_private()
+
+    def keep_private(self) -> None:
+        """Leave the encoder to a shared optimiser."""
+        self.private = [*self.head.parameters(), *self.project.parameters()]
+        self.optimise()
+
+    def generate_with(self, hyper: Hyper, base: Mapping[str, Tensor]) -> None:
+        """Let `hyper` generate the kernels of the cells, around the fixed `base`."""
+        self.hyper = hyper
+        cells = self.encoder.cell_weights()
+        replaced = {id(cells[name]) for name in generated_names(cells)}
+        self.base = {name: w.detach().clone() for name, w in base.items()}
+        self.private = [p for p in self.private if id(p) not in replaced]
+        self.optimise()
+
+    # Running it ---------------------------------------------------------------------------------
+
+    def mix(self, stage: bool = False) -> Mix | None:
+        """Return the edge weights of the present architecture, drawn anew if they are drawn.
+
+        `stage`: those that weights are trained under, where a method tells the two apart.
+        """
+        network = self.encoder.network
+        if not isinstance(network, Supernet):
+            return None
+        network.relaxation = self.relaxations[0 if stage else 1]
+        return network.mix()
+
+    def generated(self, path: bool) -> dict[str, Tensor] | None:
+        """Return generated weights; `path` keeps the gradient into the architecture."""
+        if self.hyper is None:
+            return None
+        a = importance(self.alpha)
+        found: dict[str, Tensor] = self.hyper(a if path else a.detach(), self.k, self.base)
+        return found
+
+    def features(
+        self, mix: Mix | None, weights: Mapping[str, Tensor] | None, keep_buffers: bool = True
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the encoder under these weights as a function of images."""
+        return lambda images: self.encoder.call(images, mix, weights, keep_buffers)
+
+    def output(self, z: Tensor, weights: Mapping[str, Tensor] | None = None) -> Any:
+        """Return what the head makes of features [B, d], with `weights` in place of its own."""
+        if weights is None:
+            return self.head(z)
+        return torch.func.functional_call(self.head, dict(weights), (z,))
+
+    def whole(self) -> nn.Module:
+        """Return the network with its head put back, for use outside of the search."""
+        put_head(self.encoder.network, self.head)
+        return self.encoder.network
+
+    # State --------------------------------------------------------------------------------------
+
+    def place(self, device: torch.device) -> None:
+        """Move weights and momentum to `device`; the shared architecture stays."""
+        shared = {id(a) for a in self.alpha}
+        for module in (self.encoder, self.head, self.project):
+            for p in module.parameters():
+                if id(p) not in shared:
+                    p.data = p.data.to(device)
+            for buffer in module.buffers():
+                buffer.data = buffer.data.to(device)
+        for state in self.optimiser.state.values():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    state[key] = value.to(device)
+        self.base = {name: w.to(device) for name, w in self.base.items()}
+        self.resident = device == self.device
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return copies of the weights that a stage moves, by `encoder.*` and `head.*` names."""
+        return {name: p.detach().clone() for name, p in self.named_weights().items()}
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Return the weights that a stage moves, by `encoder.*`, `head.*`, `project.*` names."""
+        moved = {id(p) for p in self.private}
+        parts = {"encoder": self.encoder, "head": self.head, "project": self.project}
+        return {
+            f"{part}.{name}": p
+            for part, module in parts.items()
+            for name, p in module.named_parameters()
+            if id(p) in moved
+        }
+
+    def _draws(self) -> torch.Generator | None:
+        """Return the generator of sampled edge weights, if there is one."""
+        found = getattr(self.relaxations[0], "generator", None) if self.relaxations else None
+        return found if isinstance(found, torch.Generator) else None
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that this task's later steps depend on."""
+        generator = self._draws()
+        skipped = {id(a) for a in self.alpha}
+        weights = {
+            f"{part}.{name}": value
+            for part, module in (
+                ("encoder", self.encoder), ("head", self.head), ("project", self.project)
+            )
+            for name, value in (*module.named_parameters(), *module.named_buffers())
+            if id(value) not in skipped
+        }  # fmt: skip
+        return {
+            "weights": {name: value.detach() for name, value in weights.items()},
+            "optimiser": optimiser_state(self.optimiser),
+            "train": self.train.state(),
+            "validation": self.validation.state(),
+            "matched": self.matcher.generator.get_state(),
+            "relaxation": None if generator is None else generator.get_state(),
+            "base": self.base,
+            "visited": self.visited,
+            "factor": self.factor,
+            "strikes": self.strikes,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`."""
+        parts = {"encoder": self.encoder, "head": self.head, "project": self.project}
+        with torch.no_grad():
+            for part, module in parts.items():
+                for name, value in (*module.named_parameters(), *module.named_buffers()):
+                    if f"{part}.{name}" in state["weights"]:
+                        value.copy_(state["weights"][f"{part}.{name}"])
+        restore_optimiser(self.optimiser, state["optimiser"])
+        self.train.restore(state["train"])
+        self.validation.restore(state["validation"])
+        self.matcher.generator.set_state(state["matched"])
+        if state["relaxation"] is not None:
+            draws = self._draws()
+            assert draws is not None
+            draws.set_state(state["relaxation"])
+        for name, value in state["base"].items():
+            self.base[name].copy_(value)  # in place: the layout decides how sums are rounded
+        self.visited, self.factor = bool(state["visited"]), float(state["factor"])
+        self.strikes = int(state["strikes"])
+
+
+def weight_optimiser(
+    parameters: Sequence[nn.Parameter], settings: InterleaveSettings
+) -> torch.optim.SGD:
+    """Return the optimiser of weights that the settings describe."""
+    return torch.optim.SGD(
+        list(parameters),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the tensors of each parameter's state, by its position."""
+    parameters: Sequence[Tensor] = [p for g in optimiser.param_groups for p in g["params"]]
+    return {
+        str(i): {key: torch.as_tensor(v) for key, v in optimiser.state[p].items() if v is not None}
+        for i, p in enumerate(parameters)
+        if p in optimiser.state
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put an optimiser of the same parameters into `optimiser_state`."""
+    parameters = [p for g in optimiser.param_groups for p in g["params"]]
+    optimiser.state.clear()
+    for i, values in state.items():
+        p = parameters[int(i)]
+        # Adam's step counters live on the CPU; everything else beside its parameter.
+        optimiser.state[p] = {
+            key: v.clone() if key == "step" else v.to(p.device).clone() for key, v in values.items()
+        }

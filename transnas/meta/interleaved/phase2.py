@@ -1,0 +1,143 @@
+"""Phase 2: the discrete networks of a found architecture, trained from new weights.
+
+`separate` trains each task's network by itself, its encoder on the end task too. `interleaved`
+visits the tasks in turn, with the transfer term, at the fixed architecture: the control that tells
+transfer of weights from architecture search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from transnas import networks
+from transnas.evaluation._counting import flops, parameters
+from transnas.evaluation.training import Recipe, deterministic, fit, measure, workplace
+from transnas.meta.interleaved.algorithm import Interleaving
+from transnas.meta.interleaved.settings import InterleaveSettings
+from transnas.meta.interleaved.streams import stream_seed
+from transnas.spaces import Architecture, Space
+from transnas.tasks import DataTask
+
+__all__ = ["Trained", "train_interleaved", "train_separately"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One task's network after phase 2."""
+
+    task: str
+    network: nn.Module
+    """On the CPU, in evaluation mode."""
+    metrics: Mapping[str, float]
+    """`validation_*` after training, `parameters`, `flops` (multiply-adds of one image)."""
+    seconds: float
+    images: int
+    curve: tuple[Mapping[str, float], ...] = ()
+
+
+def train_separately(
+    task: DataTask,
+    space: Space,
+    arch: Architecture,
+    skeleton: Mapping[str, Any],
+    recipe: Recipe,
+    epochs: int,
+    seed: int,
+    device: str = "auto",
+    progress: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> Trained:
+    """Train the network of `arch` on one task; raises `Stopped` if the loss is not finite.
+
+    What is drawn depends on `seed` and the task's name.
+    """
+    started = time.perf_counter()
+    at, own = workplace(device, recipe.precision), stream_seed(seed, task.name, "phase 2")
+    with deterministic(own, at.device):
+        network = networks.build(space, arch, task.signature, **skeleton)
+        size = _size(network, task)
+        curve = fit(
+            network,
+            task.train,
+            task.validation,
+            recipe,
+            epochs=epochs,
+            seed=own,
+            augmentation=task.augmentation,
+            at=at,
+            progress=progress,
+        )
+    images = epochs * len(task.train)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - started
+    metrics = {**curve[-1], **size}
+    return Trained(task.name, network.cpu().eval(), metrics, seconds, images, tuple(curve))
+
+
+def train_interleaved(
+    tasks: Sequence[DataTask],
+    space: Space,
+    arch: Architecture,
+    skeleton: Mapping[str, Any],
+    recipe: Recipe,
+    epochs: int,
+    seed: int,
+    settings: InterleaveSettings,
+    device: str = "auto",
+) -> list[Trained]:
+    """Train the networks of `arch` on all tasks in turn, with the transfer term of `settings`.
+
+    Learning rate, momentum, decay and batches are those of `recipe`, without its warm-up and
+    smoothing; one round an iteration, so that the largest task gets `epochs` epochs.
+    """
+    chosen = replace(
+        settings,
+        rounds=1,
+        steps=1,
+        carry=True,
+        epochs=epochs,
+        iterations=None,
+        paths="direct",
+        hyper="off",
+        architecture="shared",
+        alpha_schedule="interleaved",
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        least_learning_rate=0.0,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        gradient_clip=recipe.gradient_clip,
+    )
+    search = Interleaving(
+        tasks, space, chosen, skeleton=skeleton, architecture=arch, seed=seed, device=device
+    )
+    search.run()
+    at, found = workplace(device, "32-true"), []
+    for learner in search.learners:
+        network = learner.whole()
+        held = {
+            f"validation_{k}": v for k, v in measure(network, learner.task.validation, at).items()
+        }
+        size = _size(network, learner.task)
+        seconds = search.cost.task_seconds[learner.task.name]
+        images = search.cost.images // len(tasks)
+        found.append(
+            Trained(
+                learner.task.name,
+                network.cpu().eval(),
+                {**{f"validation_{name}": value for name, value in held.items()}, **size},
+                seconds,
+                images,
+            )
+        )
+    return found
+
+
+def _size(network: nn.Module, task: DataTask) -> dict[str, float]:
+    return {
+        "parameters": float(parameters(network)),
+        "flops": float(flops(network, task.signature)),
+    }

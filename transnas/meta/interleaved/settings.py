@@ -1,0 +1,288 @@
+"""Every number of interleaved search, and the presets that name its variants.
+
+*published*: told by the paper's reviews. *secondary*: quoted by a machine-written review, not
+verified. *ours*: the sources do not say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal
+
+from transnas._errors import InputError, unknown
+
+__all__ = ["PRESETS", "InterleaveSettings", "Preset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One variant: what an encoder learns from, and how it is tied to its predecessor."""
+
+    says: str
+    """What it is, in a line."""
+    term: str = "match"
+    """Name of the transfer term (`transfer.TERMS`); `none`: tasks share the architecture only."""
+    labels_after_first: bool = True
+    """Whether encoders of stages t > 1 learn from labels too (mu_t in the objective)."""
+    one_encoder: bool = False
+    """One encoder for all tasks (hard sharing)."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings whose defaults differ in this preset."""
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "joint": Preset("labels and matched augmented sets in every stage"),
+        "published": Preset(
+            "later encoders learn from matched sets alone, as the reviews describe",
+            labels_after_first=False,
+            overrides={"match_every": 1, "transfer_weight": 1.0},
+        ),
+        "published-constants": Preset(
+            "the same with threshold 5, 20 views and kernel scale 0.1 (secondary)",
+            labels_after_first=False,
+            overrides={
+                "match_every": 1,
+                "transfer_weight": 1.0,
+                "views": 20,
+                "threshold": "absolute",
+                "threshold_value": 5.0,
+                "kernel_scale": 0.1,
+            },
+        ),
+        "soft": Preset("mean squared distance of the weights (soft sharing)", "soft"),
+        "distil": Preset("features of the predecessor through a learnt linear map", "distil"),
+        "example": Preset("similarity of single examples in place of sets", "example"),
+        "none": Preset("the architecture is all that is shared", "none"),
+        "hard": Preset("one encoder for all tasks", "none", one_encoder=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class InterleaveSettings:
+    """Settings of interleaved multi-task architecture search.
+
+    Fields that default to None take the preset's value, else the one in their description.
+    """
+
+    preset: str = "joint"
+    """joint, published, published-constants, soft, distil, example, none or hard."""
+    method: str = "darts"
+    """How logits become edge weights: darts, pc-darts, snas, gdas or proxyless."""
+    partial: int = 4
+    """pc_k: mixed edges see one channel in this many (pc-darts). Published: 4, ImageNet 2."""
+    architecture: Literal["shared", "separate"] = "shared"
+    """One architecture for all tasks (published), or one each (a control)."""
+    rounds: int = 2
+    """M: how often all tasks are visited in an outer iteration. Published: 2 beats 1."""
+    steps: int = 1
+    """J: weight steps in a stage. Ours."""
+    epochs: int = 25
+    """Epochs of the largest task; an outer iteration takes one batch of each task. Ours."""
+    iterations: int | None = None
+    """Outer iterations T; None: as many as `epochs` give."""
+    order: Literal["fixed", "reverse", "random", "similar", "dissimilar"] = "fixed"
+    """Order of the tasks within a round."""
+    carry: bool = False
+    """Whether the first stage of an iteration has the last one's last task as predecessor."""
+    alpha_first: bool = False
+    """Whether the architecture moves before the stages of an iteration, as in DARTS."""
+    alpha_schedule: Literal["interleaved", "posthoc"] = "interleaved"
+    """posthoc: all weight steps first, under the initial architecture, then only its steps."""
+    warmup: float = 0.0
+    """Share of the iterations in which the architecture rests (published for PC-DARTS: 0.3)."""
+    updates: Literal["interleaved", "summed"] = "interleaved"
+    """summed: no stages; a round is one step on the sum of all tasks' losses (preset hard)."""
+    init_from: Literal["own", "predecessor", "predecessor_always"] = "own"
+    """Where an encoder's weights start: at random, from the predecessor's at its first stage,
+    or from those at every stage (sequential fine-tuning)."""
+
+    transfer_weight: float | None = None
+    """lambda: weight of the transfer term; 0.1, published preset 1. Ours."""
+    transfer_ramp: float = 0.1
+    """Share of the iterations over which lambda rises from 0. Ours."""
+    match_every: int | None = None
+    """A stage has the transfer term every so many steps, staggered; 4. Ours."""
+    anchors: int | None = None
+    """Examples of each of the two tasks; 10. Published."""
+    sources: Literal["both", "previous", "current"] = "both"
+    """Which tasks the examples come from. Published: both."""
+    views: int | None = None
+    """r: augmentations of an example; 8. Ours (secondary: 20)."""
+    threshold: Literal["quantile", "null", "absolute"] | None = None
+    """How MMD becomes a label: below its median over pairs (default), below what augmentation
+    alone produces, or below `threshold_value`."""
+    threshold_value: float | None = None
+    """For `absolute`. Secondary: 5, which every pair is below."""
+    kernel_scale: float | None = None
+    """Squared bandwidth of one Gaussian kernel; None: five around the median distance."""
+    soft_labels: bool = False
+    """Whether labels are probabilities, which have a gradient, and not 0 or 1."""
+
+    paths: str = "direct"
+    """Gradient paths into the architecture: direct, last or chain:P."""
+    hvp: Literal["exact", "fd"] = "exact"
+    """Hessian-vector products of `last`: double backward, or finite differences."""
+    normalise: Literal["chance", "initial", "ema", "none", "gradnorm"] = "chance"
+    """How validation losses are made comparable."""
+    balance: Literal["equal", "uncertainty", "pcgrad"] = "equal"
+    """How the tasks' architecture gradients are joined."""
+
+    hyper: Literal["off", "chunked", "film"] = "off"
+    """Whether a hypernetwork generates the cells' weights from the architecture."""
+    hyper_chunk: int = 4096
+    """q: weights generated at once (chunked)."""
+    hyper_hidden: int = 64
+    """h: hidden units."""
+    hyper_path: bool = True
+    """Whether the architecture's gradient includes the way through the hypernetwork."""
+
+    batch_size: int = 64
+    """Images of a task in a step."""
+    learning_rate: float = 0.025
+    """Of weights (SGD) at first; half a cosine leads to `least_learning_rate`. As DARTS."""
+    least_learning_rate: float = 0.001
+    """Of weights at the end. As DARTS."""
+    momentum: float = 0.9
+    """Of weights. As DARTS."""
+    weight_decay: float = 3e-4
+    """Of weights. As DARTS."""
+    gradient_clip: float = 5.0
+    """Largest norm of a step's gradient. As DARTS."""
+    logits_learning_rate: float = 3e-4
+    """Of logits (Adam, betas 0.5 and 0.999). As DARTS."""
+    logits_decay: float = 1e-3
+    """Of logits. As DARTS."""
+    divergence: float = 100.0
+    """A task diverges when its loss exceeds this many times its chance level, or is not finite."""
+    strikes: int = 3
+    """Divergences after which a task is dropped; each before halves its learning rate and its
+    weight in the architecture's gradient. Ours."""
+    offload: bool = False
+    """Whether encoders other than a stage's two wait in main memory."""
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise unknown("preset", self.preset, PRESETS)
+        preset = PRESETS[self.preset]
+        if preset.term == "none" and self.transfer_weight:
+            raise InputError(
+                f"transfer_weight is {self.transfer_weight:g} with preset {self.preset!r}, which "
+                "transfers nothing; accepted: 0, or another preset"
+            )
+        later = {
+            "transfer_weight": 0.1,
+            "match_every": 4,
+            "anchors": 10,
+            "views": 8,
+            "threshold": "quantile",
+            "threshold_value": 5.0,
+            "kernel_scale": None,
+            **preset.overrides,
+        }
+        for name, value in later.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        whole = ("partial", "rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
+                 "hyper_hidden", "strikes")  # fmt: skip
+        for name in whole:
+            _require_whole(name, getattr(self, name), 1)
+        _require_whole("views", self.views, 2)
+        _require_whole("batch_size", self.batch_size, 2)
+        if self.iterations is not None:
+            _require_whole("iterations", self.iterations, 1)
+        for name, low, high in (
+            ("transfer_weight", 0, math.inf), ("transfer_ramp", 0, 1), ("warmup", 0, 1),
+            ("learning_rate", 0, math.inf), ("logits_learning_rate", 0, math.inf),
+            ("weight_decay", 0, math.inf), ("logits_decay", 0, math.inf), ("momentum", 0, 1),
+            ("gradient_clip", 0, math.inf), ("divergence", 1, math.inf),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}; accepted: numbers from {low} to {high}")
+        if self.threshold == "null" and self.views is not None and self.views < 4:
+            raise InputError(f"views is {self.views} with threshold 'null'; accepted: 4 or more")
+        for name, accepted in _CHOICES.items():
+            if getattr(self, name) not in accepted:
+                raise unknown(name, getattr(self, name), accepted)
+        self._check_paths()
+
+    def _check_paths(self) -> None:
+        depth = self.chain_depth
+        if depth and self.hvp == "fd":
+            raise InputError("hvp is 'fd' with paths 'chain'; accepted: exact, or paths 'last'")
+        if self.paths != "direct" and self.hyper != "off":
+            raise InputError(
+                f"paths is {self.paths!r} with a hypernetwork; accepted: direct, because the "
+                "hypernetwork stands for the weights' dependence on the architecture"
+            )
+        if self.paths != "direct" and PRESETS[self.preset].one_encoder:
+            raise InputError(f"paths is {self.paths!r} with preset 'hard'; accepted: direct")
+        if self.updates == "summed" and self.preset != "hard":
+            raise InputError(
+                f"updates is 'summed' with preset {self.preset!r}, whose encoders are private; "
+                "accepted: interleaved, or preset 'hard'"
+            )
+        if self.hyper != "off" and PRESETS[self.preset].one_encoder:
+            raise InputError(f"hyper is {self.hyper!r} with preset 'hard'; accepted: off")
+
+    @property
+    def variant(self) -> Preset:
+        """What `preset` names."""
+        return PRESETS[self.preset]
+
+    @property
+    def chain_depth(self) -> int:
+        """P of `chain:P`: how many predecessors the gradient passes through; else 0."""
+        kind, _, depth = self.paths.partition(":")
+        if kind == "chain" and depth.isdecimal() and int(depth) > 0:
+            return int(depth)
+        if self.paths not in ("direct", "last"):
+            raise InputError(f"paths is {self.paths!r}; accepted: direct, last, chain:P")
+        return 0
+
+    def rate(self, done: float) -> float:
+        """Return the learning rate of the weights when this share of the iterations is done."""
+        low, high = self.least_learning_rate, self.learning_rate
+        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def transfer_at(self, done: float) -> float:
+        """Return lambda when this share of the iterations (above 0) is done."""
+        assert self.transfer_weight is not None
+        if self.variant.term == "none":
+            return 0.0
+        return self.transfer_weight * (
+            min(1.0, done / self.transfer_ramp) if self.transfer_ramp else 1
+        )
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of all settings."""
+        return [f.name for f in fields(cls)]
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "architecture": ("shared", "separate"),
+    "order": ("fixed", "reverse", "random", "similar", "dissimilar"),
+    "alpha_schedule": ("interleaved", "posthoc"),
+    "updates": ("interleaved", "summed"),
+    "init_from": ("own", "predecessor", "predecessor_always"),
+    "sources": ("both", "previous", "current"),
+    "threshold": ("quantile", "null", "absolute"),
+    "hvp": ("exact", "fd"),
+    "normalise": ("chance", "initial", "ema", "none", "gradnorm"),
+    "balance": ("equal", "uncertainty", "pcgrad"),
+    "hyper": ("off", "chunked", "film"),
+}
+
+
+def _require_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")

@@ -1,0 +1,225 @@
+"""The compiled back end: all edges that leave one node are one autograd operation.
+
+`edges_from` is the functional entry point; `branch_of` says which operations the kernel knows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from transnas.networks import _kernel
+from transnas.networks.separable import DepthwisePointwise, SeparableConv
+
+__all__ = ["Branch", "Plan", "branch_of", "edges_from", "is_usable"]
+
+_BORDER = 4
+"""The largest padding that the kernel has room for."""
+_LANES = 8
+"""Channels must be a multiple of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """An operation of one edge: its convolutions, and how often it is applied."""
+
+    edge: int
+    kernel: int
+    dilation: int
+    units: int
+    stride: int
+    """Of the first; that of all branches of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a call of the kernel computes."""
+
+    branches: tuple[Branch, ...]
+    edges: int
+    terms: int
+    """Maps that all edges share."""
+    stride: int
+
+
+def is_usable(x: Tensor) -> bool:
+    """Whether the kernel can run on x [B, C, H, W]: float32 in the CPU's memory, whole vectors."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.shape[1] % _LANES == 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def branch_of(module: nn.Module, edge: int) -> tuple[Branch, list[Tensor]] | None:
+    """Return the branch and weights of an operation; None: the kernel does not know it."""
+    units = [module.first, module.second] if isinstance(module, SeparableConv) else [module]
+    known = [u for u in units if isinstance(u, DepthwisePointwise) and _fits(u)]
+    if len(known) < len(units):
+        return None
+    weights = [w for u in known for w in (u.depthwise.weight, u.pointwise.weight)]
+    first = known[0]
+    return Branch(edge, first.kernel, first.dilation, len(known), first.stride), weights
+
+
+def _fits(unit: DepthwisePointwise) -> bool:
+    return (
+        unit.kernel in (3, 5, 7)
+        and unit.dilation * (unit.kernel - 1) // 2 <= _BORDER
+        and unit.pointwise.in_channels == unit.pointwise.out_channels
+        and not unit.norm.affine
+        and not unit.norm.track_running_stats
+    )
+
+
+def edges_from(
+    plan: Plan,
+    x: Tensor,
+    weights: Tensor,
+    shares: Tensor,
+    shared: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+) -> list[Tensor]:
+    """Return the output of each edge, [B, C, ceil(H / stride), ceil(W / stride)], channels last.
+
+    x [B, C, H, W], float32, C a multiple of 8. Edge e is the sum over its branches b of weights_b
+    times the normalised result, plus the sum over s of shares[e, s] shared_s; `parameters` are the
+    convolution weights of the branches in order (depthwise [C, 1, k, k], pointwise [C, C, 1, 1],
+    for each unit). Differentiable once in every tensor, not twice.
+    """
+    shared = [s.contiguous(memory_format=torch.channels_last) for s in shared]
+    x = x.contiguous(memory_format=torch.channels_last)
+    out: tuple[Tensor, ...] = _Edges.apply(plan, x, weights, shares, *shared, *parameters)
+    return list(out)
+
+
+class _Edges(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, plan: Plan, x: Tensor, weights: Tensor, shares: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        weights, shares = weights.contiguous(), shares.contiguous()
+        rest = (*rest[: plan.terms], *(p.contiguous() for p in rest[plan.terms :]))
+        batch, channels, height, width = x.shape
+        size = (batch, channels, -(-height // plan.stride), -(-width // plan.stride))
+        outs = [_map(x, size) for _ in range(plan.edges)]
+        units = sum(branch.units for branch in plan.branches)
+        numbers = 2 * outs[0].numel() + 2 * channels
+        kept = x.new_empty(units, numbers)
+        _kernel.load().transnas_edges_forward(
+            *_common(plan, x, weights, shares, rest, kept, None), _pointers(outs)
+        )
+        ctx.plan = plan
+        ctx.save_for_backward(x, weights, shares, kept, *rest)
+        return tuple(outs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        plan: Plan = ctx.plan
+        x, weights, shares, kept, *rest = ctx.saved_tensors
+        wanted = _wanted(ctx)
+        needs_x, needs_shared = wanted[0], wanted[3 : 3 + plan.terms]
+        needs_weights = any(wanted[3 + plan.terms :])
+        size = (len(x), x.shape[1], -(-x.shape[2] // plan.stride), -(-x.shape[3] // plan.stride))
+        gs = [
+            _map(x, size).zero_() if g is None else g.contiguous(memory_format=torch.channels_last)
+            for g in gradients
+        ]
+        by_parameter: list[Tensor | None] = [
+            torch.zeros_like(p) if needs_weights else None for p in rest[plan.terms :]
+        ]
+        by_x = _map(x, tuple(x.shape)) if needs_x else None
+        by_weight, by_share = torch.empty_like(weights), torch.empty_like(shares)
+        by_shared = [_map(x, size) if need else None for need in needs_shared]
+        _kernel.load().transnas_edges_backward(
+            *_common(plan, x, weights, shares, rest, kept, by_parameter),
+            _pointers(gs),
+            ctypes.c_int64(needs_weights),
+            _pointer(by_x),
+            _pointer(by_weight),
+            _pointer(by_share),
+            _pointers(by_shared),
+        )
+        return (None, by_x, by_weight, by_share, *by_shared, *by_parameter)
+
+
+def _wanted(ctx: Any) -> list[bool]:
+    """Return which inputs the backward pass that is running needs the gradient of.
+
+    Less than what requires one: a pass for the logits alone skips all weights.
+    """
+    found = []
+    for node, _ in ctx.next_functions:
+        try:
+            found.append(node is not None and torch._C._will_engine_execute_node(node))
+        except RuntimeError:  # `autograd.grad` captures this leaf
+            found.append(True)
+    return found
+
+
+def _map(like: Tensor, size: Sequence[int]) -> Tensor:
+    return torch.empty(
+        tuple(size), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> Any:
+    addresses = [None if t is None else t.data_ptr() for t in tensors]
+    return (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+
+
+def _common(
+    plan: Plan,
+    x: Tensor,
+    weights: Tensor,
+    shares: Tensor,
+    rest: Sequence[Tensor],
+    kept: Tensor,
+    by_parameter: Sequence[Tensor | None] | None,
+) -> tuple[Any, ...]:
+    """Return the arguments that both passes begin with."""
+    channels, size = x.shape[1], x.element_size()
+    parameters = rest[plan.terms :]
+    addresses = [p.data_ptr() for p in parameters]
+    targets = by_parameter or [None] * len(parameters)
+    gradients = [0 if p is None else p.data_ptr() for p in targets]
+    first, step = kept.data_ptr(), kept.shape[1] * size
+    results = (kept.shape[1] - 2 * channels) // 2 * size
+    table: list[int] = []
+    unit = 0
+    for branch in plan.branches:
+        table += [branch.edge, branch.kernel, branch.dilation, branch.units]
+        for k in range(2):
+            if k == branch.units:
+                table += [0] * 8
+                continue
+            at = first + unit * step
+            mean = at + 2 * results
+            two = slice(2 * unit, 2 * unit + 2)
+            table += [*addresses[two], at, at + results, mean, mean + channels * size]
+            table += gradients[two]
+            unit += 1
+    return (
+        (ctypes.c_int64 * 5)(*x.shape, plan.stride),
+        _pointer(x),
+        ctypes.c_int64(len(plan.branches)),
+        (ctypes.c_int64 * max(1, len(table)))(*table),
+        _pointer(weights),
+        ctypes.c_int64(plan.edges),
+        ctypes.c_int64(plan.terms),
+        _pointers(rest[: plan.terms]),
+        _pointer(shares),
+    )

@@ -1,0 +1,234 @@
+"""The supernets of the DARTS and ENAS recurrent spaces, in a language model.
+
+Liu et al., "DARTS" (ICLR 2019), section 3.1.2: every node sums what all earlier states bring
+through one matrix of the node, mixed over activations, and states are normalised over the batch.
+Pham et al., "Efficient Neural Architecture Search via Parameter Sharing" (ICML 2018), section 2.1:
+every node reads one earlier state, through a matrix of its own for each.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transnas.networks._mixed import recomputed
+from transnas.networks._registry import skeleton_from
+from transnas.networks._supernet import Form, Supernet, register_supernet
+from transnas.networks.darts_recurrent import (
+    LanguageModel,
+    RecurrentCell,
+    Skeleton,
+    highway_step,
+    uniform,
+    vocabulary,
+)
+from transnas.networks.relaxations import Mix, Relaxation
+from transnas.spaces import Architecture, Space
+from transnas.spaces.darts_recurrent import ACTIVATIONS, RecurrentSpace
+from transnas.tasks import Signature
+
+__all__ = ["DARTSCell", "DARTSRecurrentSupernet", "ENASCell", "ENASRecurrentSupernet"]
+
+_OPERATIONS = ("none", *ACTIVATIONS)
+"""Of an edge of the DARTS cell."""
+
+
+class _MixedCell(nn.Module):
+    def __init__(self, hidden: int, checkpoint: bool) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.first = nn.Parameter(uniform(2 * hidden, 2 * hidden))
+
+    def forward(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+        """[B, H], [B, H] -> [B, H]."""
+        if self.checkpoint:
+            return recomputed(self._step, x, hidden, mix)
+        return self._step(x, hidden, mix)
+
+    @abstractmethod
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor: ...
+
+
+class DARTSCell(_MixedCell):
+    """Rows: the edges into node 1, into node 2, and so on, from state 0 upwards."""
+
+    def __init__(self, nodes: int, hidden: int, checkpoint: bool) -> None:
+        super().__init__(hidden, checkpoint)
+        self.weights = nn.ParameterList(uniform(hidden, 2 * hidden) for _ in range(nodes))
+        self.norm = nn.BatchNorm1d(hidden, affine=False, track_running_stats=False)
+
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+        mapped = torch.cat([x, hidden], dim=-1) @ self.first
+        states, row = [self.norm(highway_step(mapped, hidden, "tanh"))], 0
+        for weight in self.weights:
+            total = torch.zeros_like(hidden)
+            for state in states:
+                codes = [code for code in mix.active(row) if code > 0]
+                mapped = state @ weight if codes else state
+                for code in codes:
+                    step = highway_step(mapped, state, _OPERATIONS[code])
+                    total = total + mix.weights[row, code] * step
+                row += 1
+            states.append(self.norm(total))
+        return torch.stack(states[1:]).mean(dim=0)
+
+
+class ENASCell(_MixedCell):
+    """Rows: the nodes; codes `state * activations + activation`. Output: the mean of the leaves.
+
+    A node's weight in that mean is how much of it is unread, which is exact for one path.
+    """
+
+    def __init__(self, nodes: int, hidden: int, checkpoint: bool) -> None:
+        super().__init__(hidden, checkpoint)
+        self.weights = nn.ParameterList(
+            uniform(node, hidden, 2 * hidden) for node in range(1, nodes)
+        )
+
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+        n = len(ACTIVATIONS)
+        mapped = torch.cat([x, hidden], dim=-1) @ self.first
+        states = [self._mixed(mapped, hidden, mix, 0, 0)]
+        for node, weight in enumerate(self.weights, start=1):
+            total = torch.zeros_like(hidden)
+            for state, before in enumerate(states):
+                if any(code // n == state for code in mix.active(node)):
+                    total = total + self._mixed(before @ weight[state], before, mix, node, state)
+            states.append(total)
+        unread = []
+        for state in range(len(states)):
+            reads = mix.weights[state + 1 :, state * n : (state + 1) * n].sum(dim=1)
+            unread.append((1.0 - reads).clamp(0.0, 1.0).prod())
+        weights = torch.stack(unread)
+        return torch.einsum("s,sbh->bh", weights / weights.sum(), torch.stack(states))
+
+    def _mixed(self, mapped: Tensor, before: Tensor, mix: Mix, row: int, state: int) -> Tensor:
+        total = torch.zeros_like(before)
+        for activation, name in enumerate(ACTIVATIONS):
+            code = state * len(ACTIVATIONS) + activation
+            if code in mix.active(row):
+                total = total + mix.weights[row, code] * highway_step(mapped, before, name)
+        return total
+
+
+class _RecurrentSupernet(Supernet):
+    """A language model around a mixed cell; the keyword is that of `Skeleton`."""
+
+    network: LanguageModel
+
+    def run(self, x: Tensor, mix: Mix) -> Tensor:
+        """Token ids [B, T] -> logits [B, T, vocabulary] under `mix`, from a zero state."""
+        weight = self.network.embedding.weight
+        return self.unroll(x, weight.new_zeros(len(x), self.network.hidden), mix)[0]
+
+    def unroll(self, x: Tensor, hidden: Tensor, mix: Mix | None = None) -> tuple[Tensor, Tensor]:
+        """Token ids [B, T], state [B, H] -> logits [B, T, vocabulary] and the last state.
+
+        For truncated backpropagation through time, detach the state between calls.
+        """
+        return self.network.run(x, hidden, self.mix() if mix is None else mix)
+
+    def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
+        """Return this module's name of a weight of `LanguageModel`."""
+        return "network." + name
+
+
+@register_supernet("darts-recurrent")
+class DARTSRecurrentSupernet(_RecurrentSupernet):
+    """All DARTS recurrent cells: 36 edges, `none` and four activations on each."""
+
+    def __init__(
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        **skeleton: Any,
+    ) -> None:
+        assert isinstance(space, RecurrentSpace)
+        nodes = len(space.choices) // 2
+        available = [range(len(_OPERATIONS))] * (nodes * (nodes + 1) // 2)
+        super().__init__(space, signature, relaxation, form, available, skeleton)
+        self.recurrent = space
+        self.edges = [(state, node) for node in range(1, nodes + 1) for state in range(node)]
+        hidden = skeleton_from(Skeleton, skeleton).hidden
+        cell = DARTSCell(nodes, hidden, form.checkpoint)
+        self.network = LanguageModel(cell, vocabulary(space, signature), hidden)
+
+    def twin(self, arch: Architecture) -> nn.Module:
+        """Return the discrete network of `arch` with normalised states."""
+        nodes, hidden = self.recurrent.nodes(arch), self.network.hidden
+        outputs = self.recurrent.outputs(nodes)
+        with torch.random.fork_rng(devices=[]):
+            cell = RecurrentCell(nodes, outputs, hidden, hidden, normalise=True)
+            network = LanguageModel(cell, self.signature.outputs, hidden).to(self.logits)
+        self.copy_into(network, arch)
+        return network
+
+    def codes(self, arch: Architecture) -> tuple[int | None, ...]:
+        """Return the activation of each edge; None for the edges that the cell does not have."""
+        chosen = {
+            (state, node): _OPERATIONS.index(name)
+            for node, (name, state) in enumerate(self.recurrent.nodes(arch), start=1)
+        }
+        return tuple(chosen.get(edge) for edge in self.edges)
+
+    def discretise(self, shares: Tensor) -> Architecture:
+        """Return, for each node, the edge with the largest share of one activation."""
+        nodes = []
+        strength, best = (t.tolist() for t in shares[:, 1:].max(dim=1))
+        for node in range(1, self.edges[-1][1] + 1):
+            into = [row for row, (_, target) in enumerate(self.edges) if target == node]
+            row = max(into, key=lambda r: (strength[r], -r))
+            nodes.append((ACTIVATIONS[best[row]], self.edges[row][0]))
+        return self.recurrent.from_nodes(nodes)
+
+
+@register_supernet("enas-recurrent")
+class ENASRecurrentSupernet(_RecurrentSupernet):
+    """All ENAS recurrent cells: every node picks a state and an activation."""
+
+    def __init__(
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form = Form(),  # noqa: B008 - immutable
+        **skeleton: Any,
+    ) -> None:
+        assert isinstance(space, RecurrentSpace)
+        nodes = (len(space.choices) + 1) // 2
+        available = [range(max(1, node) * len(ACTIVATIONS)) for node in range(nodes)]
+        super().__init__(space, signature, relaxation, form, available, skeleton)
+        self.recurrent = space
+        hidden = skeleton_from(Skeleton, skeleton).hidden
+        cell = ENASCell(nodes, hidden, form.checkpoint)
+        self.network = LanguageModel(cell, vocabulary(space, signature), hidden)
+
+    def codes(self, arch: Architecture) -> tuple[int, ...]:
+        """Return `state * 4 + activation` of each node (of node 0 its activation)."""
+        nodes = [(self.recurrent.root(arch), 0), *self.recurrent.nodes(arch)]
+        return tuple(state * len(ACTIVATIONS) + ACTIVATIONS.index(name) for name, state in nodes)
+
+    def discretise(self, shares: Tensor) -> Architecture:
+        """Return the strongest state and activation of each node."""
+        codes = [divmod(code, len(ACTIVATIONS)) for code in shares.argmax(dim=1).tolist()]
+        nodes = [(ACTIVATIONS[activation], state) for state, activation in codes]
+        return self.recurrent.from_nodes(nodes[1:], root=nodes[0][0])
+
+    def shared_value(
+        self, shared: Mapping[str, Tensor], name: str, codes: Sequence[int | None]
+    ) -> Tensor | None:
+        """Return the weight, and of a node the matrix for the state that it reads."""
+        value = super().shared_value(shared, name, codes)
+        node = re.fullmatch(r"cell\.weights\.(\d+)", name)
+        if node is None or value is None:
+            return value
+        code = codes[int(node[1]) + 1]
+        assert code is not None
+        return value[code // len(ACTIVATIONS)]

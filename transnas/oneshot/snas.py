@@ -1,0 +1,82 @@
+"""SNAS: architectures drawn from a concrete distribution, one loss for weights and logits alike.
+
+Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019. Minimises
+E_Z [L(Z)] + eta E_Z [C(Z)] on training data alone; C is the number of parameters of the operations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from transnas.networks.relaxations import Concrete, Relaxation
+from transnas.oneshot._base import Batch, OneShot, geometric
+from transnas.oneshot._costs import expected_cost, parameter_costs
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+
+__all__ = ["SNAS", "SNASSettings"]
+
+
+@dataclass(frozen=True)
+class SNASSettings(Settings):
+    """As published on CIFAR-10."""
+
+    epochs: int = 150
+    first_temperature: float = 1.0
+    last_temperature: float = 0.03
+    """The temperature falls exponentially from epoch to epoch."""
+    resource: float = 0.0
+    """eta, the weight of the expected cost; costs are relative to the dearest architecture."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("first_temperature", "last_temperature"), 1e-6)
+        require(self, ("resource",), 0.0)
+
+
+@register("snas")
+class SNAS(OneShot):
+    """Derives the most probable operations."""
+
+    Settings = SNASSettings
+
+    def begin(self) -> None:
+        """Also look up what the operations cost."""
+        super().begin()
+        self.costs = parameter_costs(self.net)
+
+    def relaxation(self) -> Relaxation:
+        """See `Concrete`."""
+        self.sampler = Concrete(
+            self.settings.first_temperature, self.generator("architecture noise")
+        )
+        return self.sampler
+
+    def begin_epoch(self) -> None:
+        """Cool down."""
+        s = self.settings
+        self.sampler.temperature = geometric(
+            s.first_temperature, s.last_temperature, self.epochs_done
+        )
+
+    def train_step(self, batch: Batch) -> None:
+        """Move weights and logits down the same loss (equations 6 and 13)."""
+        loss, accuracy = self.loss(batch)
+        self.log("train_loss", loss)
+        self.log("train_accuracy", accuracy)
+        total = loss + self.settings.resource * self.cost()
+        self.by_weights.zero_grad(set_to_none=True)
+        self.by_logits.zero_grad(set_to_none=True)
+        torch.autograd.backward(total, inputs=[*self.weights, *self.net.architecture_parameters()])
+        torch.nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
+        self.move_weights()
+        self.by_logits.step()
+
+    def cost(self) -> Tensor:
+        """Return E[C], which is linear in the probabilities."""
+        probabilities = self.net.logits.masked_fill(self.net.missing, -math.inf).softmax(dim=1)
+        return expected_cost(probabilities, self.costs)
