@@ -16,9 +16,11 @@ from transnas.networks.few_shot import (
     FewShotNetwork,
     FewShotSupernet,
     FourConv,
+    FusedStatistics,
     SupportStatistics,
     run,
 )
+from transnas.networks.few_shot.supernet import kernel_runs
 from transnas.networks.operations import Mode
 from transnas.networks.relaxations import Softmax
 from transnas.spaces.darts import DARTS, OPERATIONS, Genotype
@@ -235,3 +237,28 @@ def test_bad_input() -> None:
         run(net, parameters(net, 1), torch.zeros(1, 2, 2, 24, 25).double(), BatchStatistics())
     with pytest.raises(InputError, match="channels 3 is not accepted"):
         FewShotSupernet(SMALL, 3)
+
+
+@pytest.mark.parametrize("side", [24, 25])
+def test_compiled_edges_equal_torch(side: int) -> None:
+    """Single precision against double; kinks are avoided by comparing outputs and one gradient."""
+    signature = Signature((2, side, side), 3)
+    net = FewShotSupernet(signature, 8)
+    exact, x = parameters(net, 2), images(2, 4, signature)
+    single = {name: value.float() for name, value in exact.items()}
+    if not kernel_runs(x.float()[0, :, :1].expand(-1, 8, -1, -1), 8):
+        pytest.skip("no compiler for the kernel")
+    found = {}
+    for name, values, norm in (
+        ("compiled", single, FusedStatistics()),
+        ("torch", single, BatchStatistics()),
+        ("exact", exact, BatchStatistics()),
+    ):
+        own = {n: v.clone().requires_grad_() for n, v in values.items()}
+        outputs = run(net, own, x.to(own["logits"].dtype), norm, channels_last=True)
+        (gradient,) = torch.autograd.grad(outputs.logsumexp(dim=2).sum(), own["logits"])
+        found[name] = outputs.detach().double(), gradient.double()
+    wanted = found["exact"]
+    for value, truth in zip(found["compiled"], wanted, strict=True):
+        assert float((value - truth).norm() / truth.norm()) < 1e-3
+    assert not torch.equal(found["compiled"][0], found["torch"][0]), "the kernel did not run"

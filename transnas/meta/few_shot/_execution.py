@@ -16,7 +16,7 @@ from transnas.networks.few_shot import BatchStatistics, FewShotNetwork, run
 
 __all__ = ["Execution", "choose", "image_bytes", "tasks_at_once"]
 
-LayoutName = Literal["auto", "loop", "grouped", "vmap"]
+LayoutName = Literal["auto", "loop", "grouped", "compiled", "vmap"]
 _ROUNDS = 3
 
 
@@ -25,7 +25,8 @@ class Execution:
     """All layouts give the same result up to rounding; they differ in speed and memory."""
 
     layout: LayoutName = "auto"
-    """`loop`: one task after another; `grouped`: tasks as groups of channels; `vmap`; `auto`."""
+    """`loop`: one task after another; `grouped`: tasks as groups of channels; `compiled`: grouped,
+    the supernet's convolutions by the compiled kernel where it runs; `vmap`; `auto`: measured."""
     channels_last: bool = False
     """Memory format of maps in `loop` and `grouped`; `auto` chooses it too."""
     chunk: int | None = None
@@ -38,12 +39,14 @@ class Execution:
             raise InputError(f"chunk {self.chunk} is not accepted; accepted: numbers from 1")
 
 
-def choose(execution: Execution, step: Callable[[Execution], object], cpu: bool) -> Execution:
+def choose(
+    execution: Execution, step: Callable[[Execution], object], cpu: bool, fuses: bool
+) -> Execution:
     """Return the fastest execution of `step` by measurement, if its layout is `auto`.
 
     Each candidate runs once to warm up; those within twice the best are then timed three times in
-    turn and the least time decides. vmap is a candidate on accelerators only: on a processor it
-    is never the fastest.
+    turn and the least time decides. `fuses`: the compiled kernel runs, and is taken. vmap is a
+    candidate on accelerators only: on a processor it is never the fastest.
     """
     if execution.layout != "auto":
         return execution
@@ -52,8 +55,12 @@ def choose(execution: Execution, step: Callable[[Execution], object], cpu: bool)
         for layout in ("grouped", "loop")
         for last in (False, True)
     ]
+    if fuses:  # several times faster than any other layout
+        candidates = [replace(execution, layout="compiled", channels_last=True)]
     if not cpu:
         candidates.append(replace(execution, layout="vmap"))
+    if len(candidates) == 1:
+        return candidates[0]
     first = {candidate: _seconds(step, candidate, cpu) for candidate in candidates}
     close = [c for c in candidates if first[c] <= 2 * min(first.values())]
     least = dict.fromkeys(close, float("inf"))

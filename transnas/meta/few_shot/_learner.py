@@ -19,12 +19,16 @@ from transnas.meta.few_shot.state import State
 from transnas.networks.few_shot import (
     BatchStatistics,
     FewShotNetwork,
+    FewShotSupernet,
     FixedStatistics,
+    FusedStatistics,
     Layout,
     Norm,
     SupportStatistics,
     run,
 )
+from transnas.networks.few_shot.supernet import LANES as _LANES
+from transnas.networks.few_shot.supernet import kernel_runs
 from transnas.tasks.episodes import EpisodeBatch, EpisodeSource
 
 __all__ = ["STATISTICS", "Learner", "MetaGradient"]
@@ -217,7 +221,13 @@ class Learner:
             trial = self.with_execution(candidate)
             return trial.meta_gradient(state, batch, 0, tuple(state.meta))
 
-        self.execution = _execution.choose(self.execution, step, batch.xs.device.type == "cpu")
+        fuses = (
+            self.settings.order == 1
+            and isinstance(self.network, FewShotSupernet)
+            and kernel_runs(batch.xs.new_empty(1, _LANES, 1, 1), self.network.channels)
+        )
+        on_cpu = batch.xs.device.type == "cpu"
+        self.execution = _execution.choose(self.execution, step, on_cpu, fuses)
 
     def with_execution(self, execution: Execution) -> Learner:
         """Return the same method with another execution."""
@@ -229,7 +239,8 @@ class Learner:
         """Images [B, n, C, H, W] -> [B, n, outputs] with the parameters of a step."""
         layout: Layout = "vmap" if self.execution.layout == "vmap" else "grouped"
         seen = self.seen(params, step)
-        normal = norm or BatchStatistics()
+        fused = self.execution.layout == "compiled" and self.settings.order == 1
+        normal = norm or (FusedStatistics() if fused else BatchStatistics())
         return run(self.network, seen, x, normal, layout, self.execution.channels_last)
 
     def adapt(

@@ -51,7 +51,8 @@ class State:
                 self.meta[rest].data.copy_(value)
             elif kind == "optimiser":
                 key, i, slot = rest.split("/")
-                slots[key].setdefault(int(i), {})[slot] = value
+                scalar = value.numel() == 1 and slot == "step"  # files hold no scalars
+                slots[key].setdefault(int(i), {})[slot] = value.reshape(()) if scalar else value
             elif kind == "running":
                 at, layer, moment = rest.split("/")
                 value = value.to(next(iter(self.meta.values())).device)

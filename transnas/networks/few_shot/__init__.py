@@ -3,6 +3,7 @@
 from transnas.networks.few_shot._functional import (
     BatchStatistics,
     FixedStatistics,
+    FusedStatistics,
     Norm,
     Params,
     RecordedStatistics,
@@ -21,6 +22,7 @@ __all__ = [
     "FewShotNetwork",
     "FewShotSupernet",
     "FixedStatistics",
+    "FusedStatistics",
     "FourConv",
     "Layout",
     "Norm",

@@ -18,6 +18,7 @@ __all__ = [
     "EPSILON",
     "BatchStatistics",
     "FixedStatistics",
+    "FusedStatistics",
     "Norm",
     "Params",
     "RecordedStatistics",
@@ -116,6 +117,13 @@ class BatchStatistics:
         weight = None if scale is None else scale.flatten()
         bias = None if shift is None else shift.flatten()
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=EPSILON)
+
+
+class FusedStatistics(BatchStatistics):
+    """`BatchStatistics` that a compiled kernel may apply in its place; differentiable once.
+
+    Networks without such a kernel, or where it cannot run, compute the same by torch.
+    """
 
 
 class RecordedStatistics(BatchStatistics):

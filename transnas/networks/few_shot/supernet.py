@@ -2,7 +2,8 @@
 
 All edges that leave one state are computed together (source by source): a convolution of E edges
 of B tasks is one convolution of E B C channels, and what has no parameters is computed once. The
-weight of an operation is the scale of its last normalisation.
+weight of an operation is the scale of its last normalisation. Under `FusedStatistics` the compiled
+kernel of the supernets computes the convolutions of each task in one call.
 """
 
 from __future__ import annotations
@@ -13,14 +14,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas.networks.few_shot._functional import Norm, Params, conv, depthwise, split_channels
+from transnas.networks._kernel import Unavailable, load
+from transnas.networks._source_major import Branch, Plan, edges_from, is_usable
+from transnas.networks.few_shot._functional import (
+    FusedStatistics,
+    Norm,
+    Params,
+    conv,
+    depthwise,
+    split_channels,
+)
 from transnas.networks.few_shot._network import LOGITS
 from transnas.networks.few_shot._reduce import factorized_reduce
 from transnas.networks.few_shot._two_cells import CELLS, EDGES, TwoCells
 from transnas.spaces.darts import NODES, OPERATIONS
 from transnas.tasks import Signature
 
-__all__ = ["FewShotSupernet"]
+__all__ = ["FewShotSupernet", "kernel_runs"]
+
+LANES = 8
+"""Channels that the kernel computes together."""
 
 _CONVOLUTIONS = {
     "sep_conv_3x3": (3, 1, 2),
@@ -63,19 +76,21 @@ class FewShotSupernet(TwoCells):
         weights = params[LOGITS][:, first : first + len(EDGES)].softmax(dim=2)
         sums: dict[int, Tensor] = {}
         for state in range(NODES + 1):
-            x = states[state] if state < 2 else sums[state].flatten(1, 2)
+            x = states[state] if state < 2 else sums[state]
             rows = _rows(state)
             name, own = f"cells.{index}.sources.{state}", weights[:, rows]
             out = self._source(params, name, x, own, stride if state < 2 else 1, norm)
-            for e, row in enumerate(rows):
-                node, term = EDGES[row][1], out[:, e]
+            for row, term in zip(rows, out, strict=True):
+                node = EDGES[row][1]
                 sums[node] = sums[node] + term if node in sums else term
-        return [sums[node].flatten(1, 2) for node in range(2, NODES + 2)]
+        return [sums[node] for node in range(2, NODES + 2)]
 
     def _source(
         self, params: Params, name: str, x: Tensor, weights: Tensor, stride: int, norm: Norm
-    ) -> Tensor:
-        """Map [n, B C, H, W], weights [B, E, 8] -> outputs of E edges [n, E, B, C, H', W']."""
+    ) -> list[Tensor]:
+        """Map [n, B C, H, W], weights [B, E, 8] -> outputs of E edges, [n, B C, H', W'] each."""
+        if isinstance(norm, FusedStatistics) and kernel_runs(x, self.channels):
+            return self._fused(params, name, x, weights, stride, norm)
         tasks, edges, _ = weights.shape
         channels = x.shape[1] // tasks
         share = dict(zip(OPERATIONS, weights.unbind(2), strict=True))
@@ -98,26 +113,89 @@ class FewShotSupernet(TwoCells):
                 out = norm(f"{name}.{op}.{i}.norm", out, scaled(op) if last else None)
             terms.append(out)
         if stride == 2:
-            halves = [params[f"{name}.skip_connect.{half}"] for half in ("even", "odd")]
-            skip = factorized_reduce(wide, *map(_by_edge, halves))
-            terms.append(norm(f"{name}.skip_connect.norm", skip, scaled("skip_connect")))
+            terms.append(torch.cat(self._skips(params, name, wide, weights, norm), dim=1))
         total = split_channels(reduce(torch.add, terms), edges, tasks, channels)
-        pooled = {
-            "max_pool_3x3": F.max_pool2d(x, 3, stride, 1),
-            "avg_pool_3x3": F.avg_pool2d(x, 3, stride, 1, count_include_pad=False),
-        }
-        shared = {op: norm(f"{name}.{op}.norm", pool) for op, pool in pooled.items()}
+        shared = _pooled(name, x, stride, norm)
         if stride == 1:
             shared["skip_connect"] = x
         for op, out in shared.items():
             once = split_channels(out, 1, tasks, channels)
             total = total + once * share[op].t()[:, :, None, None, None]
-        return total
+        return [term.flatten(1, 2) for term in total.unbind(1)]
+
+    def _fused(
+        self, params: Params, name: str, x: Tensor, weights: Tensor, stride: int, norm: Norm
+    ) -> list[Tensor]:
+        """Do what `_source` does, the convolutions of one task by one call of the kernel."""
+        tasks, edges, _ = weights.shape
+        shared = _pooled(name, x, stride, norm)
+        if stride == 1:
+            shared["skip_connect"] = x
+        codes = [OPERATIONS.index(op) for op in _CONVOLUTIONS]
+        own = {
+            (op, i, part): params[f"{name}.{op}.{i}.{part}"].flatten(0, 1).unbind(0)
+            for op, (_, _, times) in _CONVOLUTIONS.items()
+            for i in range(times)
+            for part in ("depthwise", "pointwise")
+        }
+        branches = tuple(
+            Branch(e, kernel, dilation, times, stride)
+            for e in range(edges)
+            for kernel, dilation, times in _CONVOLUTIONS.values()
+        )
+        plan = Plan(branches, edges, len(shared), stride)
+        chunks = [x.chunk(tasks, 1), *(s.chunk(tasks, 1) for s in shared.values())]
+        found = []
+        for b, (one, *terms) in enumerate(zip(*chunks, strict=True)):
+            kernels = [own[key][b * edges + e] for e in range(edges) for key in own]
+            shares = weights[b][:, [OPERATIONS.index(op) for op in shared]]
+            found.append(
+                edges_from(plan, one, weights[b][:, codes].flatten(), shares, terms, kernels)
+            )
+        outs = [torch.cat(by_task, dim=1) for by_task in zip(*found, strict=True)]
+        if stride == 1:
+            return outs
+        wide = torch.cat([F.relu(x)] * edges, dim=1)
+        return [
+            o + s for o, s in zip(outs, self._skips(params, name, wide, weights, norm), strict=True)
+        ]
+
+    def _skips(
+        self, params: Params, name: str, wide: Tensor, weights: Tensor, norm: Norm
+    ) -> list[Tensor]:
+        """Return the weighted factorised reductions of E edges, [n, B C, H / 2, W / 2] each."""
+        edges = weights.shape[1]
+        channels = wide.shape[1] // (edges * len(weights))
+        share = weights[:, :, OPERATIONS.index("skip_connect")]
+        halves = [params[f"{name}.skip_connect.{half}"] for half in ("even", "odd")]
+        skip = factorized_reduce(wide, *map(_by_edge, halves))
+        scale = share.t().reshape(-1).repeat_interleave(channels)
+        return list(norm(f"{name}.skip_connect.norm", skip, scale).chunk(edges, 1))
 
 
 def _rows(state: int) -> list[int]:
     """Return the rows, within a cell, of the edges that leave `state`."""
     return [row for row, (source, _) in enumerate(EDGES) if source == state]
+
+
+def kernel_runs(x: Tensor, channels: int) -> bool:
+    """Whether the compiled kernel can compute edges of `channels` (or twice as many) from x."""
+    if channels % LANES or not is_usable(x[:, :LANES]):
+        return False
+    try:
+        load()
+    except Unavailable:  # said once, in the log
+        return False
+    return True
+
+
+def _pooled(name: str, x: Tensor, stride: int, norm: Norm) -> dict[str, Tensor]:
+    """Return what all edges of a source share: its normalised poolings."""
+    pooled = {
+        "max_pool_3x3": F.max_pool2d(x, 3, stride, 1),
+        "avg_pool_3x3": F.avg_pool2d(x, 3, stride, 1, count_include_pad=False),
+    }
+    return {op: norm(f"{name}.{op}.norm", pool) for op, pool in pooled.items()}
 
 
 def _by_edge(weight: Tensor) -> Tensor:

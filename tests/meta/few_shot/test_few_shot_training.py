@@ -1,0 +1,235 @@
+"""Meta-training resumes bit for bit, evaluation is honest, decoding follows the rule."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transnas import InputError
+from transnas.meta.few_shot import Diverged, Execution, Plan, Trained, evaluate, meta_train, methods
+from transnas.meta.few_shot.auto_maml import AutoMAML
+from transnas.meta.few_shot.decoding import (
+    SPACE,
+    decode,
+    diversity,
+    log_likelihood,
+    one_hot,
+    samples,
+)
+from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherited
+from transnas.meta.few_shot.intervals import class_interval, episode_interval
+from transnas.meta.few_shot.tnas import TNAS
+from transnas.networks.few_shot import LOGITS, BatchStatistics, FewShotSupernet, FourConv, run
+from transnas.tasks import Signature
+from transnas.tasks.episode_sources import get_source
+from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
+
+SPEC = EpisodeSpec(3, 2, 3)
+DIGITS = Signature((1, 8, 8), 3)
+CHANNELS_LAST = Execution("grouped", channels_last=True)
+
+
+def plan(steps: int, **more: int) -> Plan:
+    rhythm = {"epoch": 4, "validate_every": 4, "validation_episodes": 4, "checkpoint_every": 2}
+    return Plan(SPEC, 2, steps, **{**rhythm, **more})  # type: ignore[arg-type]
+
+
+def train(method: str, steps: int, folder: Path | None, **more: int) -> Trained:
+    cls = methods.get(method)
+    network = FewShotSupernet(DIGITS, 2) if cls.searches else FourConv(DIGITS, 4)
+    options = {"running_statistics": True} if method == "maml++" else {}
+    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1, **options)
+    learner = cls(network, settings, CHANNELS_LAST)
+    return meta_train(learner, get_source("digits"), plan(steps, **more), folder)
+
+
+@pytest.mark.parametrize("method", ["maml++", "reptile", "t-nas"])
+def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path) -> None:
+    whole = train(method, 4, None)
+    train(method, 1, tmp_path)
+    parts = train(method, 4, tmp_path)
+    for name, array in whole.state.arrays().items():
+        assert np.array_equal(array, parts.state.arrays()[name]), name
+    assert all(torch.equal(whole.best[name], parts.best[name]) for name in whole.best)
+    assert parts.finished == 4
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_few_shot_training import train
+found = train("maml", 400, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
+    whole = train("maml", 400, None)
+    command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(tmp_path)]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "prior.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = json.loads((tmp_path / "prior.json").read_text())["step"]
+    assert 0 < reached < 400, "killed too late to show anything"
+    rest = train("maml", 400, tmp_path)
+    for name, array in whole.state.arrays().items():
+        assert np.array_equal(array, rest.state.arrays()[name]), name
+
+
+def test_another_training_is_not_continued(tmp_path: Path) -> None:
+    train("maml", 2, tmp_path)
+    with pytest.raises(InputError, match="of a training with another method"):
+        train("anil", 2, tmp_path)
+    with pytest.raises(InputError, match="of a training with another plan"):
+        train("maml", 2, tmp_path, seed=1)
+
+
+def test_a_training_that_never_is_finite_ends_with_a_reason() -> None:
+    source = get_source("digits")
+    poisoned = EpisodeSource(
+        "poisoned", source.images, source.labels, source.classes, source.splits, scale=0.0
+    )
+    learner = methods.get("maml")(FourConv(DIGITS, 2), None, CHANNELS_LAST)
+    with pytest.raises(Diverged, match="no task of the last 4 meta-steps stayed finite, 8 were"):
+        meta_train(learner, poisoned, plan(20))
+
+
+def test_training_checks_its_source_first() -> None:
+    wrong = Plan(EpisodeSpec(4, 1, 1), 2, 2)
+    learner = methods.get("maml")(FourConv(Signature((1, 8, 8), 4), 2), None, CHANNELS_LAST)
+    with pytest.raises(InputError, match="way 4 is more than the 3 validation classes"):
+        meta_train(learner, get_source("digits"), wrong)
+
+
+def test_maml_learns_digits_and_shuffled_labels_stay_at_chance() -> None:
+    source = get_source("digits")
+    learner = methods.get("maml")(
+        FourConv(DIGITS, 8),
+        methods.get("maml").Settings(steps=2, test_steps=3, inner_rate=0.2),
+        CHANNELS_LAST,
+    )
+    before = evaluate(learner, learner.init(0).meta, source, "test", SPEC, 60)
+    trained = meta_train(learner, source, plan(60, validate_every=60))
+    after = evaluate(learner, trained.best, source, "test", SPEC, 60)
+    assert after.interval.mean > before.interval.mean + 0.05
+    assert after.interval.mean > 0.6
+    batch = source.batch("test", SPEC, 0, 60)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = torch.stack([torch.randperm(6, generator=generator) for _ in range(60)])
+    fast = learner.adapt(trained.best, batch.xs, batch.ys.gather(1, shuffled))
+    outputs = learner.predict(fast, batch.xs, batch.xq)
+    accuracy = float(learner.network.accuracy(outputs, batch.yq).mean())
+    assert accuracy < after.interval.mean - 0.1
+
+
+def test_evaluation_does_not_depend_on_chunks_and_counts_divergence() -> None:
+    source = get_source("digits")
+    found = []
+    for execution in (Execution("loop"), Execution("grouped", chunk=3), CHANNELS_LAST):
+        learner = methods.get("maml")(FourConv(DIGITS, 4), None, execution)
+        meta = learner.init(0).meta
+        found.append(evaluate(learner, meta, source, "test", SPEC, 30).accuracies)
+    assert np.abs(found[0] - found[1]).max() < 0.12  # float32: a tie may fall either way
+    assert np.abs(found[0] - found[2]).max() < 0.12
+    meta["layers.0.weight"].fill_(float("nan"))
+    lost = evaluate(learner, meta, source, "test", SPEC, 10)
+    assert lost.diverged == 10
+    assert lost.accuracies == pytest.approx(np.full(10, 1 / 3))
+
+
+def test_episode_interval_covers() -> None:
+    rng = np.random.default_rng(0)
+    truth = 0.7
+    inside = 0
+    for _ in range(2000):
+        low, high = episode_interval(rng.binomial(25, truth, 600) / 25)[1:]
+        inside += low <= truth <= high
+    assert 0.93 <= inside / 2000 <= 0.97
+
+
+def test_class_interval_is_wider_where_classes_differ() -> None:
+    rng = np.random.default_rng(0)
+    ease = rng.uniform(0.4, 1.0, 20)
+    classes = np.stack([rng.permutation(20)[:5] for _ in range(600)])
+    accuracies = rng.binomial(15, ease[classes]) / 15
+    by_class, by_episode = class_interval(classes, accuracies), episode_interval(accuracies.mean(1))
+    assert by_class.mean == pytest.approx(by_episode.mean)
+    assert by_class.half > 3 * by_episode.half
+    assert by_class.low < accuracies.mean() < by_class.high
+
+
+def test_decoding_gives_back_an_architecture_and_ignores_constants() -> None:
+    rng = np.random.default_rng(3)
+    archs = [SPACE.sample(rng) for _ in range(5)]
+    logits = one_hot(archs, FewShotSupernet(DIGITS, 2))
+    assert decode(logits) == archs
+    noise = torch.randn(5, 28, 1, generator=torch.Generator().manual_seed(0))
+    soft = logits / 1e4 + noise
+    assert decode(soft) == archs
+    found = diversity(logits[[0, 0, 1]], logits[0])
+    assert [times for _, times in found.counts] == [2, 1]
+    assert found.distinct == 2
+    assert found.counts[0][0] == archs[0]
+    differ = sum(a != b for a, b in zip(archs[0].values, archs[1].values, strict=True))
+    assert found.hamming == pytest.approx(differ / 3)
+    assert int(log_likelihood(logits[2], archs).argmax()) == 2
+    near = samples(logits[0], 3, np.random.default_rng(0))
+    assert near == [archs[0]] * 3
+    with pytest.raises(InputError, match="not finite"):
+        decode(torch.full((1, 28, 8), float("nan")))
+
+
+def test_a_decoded_path_of_the_supernet_is_the_decoded_network() -> None:
+    """Without pooling, whose normalisation the supernet has alone, both compute the same."""
+    signature = Signature((2, 9, 9), 3)
+    supernet = FewShotSupernet(signature, 4)
+    state = TNAS(supernet, None, CHANNELS_LAST).init(0)
+    rng, found = np.random.default_rng(0), 0
+    while found < 3:
+        arch = SPACE.sample(rng)
+        if "pool" in SPACE.to_text(arch):
+            continue
+        found += 1
+        weights = inherited(arch, supernet, state.meta)
+        network = decoded_network(arch, supernet)
+        generator = torch.Generator().manual_seed(1)
+        own = {n: weights.get(n, network.draw(n, generator)) for n in network.shapes}
+        assert set(network.shapes) - set(weights) == {
+            n for n in network.shapes if n.startswith("cells") and n.endswith((".scale", ".shift"))
+        }
+        x = torch.randn(1, 6, 2, 9, 9, generator=generator, dtype=torch.float64)
+        single = {n: v[None].double() for n, v in own.items()}
+        mixed = {n: v[None].double() for n, v in state.meta.items()}
+        mixed[LOGITS] = one_hot([arch], supernet).double()
+        torch.testing.assert_close(
+            run(network, single, x, BatchStatistics()),
+            run(supernet, mixed, x, BatchStatistics()),
+            rtol=1e-9,
+            atol=1e-10,
+        )
+
+
+def test_queries_are_not_seen_by_the_search() -> None:
+    source = get_source("digits")
+    learner = TNAS(FewShotSupernet(DIGITS, 2), TNAS.Settings(test_steps=1), CHANNELS_LAST)
+    meta = learner.init(0).meta
+    batch = source.batch("test", SPEC, 0, 3)
+    fast = Inheriting(learner).adapt(meta, batch.xs, batch.ys)
+    archs = decode(learner.adapt(meta, batch.xs, batch.ys)[LOGITS])
+    assert torch.equal(fast[LOGITS], one_hot(archs, FewShotSupernet(DIGITS, 2)))
+    assert diversity(fast[LOGITS], meta[LOGITS]).distinct == len(set(archs))
+    assert AutoMAML(learner.network, None, CHANNELS_LAST).adapts(LOGITS) is False

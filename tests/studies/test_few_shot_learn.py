@@ -1,0 +1,157 @@
+"""`learn` and `adapt` with few-shot methods: a prior, a network within seconds, a strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import transnas as tn
+from transnas import InputError, tasks
+from transnas.meta import load_prior, prior_info
+from transnas.meta.few_shot import Adapted, FewShotPrior
+from transnas.meta.few_shot.decoding import SPACE, decode
+from transnas.studies import adapt_at_once
+
+QUICK = {
+    "way": 3, "query": 4, "tasks": 2, "meta_steps": 3, "steps": 1, "test_steps": 2, "width": 2,
+    "inner_rate": 0.1,
+}  # fmt: skip
+SEARCH = {**QUICK, "architectures": 1, "architecture_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a folder of episodes (digits 0 to 6) and a new task (digits 7 to 9)."""
+    root = tmp_path_factory.mktemp("digits")
+    pixels, labels = load_digits(return_X_y=True)
+    for digit in range(10):
+        split = "train" if digit < 4 else "validation"
+        place = root / "new" / str(digit) if digit > 6 else root / "old" / split / str(digit)
+        place.mkdir(parents=True)
+        for i, row in enumerate(pixels[labels == digit][:25]):
+            picture = (row.reshape(8, 8) * 15.9).astype(np.uint8)
+            Image.fromarray(picture).save(place / f"{i}.png")
+    return root / "old", root / "new"
+
+
+@pytest.fixture(scope="module", params=["maml", "t-nas++"])
+def prior(
+    request: pytest.FixtureRequest,
+    folders: tuple[Path, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, FewShotPrior]:
+    """Return a saved prior."""
+    out = tmp_path_factory.mktemp("prior") / request.param
+    settings = QUICK if request.param == "maml" else SEARCH
+    learnt = tn.learn(request.param, [str(folders[0])], out=out, settings=settings)
+    assert isinstance(learnt, FewShotPrior)
+    return out, learnt
+
+
+def test_a_prior_is_what_was_saved(prior: tuple[Path, FewShotPrior]) -> None:
+    folder, learnt = prior
+    again = load_prior(folder, SPACE)
+    assert isinstance(again, FewShotPrior)
+    assert again.architectures == learnt.architectures
+    assert all(torch.equal(again.meta[name], value) for name, value in learnt.meta.items())
+    assert again.settings == learnt.settings
+    assert prior_info(folder).kind == "few-shot"
+
+
+def test_adaptation_gives_a_network_that_predicts(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = adapt_at_once(prior[0], folders[1], 5, out=tmp_path)
+    assert isinstance(found, Adapted)
+    assert 0 <= found.accuracy <= 1
+    assert found.images == 15
+    assert (found.architecture is None) == (prior[1].method == "maml")
+    again = Adapted.load(tmp_path)
+    task = tasks.get(str(folders[1]))
+    assert isinstance(task, tasks.DataTask)
+    raw = torch.stack([task.validation[i][0] for i in range(6)])
+    images = (raw * task.validation.std + task.validation.mean).clamp(0, 1)  # type: ignore[attr-defined]
+    one = found.probabilities(images)
+    torch.testing.assert_close(one, again.probabilities(images))
+    torch.testing.assert_close(one[2:3], found.probabilities(images[2:3]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.sum(dim=1), torch.ones(6))
+    assert set(again.predict(images)) <= {"7", "8", "9"}
+    assert again.architecture == found.architecture
+    assert again.accuracy == found.accuracy
+
+
+def test_a_prior_is_a_strategy_for_larger_tasks(prior: tuple[Path, FewShotPrior]) -> None:
+    folder, learnt = prior
+    if learnt.method == "maml":
+        with pytest.raises(InputError, match="method 'maml', which searches no architectures"):
+            learnt.strategy(SPACE)
+        return
+    strategy = learnt.strategy(SPACE, 3)
+    asked = [strategy.ask() for _ in range(4)]
+    assert asked[0] == decode(learnt.meta["logits"][None])[0]
+    assert len(set(asked)) == 4
+    from transnas.strategies import create
+
+    again = create("few-shot", SPACE, 3, prior=str(folder))
+    assert [again.ask() for _ in range(4)] == asked
+
+
+@pytest.mark.parametrize(
+    ("task", "shots", "sentence"),
+    [
+        ("digits", 5, "task 'digits' has 10 classes; accepted by this prior: 3"),
+        ("NEW", 0, "shots 0 is not accepted"),
+        ("NEW", 16, "class '7' of task 'new' has 15 training images; accepted: shots up to 15"),
+        ("nasbench201/cifar10", 5, "task 'nasbench201/cifar10' has no images"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    prior: tuple[Path, FewShotPrior],
+    folders: tuple[Path, Path],
+    task: str,
+    shots: int,
+    sentence: str,
+) -> None:
+    given = str(folders[1]) if task == "NEW" else task
+    with pytest.raises(InputError, match=sentence):
+        adapt_at_once(prior[0], given, shots)
+
+
+def test_images_of_another_size_are_refused(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path]
+) -> None:
+    task = tasks.get(str(folders[1]), size=12)
+    with pytest.raises(InputError, match=r"shape \(1, 12, 12\); accepted by this prior: \(1, 8, 8"):
+        adapt_at_once(prior[0], task, 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "settings", "sentence"),
+    [
+        ("t-nas", ["digits"], {"colour": 1}, "setting of method 't-nas' 'colour' is unknown"),
+        ("t-nas", ["digits"], {"inner": "both"}, "setting 'inner' is 'both'"),
+        ("maml", ["digits"], {"way": 5}, "way 5 is more than the 4 train classes of 'digits'"),
+        ("maml", ["digits", "omniglot"], {}, "accepted by method 'maml': one source of episodes"),
+        ("maml", ["digits"], {"width": 0}, "setting 'width' is 0; accepted"),
+        ("mamml", ["digits"], {}, "method 'mamml' is unknown; did you mean 'maml'"),
+    ],
+)
+def test_bad_requests(
+    method: str, given: list[str], settings: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        tn.learn(method, given, out=tmp_path, settings=settings)
+
+
+def test_other_priors_do_not_adapt_at_once(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    tn.search("nasbench201/cifar100", None, "random", 12, storage=storage)
+    tn.learn("store", storages=storage, out=tmp_path / "store")
+    with pytest.raises(InputError, match="this prior guides a search"):
+        adapt_at_once(tmp_path / "store", folders[1], 5)
