@@ -34,7 +34,7 @@ from transnas.meta.few_shot import (
     meta_train,
     methods,
 )
-from transnas.meta.few_shot.decode import SPACE
+from transnas.meta.few_shot.decoding import SPACE
 from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherited
 from transnas.meta.few_shot.evaluation import Evaluation
 from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
@@ -45,6 +45,9 @@ from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 
 FOLDER = RESULTS / "few-shot"
 CHECKPOINTS = Path("build/few-shot")
+
+
+GROUPED = Execution("grouped", channels_last=True)
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ class Scale:
     architectures: int
     """Decoded, and as many random, architectures that are trained."""
     episodes: int = 600
-    execution: Execution = Execution("grouped", channels_last=True)
+    mixed_episodes: int = 600
+    """Episodes on which supernets are tested."""
+    execution: Execution = GROUPED
 
 
-CPU = Scale(16, 4, 4, 3, 5, 5, 1000, 150, 200, 2)
+CPU = Scale(16, 4, 4, 3, 5, 5, 1000, 150, 200, 2, mixed_episodes=200)
 SCALES = {
     "cpu": CPU,
     "smoke": replace(
@@ -134,8 +139,12 @@ class Cell:
         folder = CHECKPOINTS / self.name / key.replace(" ", "-")
         return meta_train(learner, self.source, plan, folder)
 
-    def score(self, learner: Learner, meta: dict[str, torch.Tensor]) -> Evaluation:
-        return evaluate(learner, meta, self.source, "test", self.spec, self.scale.episodes)
+    def score(
+        self, learner: Learner, meta: dict[str, torch.Tensor], episodes: int | None = None
+    ) -> Evaluation:
+        """Measure on the first test episodes, at most those of the scale."""
+        count = min(episodes or self.scale.episodes, self.scale.episodes)
+        return evaluate(learner, meta, self.source, "test", self.spec, count)
 
 
 def told(result: Evaluation, trained: Trained | None = None, **more: Any) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def searched(cell: Cell, method: str) -> None:
     found = diversity(torch.cat(adapted), meta[LOGITS])
 
     def mixture() -> dict[str, Any]:
-        start = cell.score(learner, learner.init(cell.seed).meta)
+        start = cell.score(learner, learner.init(cell.seed).meta, 100)
         genotypes = [[SPACE.to_text(arch), times] for arch, times in found.counts[:10]]
         more = {
             "parameters": network.count,
@@ -202,13 +211,16 @@ def searched(cell: Cell, method: str) -> None:
             "architectures": genotypes,
             "meta_architecture": SPACE.to_text(decode(meta[LOGITS][None])[0]),
         }
-        return told(cell.score(learner, meta), trained, **more)
+        return told(cell.score(learner, meta, cell.scale.mixed_episodes), trained, **more)
 
     cell.row(f"{method} supernet", mixture)
-    cell.row(f"{method} inherit", lambda: told(cell.score(Inheriting(learner), meta), None))
+    cell.row(
+        f"{method} inherit",
+        lambda: told(cell.score(Inheriting(learner), meta, cell.scale.mixed_episodes)),
+    )
     for i, (arch, _) in enumerate(found.counts[: cell.scale.architectures]):
         decoded(cell, f"{method} retrain {i}", arch, network, "maml")
-        if method == "t-nas":
+        if method == "t-nas" and i == 0:
             decoded(cell, f"t-nas++ retrain {i}", arch, network, "maml++")
             decoded(cell, f"{method} warm {i}", arch, network, "maml", meta)
 

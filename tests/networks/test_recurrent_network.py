@@ -19,7 +19,9 @@ def test_parameters_are_as_published(vocabulary: int, hidden: int, parameters: i
     space = spaces.get("darts-recurrent")
     arch = space.sample(np.random.default_rng(0))
     with torch.device("meta"):
-        network = networks.build(space, arch, Signature((35,), vocabulary), hidden=hidden)
+        network = networks.build(
+            space, arch, Signature((35,), vocabulary, "language"), hidden=hidden
+        )
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
@@ -67,7 +69,7 @@ def test_a_state_carried_over_equals_one_long_run(name: str) -> None:
     torch.manual_seed(0)
     space = spaces.get(name)
     arch = space.sample(np.random.default_rng(0))
-    model = networks.build(space, arch, Signature((6,), 11), hidden=5).double()
+    model = networks.build(space, arch, Signature((6,), 11, "language"), hidden=5).double()
     assert isinstance(model, LanguageModel)
     tokens = torch.randint(11, (3, 6))
     whole = model(tokens)
@@ -81,4 +83,60 @@ def test_images_are_refused() -> None:
     space = spaces.get("darts-recurrent")
     arch = space.sample(np.random.default_rng(0))
     with pytest.raises(InputError, match="not a row of tokens"):
+        networks.build(space, arch, Signature((1, 8, 8), 10, "language"))
+    with pytest.raises(InputError, match="no networks for classification"):
         networks.build(space, arch, Signature((1, 8, 8), 10))
+
+
+def test_masks_stay_the_same_over_a_window_and_rest_in_evaluation() -> None:
+    torch.manual_seed(0)
+    space = spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    language = Signature((4,), 11, "language")
+    model = networks.build(space, arch, language, hidden=6, output_dropout=0.5).double()
+    assert isinstance(model, LanguageModel)
+    with torch.no_grad():
+        model.decoder.weight.fill_(0)  # shares the embedding: every word is the same
+        model.embedding.weight.fill_(1)
+    tokens = torch.randint(11, (3, 4))
+    seen: list[torch.Tensor] = []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.train()
+    model(tokens)
+    zero = seen[-1] == 0
+    assert 0 < int(zero.sum()) < zero.numel()
+    assert (zero == zero[:, :1]).all()
+    model.eval()
+    model(tokens)
+    assert (seen[-1] != 0).all()
+
+
+def test_dropped_words_lose_their_whole_vectors_and_hidden_masks_spare_the_highway() -> None:
+    torch.manual_seed(0)
+    space = spaces.get("enas-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    language = Signature((40,), 30, "language")
+    model = networks.build(space, arch, language, hidden=6, embedding_dropout=0.5)
+    assert isinstance(model, LanguageModel)
+    seen: list[torch.Tensor] = []
+    model.cell.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.train()
+    tokens = torch.arange(30)[None]
+    model(tokens)
+    dropped = (torch.cat(seen) == 0).all(dim=1)
+    assert (dropped == (torch.cat(seen) == 0).any(dim=1)).all()
+    assert 5 < int(dropped.sum()) < 25
+
+    cell = RecurrentCell([("tanh", 0)], (1,), 2, 3)
+    with torch.no_grad():
+        cell.first.zero_()  # the gate is one half, the candidate 0: half of the state goes on
+    x, h = torch.ones(1, 2), torch.ones(1, 3)
+    assert torch.allclose(cell(x, h, torch.zeros(1, 3)), torch.full((1, 3), 0.25))
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, "half"])
+def test_dropouts_that_are_no_shares_are_refused(rate: object) -> None:
+    space = spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    with pytest.raises(InputError, match="hidden_dropout"):
+        networks.build(space, arch, Signature((4,), 11, "language"), hidden_dropout=rate)

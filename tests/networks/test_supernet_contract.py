@@ -18,7 +18,7 @@ from transnas.tasks import Signature
 from transnas.testing.supernets import SupernetContract
 
 torch.set_num_threads(1)
-IMAGES, TOKENS = Signature((3, 9, 7), 5), Signature((5,), 11)
+IMAGES, TOKENS = Signature((3, 9, 7), 5), Signature((5,), 11, "language")
 DARTS = {"channels": 4, "layers": 3}
 NASNET = {"filters": 2, "cells": 1, "stem_channels": 3}
 SMALL: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from transnas import oneshot
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot import Settings
 from transnas.spaces import Architecture, Choice, Space
@@ -30,10 +30,18 @@ class Chain(Space):
 class ChainSupernet(Supernet):
     """Mixes the three operations twice, then classifies the channels' means."""
 
+    has_edges = True
+
     def __init__(
-        self, space: Space, signature: Signature, relaxation: Relaxation, **skeleton: Any
+        self,
+        space: Space,
+        signature: Signature,
+        relaxation: Relaxation,
+        form: Form,
+        **skeleton: Any,
     ) -> None:
-        super().__init__(space, signature, relaxation, (2, 3), skeleton)
+        available = [range(len(OPERATIONS))] * 2
+        super().__init__(space, signature, relaxation, form, available, skeleton, (1, 1))
         self.head = nn.Linear(signature.input_shape[0], signature.outputs)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:

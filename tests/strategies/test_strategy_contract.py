@@ -13,8 +13,8 @@ from transnas.spaces import Space
 from transnas.strategies import Averaged, Deduplicated, Retrying, Strategy
 from transnas.testing.strategies import Factory, StrategyContract, Tiny
 
-SLOW = {"optuna-gp"}
-"""Strategies whose proposals take a tenth of a second or more."""
+SLOW = {"bo", "optuna-gp"}
+"""Strategies whose proposals take a tenth of a second or more; `bo` has tests of its own."""
 
 
 def named(name: str, space: Space, seed: int, objectives: Sequence[Objective]) -> Strategy:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from transnas._errors import InputError
 from transnas.cli import _options as options
 from transnas.cli._search import objective, search
 
@@ -18,14 +19,20 @@ def learn(
     method: Annotated[
         str,
         typer.Option(
-            help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from.",
+            help="catch: meta-train an agent on --tasks; store: model the studies of --learn-from; "
+            "catch+: the same with networks trained on all of them; maml, maml++, anil, reptile, "
+            "auto-maml, t-nas, t-nas++: meta-train a network on the classes of one of --tasks.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the prior.", show_default=False)],
     tasks: Annotated[
         list[str] | None,
-        typer.Option(help="Two or more tasks, all tables or all data sets.", show_default=False),
+        typer.Option(
+            help="Two or more tasks, all tables or all data sets; few-shot methods: one source of "
+            "episodes (omniglot, cifar-fs, ... or a folder of class folders).",
+            show_default=False,
+        ),
     ] = None,
     learn_from: options.LearnFrom = None,
     space: options.SpaceName = None,
@@ -43,8 +50,10 @@ def learn(
 ) -> None:
     """Learn a prior from earlier tasks; the same command continues a stopped meta-training."""
     from transnas import studies
-    from transnas.studies._settings import typed_settings
+    from transnas.studies._learn import method_settings
+    from transnas.studies._settings import typed
 
+    own = method_settings(method)
     prior = studies.learn(
         method,
         tasks or (),
@@ -56,11 +65,13 @@ def learn(
         queries=queries,
         epochs=epochs,
         objective=None if objective_ is None else objective(objective_),
-        settings=typed_settings(method, set_) if set_ else None,
+        settings=typed(own, f"method {method!r}", set_) if set_ else None,
         progress=True if sys.stderr.isatty() else None,
     )
     print(f"written  {out}, for the strategy {prior.strategy_name}")
-    print(f"next     transnas adapt {out} --task NEW --trials 50")
+    print(
+        f"next     transnas adapt {out} --task NEW {'--shots 5' if prior.adapts else '--trials 50'}"
+    )
 
 
 def adapt(
@@ -69,6 +80,17 @@ def adapt(
         Path, typer.Argument(help="Folder that transnas learn wrote.", show_default=False)
     ],
     task: options.Task,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            help="Adapt to so many images a class, at once and without a search (few-shot priors).",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --shots: folder for the adapted network.", show_default=False),
+    ] = None,
     space: options.SpaceName = None,
     trials: options.Trials = 50,
     epochs: options.Epochs = None,
@@ -83,6 +105,11 @@ def adapt(
     device: options.Device = "auto",
 ) -> None:
     """Search a new task with a prior; the same command continues a stopped search."""
+    if shots is not None:
+        _at_once(prior, task, shots, out, seed)
+        return
+    if out is not None:
+        raise InputError(f"out {str(out)!r} is given without shots; accepted: both, or neither")
     search(
         context,
         task,
@@ -100,3 +127,18 @@ def adapt(
         retries=retries,
         device=device,
     )
+
+
+def _at_once(prior: Path, task: str, shots: int, out: Path | None, seed: int) -> None:
+    from transnas.studies import adapt_at_once
+
+    found = adapt_at_once(prior, task, shots, out=out, seed=seed)
+    if found.architecture is not None:
+        from transnas import spaces
+
+        space = spaces.get(found.architecture.space)
+        print(f"architecture  {space.to_text(found.architecture)}")
+    print(f"accuracy      {found.accuracy:.4f} on {found.images} validation images")
+    print(f"adapted in    {found.seconds:.2f} s")
+    if out is not None:
+        print(f"written       {out}")

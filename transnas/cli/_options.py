@@ -9,7 +9,11 @@ import typer
 __all__ = [
     "DEFAULT_STORAGE",
     "Device",
+    "DeviceTable",
     "Epochs",
+    "LatencyConstraint",
+    "LatencyTarget",
+    "LatencyWeight",
     "LearnFrom",
     "Metric",
     "Name",
@@ -70,4 +74,26 @@ Metric = Annotated[
 ]
 Device = Annotated[
     str, typer.Option(help="Where networks are trained: auto, cpu, cuda, cuda:1, ...")
+]
+LatencyTarget = Annotated[
+    str | None,
+    typer.Option(
+        help="Search for quality x (latency / target)^weight; such as 5ms. Latency is measured, or "
+        "looked up with --device-table."
+    ),
+]
+LatencyWeight = Annotated[
+    float | None,
+    typer.Option(help="Exponent of latency / target; default: -0.07 soft, -1 hard."),
+]
+LatencyConstraint = Annotated[
+    str | None,
+    typer.Option(help="soft: faster is better everywhere; hard: only above the target."),
+]
+DeviceTable = Annotated[
+    str | None,
+    typer.Option(
+        help="Take latency_ms and energy_mj from the HW-NAS-Bench table: edgegpu, raspi4, edgetpu, "
+        "pixel3, eyeriss, fpga."
+    ),
 ]

@@ -10,7 +10,8 @@ import typer
 from transnas.cli import _options as options
 
 if TYPE_CHECKING:
-    from transnas.studies import Comparison
+    from transnas.studies import Comparison, Study
+    from transnas.studies.pictures import Picture
 
 __all__ = ["report"]
 
@@ -29,6 +30,14 @@ def report(
         list[Path] | None,
         typer.Option(help="JSON of `transnas compare` to show as well; may be repeated."),
     ] = None,
+    pictures: Annotated[
+        int,
+        typer.Option(help="Train each study's best network again and draw so many predictions."),
+    ] = 0,
+    task: Annotated[
+        str | None, typer.Option(help="Data for --pictures; default: the study's task.")
+    ] = None,
+    device: options.Device = "auto",
 ) -> None:
     """Write one self-contained HTML page about studies: what was found, how, and at what cost."""
     from transnas.studies import load_study
@@ -39,7 +48,17 @@ def report(
     comparisons = [_comparison(path) for path in comparison or ()]
     names = studies or ([] if comparisons else [_only(storage)])
     found = [load_study(name, storage) for name in names]
-    print(write_report(found, out, title, comparisons))
+    drawn = {study.name: _pictures(study, pictures, task, device) for study in found if pictures}
+    print(write_report(found, out, title, comparisons, drawn))
+
+
+def _pictures(study: Study, count: int, task: str | None, device: str) -> list[Picture]:
+    from transnas import InputError, tasks
+    from transnas.studies.pictures import pictures
+
+    if count < 1:
+        raise InputError(f"pictures {count} are not accepted; accepted: 1 or more, or none")
+    return pictures(study, tasks.get(task or study.task), count, device)
 
 
 def _only(storage: str) -> str:

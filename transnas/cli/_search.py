@@ -14,6 +14,7 @@ from transnas.cli import _options as options
 if TYPE_CHECKING:
     from transnas.evaluation import Evaluator, Objective
     from transnas.studies import Study
+    from transnas.studies._latency import LatencyWish
 
 __all__ = ["command_line", "objective", "search"]
 
@@ -50,12 +51,20 @@ def search(
     timeout: options.Timeout = None,
     retries: options.Retries = 1,
     device: options.Device = "auto",
+    latency_target: options.LatencyTarget = None,
+    latency_weight: options.LatencyWeight = None,
+    latency_constraint: options.LatencyConstraint = None,
+    device_table: options.DeviceTable = None,
 ) -> None:
     """Search an architecture for a task; the same command continues a stopped search."""
     import transnas
+    from transnas.studies._latency import LatencyWish
     from transnas.studies._settings import typed_settings
 
     chosen = _strategy(learn_from, prior) if strategy is None else strategy
+    wish = LatencyWish(latency_target, latency_weight, latency_constraint, device_table)
+    wanted = [objective(text) for text in objective_ or ()]
+    evaluator, wanted = _evaluator(task, space, device, wanted, wish)
     study = transnas.search(
         task,
         space,
@@ -66,10 +75,10 @@ def search(
         epochs=epochs,
         seed=seed,
         workers=workers,
-        objectives=[objective(text) for text in objective_] if objective_ else None,
+        objectives=wanted or None,
         learn_from=tuple(learn_from or ()),
         prior=prior,
-        evaluator=_evaluator(task, space, device),
+        evaluator=evaluator,
         timeout=timeout,
         retries=retries,
         settings=typed_settings(chosen, set_ or ()),
@@ -108,19 +117,25 @@ def objective(text: str) -> Objective:
     return Objective(metric, direction != "min")
 
 
-def _evaluator(task: str, space: str | None, device: str) -> Evaluator | None:
-    """Return the training on `device`; None where the search finds the evaluator itself."""
-    if device == "auto":
-        return None
-    from transnas import InputError, spaces, tasks
-    from transnas.evaluation import Training
-    from transnas.studies._plan import default_space
-    from transnas.tasks import DataTask
+def _evaluator(
+    task: str, space: str | None, device: str, wanted: list[Objective], wish: LatencyWish
+) -> tuple[Evaluator | None, list[Objective]]:
+    """Return how to measure, and what to search for; None: the search finds it itself."""
+    from transnas import spaces, tasks
+    from transnas.studies._latency import LatencyWish, with_latency
+    from transnas.studies._plan import default_evaluator, default_space
+    from transnas.tasks import TableTask
 
+    latency = any(o.metric in ("latency_ms", "energy_mj") for o in wanted)
+    if device == "auto" and wish == LatencyWish() and not latency:
+        return None, wanted
     found = tasks.get(task)
-    if not isinstance(found, DataTask):
-        raise InputError(f"device {device!r} does not fit task {task!r}, a table; accepted: auto")
-    return Training(found, spaces.get(space or default_space(found)), device=device)
+    own = found.space if isinstance(found, TableTask) else default_space(found)
+    place = spaces.get(space or own)
+    evaluator, objectives = with_latency(
+        found, place, default_evaluator(found, place, device), wanted, wish, device
+    )
+    return evaluator, list(objectives)
 
 
 def _summary(study: Study) -> str:
@@ -153,9 +168,11 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     from transnas.studies.report import hide_password
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
-    steps = [("look", f"transnas report {here} --out report.html")]
-    if study.definition.evaluator == "Training" and study.best is not None:
-        own = "" if tasks.is_builtin(study.task) else " --task PATH"
+    own = "" if tasks.is_builtin(study.task) else " --task PATH"
+    trained = "Training" in study.definition.evaluator and study.best is not None
+    drawn = f"{own} --pictures 6" if trained else ""
+    steps = [("look", f"transnas report {here}{drawn} --out report.html")]
+    if trained:
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
     again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
     steps.append(("go on", shlex.join(["transnas", *again])))

@@ -55,11 +55,12 @@ def train(
     from transnas.studies.export import describe, export, require_formats
     from transnas.studies.final import train_final
 
-    chosen = _formats(formats)
-    require_formats(chosen)
+    require_formats(_formats(formats))
     require_folder(out)
     found = _study(architecture, study, storage)
     target = _task(task, found)
+    chosen = _formats(formats, target.kind)
+    require_formats(chosen, target.kind)
     place, arch = _architecture(architecture, found, space)
     network, test = train_final(
         target, place, arch, epochs, seed, device=device, progress=_progress(epochs)
@@ -94,8 +95,7 @@ def export(
     from transnas.studies.export import export as write
     from transnas.studies.export import require_formats
 
-    chosen = _formats(formats)
-    require_formats(chosen)
+    require_formats(_formats(formats))
     require_folder(out)
     network, metadata = _trained(source) if Path(source).is_dir() else _fresh(
         source, task, space, seed
@@ -104,6 +104,7 @@ def export(
 
     origin = networks.origin(network)
     assert origin is not None  # both ways build it here
+    chosen = _formats(formats, origin.signature.kind)
     _print_written(write(network, origin.signature, out, chosen, metadata))
 
 
@@ -193,12 +194,14 @@ def _fresh(
 # Formats and printing -------------------------------------------------------------------------
 
 
-def _formats(given: Sequence[str] | None) -> list[str]:
-    """Return the formats asked for; by default ONNX is left out where its extra is missing."""
+def _formats(given: Sequence[str] | None, kind: str = "classification") -> list[str]:
+    """Return the formats asked for; by default all that `kind` and the installed extras allow."""
     from importlib.util import find_spec
 
     if given:
         return list(dict.fromkeys(given))
+    if kind == "detection":
+        return ["safetensors"]
     found = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
     return ["safetensors", "torch", *(["onnx"] if found else [])]
 

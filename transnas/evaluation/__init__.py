@@ -8,7 +8,9 @@ from transnas.evaluation._base import Cost, Evaluator, Found, Measurement, Objec
 if TYPE_CHECKING:
     from transnas.evaluation.combined import Combined
     from transnas.evaluation.cost import CostEvaluator
+    from transnas.evaluation.device_table import DeviceTable
     from transnas.evaluation.latency import Latency
+    from transnas.evaluation.latency_reward import LatencyReward
     from transnas.evaluation.recipe import Recipe
     from transnas.evaluation.table import Table
     from transnas.evaluation.training import Training
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 _LAZY = {
     "Combined": "combined",
     "CostEvaluator": "cost",
+    "DeviceTable": "device_table",
     "Latency": "latency",
+    "LatencyReward": "latency_reward",
     "Recipe": "recipe",
     "Table": "table",
     "Training": "training",
@@ -28,9 +32,11 @@ __all__ = [
     "Combined",
     "Cost",
     "CostEvaluator",
+    "DeviceTable",
     "Evaluator",
     "Found",
     "Latency",
+    "LatencyReward",
     "Measurement",
     "Objective",
     "Recipe",

@@ -116,6 +116,11 @@ class Evaluator(ABC):
     on first use.
     """
 
+    @property
+    def label(self) -> str:
+        """What a study records, so that it is not resumed with another way of measuring."""
+        return type(self).__name__
+
     @abstractmethod
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Measure `arch` with `budget` epochs (None: the evaluator's default) under `seed`.

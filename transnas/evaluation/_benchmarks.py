@@ -16,7 +16,7 @@ from transnas import spaces
 from transnas._data import data_folder
 from transnas._errors import InputError, unknown
 
-__all__ = ["Benchmark", "load"]
+__all__ = ["Benchmark", "load", "provided_arrays"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,6 +74,13 @@ def _provided(name: str, *, required: bool = True) -> Mapping[str, Any] | None:
         raise InputError(f"data file {str(path)!r} is missing; accepted: TRANSNAS_DATA set to "
                          "the folder that holds it")  # fmt: skip
     return _arrays(path)
+
+
+def provided_arrays(name: str) -> Mapping[str, Any]:
+    """Return the arrays of a provided file; raises `InputError` if it is missing or damaged."""
+    arrays = _provided(name)
+    assert arrays is not None
+    return arrays
 
 
 @lru_cache(maxsize=8)

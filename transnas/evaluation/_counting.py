@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from transnas.evaluation._kinds import kind_of
 from transnas.tasks import Signature
 
 __all__ = ["flops", "parameters"]
@@ -29,7 +30,7 @@ def flops(network: nn.Module, signature: Signature) -> int:
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             counted = getattr(network, "dense", network)
-            counted(torch.zeros(1, *signature.input_shape, device=device))
+            counted(kind_of(signature.kind).blank(1, signature, device))
     finally:
         network.train(training)
     return int(counter.get_total_flops()) // 2

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from transnas._errors import InputError
+from transnas.evaluation._averaging import Averaging
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.recipe import Recipe
 from transnas.tasks._tensors import Batched
@@ -142,6 +143,9 @@ def fit(
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
+    for method in task_kind.methods:
+        wrapped.mark_forward_method(method)
+    averaging = Averaging(list(network.parameters()), recipe.average_after)
     batches = Batches(train, recipe.batch_size, at.device, generator)
     steps, step, curve = epochs * len(batches), 0, Curve()
     held_out = None if validation is None else on_device(validation, at.device)
@@ -160,17 +164,22 @@ def fit(
                 wrapped, optimiser, max_norm=recipe.gradient_clip, error_if_nonfinite=False
             )
             optimiser.step()
+            averaging.update()
             total += loss.detach()
             step += 1
         metrics = {"train_loss": float(total) / len(batches)}
         if math.isfinite(metrics["train_loss"]) and held_out is not None:
-            found = measure(wrapped, held_out, at, kind)
+            with averaging.applied():
+                found = measure(wrapped, held_out, at, kind)
+            if recipe.average_after:
+                averaging.check(found["loss"])
             metrics |= {f"validation_{name}": value for name, value in found.items()}
         if not all(map(math.isfinite, metrics.values())):
             raise Stopped(f"loss is not finite in epoch {epoch}", curve)
         curve.append(metrics)
         if progress is not None:
             progress(epoch, metrics)
+    averaging.settle()
     network.to(memory_format=torch.contiguous_format)
     wrapped.eval()
     return curve
@@ -204,10 +213,14 @@ class Batches:
         device: torch.device,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.split = on_device(split, device)
+        placed = on_device(split, device)
+        self.split = placed.arranged(size) if isinstance(placed, Batched) else placed
         self.device = device
         self.generator = generator
-        count = len(split)  # type: ignore[arg-type]
+        self.shuffled = generator is not None and not (
+            isinstance(placed, Batched) and placed.follows
+        )
+        count = len(self.split)  # type: ignore[arg-type]
         self.size = min(size, count)
         whole, rest = divmod(count, self.size)
         shortest = 2 if generator is not None else 1
@@ -218,13 +231,13 @@ class Batches:
         return self.count
 
     def epoch(self, augmentation: str = "none") -> Iterator[tuple[Tensor, Any]]:
-        """Yield (inputs float32 [B, C, H, W], targets) on the device.
+        """Yield (inputs float32 [B, C, H, W] or tokens int64 [B, T], targets) on the device.
 
         Targets are labels int64 [B], or what a split of another kind gives (`Batched.batch`).
         """
         total = len(self.split)  # type: ignore[arg-type]
         order = torch.arange(total)
-        if self.generator is not None:
+        if self.shuffled:
             order = torch.randperm(total, generator=self.generator)
         chunks = torch.split(order[: self.used], self.size)
         if isinstance(self.split, Batched):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from transnas._errors import InputError
 from transnas.evaluation.recipe import Recipe
+from transnas.tasks import Signature
 
 __all__ = ["Kind", "kind_of"]
 
@@ -27,6 +29,14 @@ class Kind(ABC):
     """How networks are trained where nothing else is said."""
     largest = 512
     """Images in a batch of `measure`."""
+    methods: tuple[str, ...] = ()
+    """Methods of the network that `loss` calls beside calling it."""
+
+    def blank(
+        self, count: int, signature: Signature, device: torch.device | str | None = None
+    ) -> Tensor:
+        """Return `count` inputs of zeros."""
+        return torch.zeros(count, *signature.input_shape, device=device)
 
     def require(self) -> None:  # noqa: B027 - most need nothing
         """Raise `InputError` if an extra is missing that the metrics need."""
@@ -51,11 +61,11 @@ class Classification(Kind):
         return F.cross_entropy(network(images), targets, label_smoothing=recipe.label_smoothing)
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        count, loss, right = 0, 0.0, 0.0
+        count, loss, right = 0, torch.zeros(()), torch.zeros(())
         for images, labels in batches:
             scores = network(images).float()
-            loss += F.cross_entropy(scores, labels, reduction="sum")
-            right += (scores.argmax(1) == labels).sum()
+            loss = loss + F.cross_entropy(scores, labels, reduction="sum")
+            right = right + (scores.argmax(1) == labels).sum()
             count += len(labels)
         return {"loss": float(loss) / count, "accuracy": float(right) / count}
 
@@ -85,11 +95,11 @@ class Segmentation(Kind):
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        confusion, loss = torch.zeros(()), 0.0
+        confusion, loss = torch.zeros(()), torch.zeros(())
         for images, masks in batches:
             scores = network(images).float()
-            loss += F.cross_entropy(scores, masks, ignore_index=IGNORED, reduction="sum")
-            confusion = confusion.to(masks.device) + multiclass_confusion_matrix(
+            loss = loss + F.cross_entropy(scores, masks, ignore_index=IGNORED, reduction="sum")
+            confusion = confusion + multiclass_confusion_matrix(
                 scores.argmax(1), masks, scores.shape[1], ignore_index=IGNORED, validate_args=False
             )
         counts = confusion.double()
@@ -135,10 +145,64 @@ class Detection(Kind):
         return torch.stack([f.mean() for f in dense(images).values()]).sum()
 
 
+class Language(Kind):
+    """Cross-entropy of the next token; `perplexity`, `log_likelihood` and `loss`, in nats a token.
+
+    Every window starts from the state that the one before it ended with (truncated
+    backpropagation through time). The recipe is DARTS's for the Penn Treebank, but that its
+    learning rate falls to zero over the budget, and that its batches are smaller.
+    """
+
+    recipe = Recipe(
+        batch_size=20,
+        learning_rate=20.0,
+        warmup=0.0,
+        momentum=0.0,
+        weight_decay=8e-7,
+        label_smoothing=0.0,
+        gradient_clip=0.25,
+        average_after=5,
+    )
+    largest = 10
+    methods = ("run",)
+
+    def blank(
+        self, count: int, signature: Signature, device: torch.device | str | None = None
+    ) -> Tensor:
+        """Return `count` rows of the first token."""
+        return torch.zeros(count, *signature.input_shape, dtype=torch.int64, device=device)
+
+    def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
+        run: Any = network.run
+        scores, state = run(images, targets.carried.state)
+        targets.carried.state = state.detach()
+        return F.cross_entropy(
+            scores.flatten(0, 1),
+            targets.tokens.flatten(),
+            label_smoothing=recipe.label_smoothing,
+        )
+
+    def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        run: Any = network.run
+        count, loss = 0, 0.0
+        for tokens, targets in batches:
+            scores, targets.carried.state = run(tokens, targets.carried.state)
+            true = targets.tokens.flatten()
+            loss += float(F.cross_entropy(scores.float().flatten(0, 1), true, reduction="sum"))
+            count += len(true)
+        mean = loss / count
+        return {"loss": mean, "log_likelihood": -mean, "perplexity": math.exp(min(mean, 700.0))}
+
+    def blank_loss(self, network: nn.Module, images: Tensor) -> Tensor:
+        scores = network(images)
+        return F.cross_entropy(scores.flatten(0, 1), images.flatten())
+
+
 _KINDS: dict[str, Kind] = {
     "classification": Classification(),
     "detection": Detection(),
     "segmentation": Segmentation(),
+    "language": Language(),
 }
 
 

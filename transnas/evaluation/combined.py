@@ -24,6 +24,11 @@ class Combined(Evaluator):
             raise InputError("evaluators are empty; accepted: at least one")
         self.evaluators = tuple(evaluators)
 
+    @property
+    def label(self) -> str:
+        """The labels of the evaluators, by plus signs."""
+        return " + ".join(evaluator.label for evaluator in self.evaluators)
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Measure `arch` with every evaluator; see `Evaluator.evaluate`."""
         merged = Measurement()

@@ -63,8 +63,7 @@ def peak_memory(network: nn.Module, signature: Signature, batch_size: int) -> in
     `network` lies on the `meta` device, so that nothing is computed or allocated.
     """
     network.train()
-    with torch.device("meta"):
-        images = torch.empty(batch_size, *signature.input_shape)
+    images = kind_of(signature.kind).blank(batch_size, signature, "meta")
     with _Alive() as alive:
         for tensor in (*network.parameters(), *network.buffers(), images):
             alive.add(tensor)

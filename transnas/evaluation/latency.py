@@ -12,6 +12,7 @@ import torch
 from transnas import networks
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._fit import check_device, deterministic, workplace
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._resolve import resolve_skeleton, whole
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Task
@@ -62,7 +63,7 @@ class Latency(Evaluator):
         with deterministic(seed, at.device):
             network = networks.build(self.space, arch, self.signature, **self.skeleton)
         network = network.to(at.device).eval()
-        batch = torch.zeros(self.batch_size, *self.signature.input_shape, device=at.device)
+        batch = kind_of(self.signature.kind).blank(self.batch_size, self.signature, at.device)
         timer = _gpu_ms if at.device.type == "cuda" else _cpu_ms
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)

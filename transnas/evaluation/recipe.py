@@ -9,6 +9,7 @@ from transnas._errors import InputError, unknown
 
 __all__ = ["Recipe"]
 
+_SCHEDULES = ("cosine", "constant")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -34,6 +35,10 @@ class Recipe:
     """Largest norm of a step's gradient."""
     augment: bool = True
     """Whether images are moved and mirrored as the task says."""
+    schedule: str = "cosine"
+    """How the learning rate goes on after the warm-up: `cosine` (to 0) or `constant`."""
+    average_after: int = 0
+    """Epochs without a better validation loss after which weights are averaged; 0: never."""
     precision: str = "auto"
     """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on a GPU, else 32-true."""
 
@@ -42,21 +47,26 @@ class Recipe:
             ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("learning_rate", 0, math.inf),
             ("warmup", 0, 1), ("momentum", 0, 1), ("weight_decay", 0, math.inf),
             ("label_smoothing", 0, 1), ("gradient_clip", 0, math.inf),
+            ("average_after", 0, math.inf),
         ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"recipe field {name!r} is {value!r}; accepted: {low} to {high}")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "average_after"):
             if int(getattr(self, name)) != getattr(self, name):
                 raise InputError(f"recipe field {name!r} is not whole; accepted: whole numbers")
+        if self.schedule not in _SCHEDULES:
+            raise unknown("schedule", self.schedule, _SCHEDULES)
         if self.precision not in _PRECISIONS:
             raise unknown("precision", self.precision, _PRECISIONS)
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of `step` of `steps`: linear warm-up, then half a cosine."""
+        """Return the learning rate of `step` of `steps`: linear warm-up, then the schedule."""
         rising = max(1, round(self.warmup * steps)) if self.warmup else 0
         if step < rising:
             return self.learning_rate * (step + 1) / rising
+        if self.schedule == "constant":
+            return self.learning_rate
         done = (step - rising) / max(1, steps - rising)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from safetensors.numpy import load, save
 from transnas._errors import InputError
 from transnas._registry import Registry
 from transnas.evaluation import Objective
-from transnas.spaces import Space
+from transnas.spaces import Architecture, Space
 from transnas.strategies import Strategy
+from transnas.tasks import DataTask
 
 __all__ = [
+    "AdaptedNetwork",
     "Prior",
     "PriorInfo",
     "load_prior",
@@ -34,11 +36,36 @@ __all__ = [
 _DATA, _ARRAYS = "prior.json", ".safetensors"
 
 
+class AdaptedNetwork(Protocol):
+    """What a prior made of a task within seconds: a network that predicts."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers on validation images of the task."""
+
+    @property
+    def images(self) -> int:
+        """Number of those images."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the adaptation."""
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """The architecture that predicts; None if it was not searched."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`."""
+
+
 class Prior(ABC):
     """Knowledge of one space from earlier tasks. Saved as JSON plus safetensors, never pickled."""
 
     strategy_name: ClassVar[str]
     """The strategy that it gives; its setting `prior` takes the folder of a saved one."""
+    adapts: ClassVar[bool] = False
+    """Whether `adapt` makes a network of a task's few images at once."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -54,6 +81,16 @@ class Prior(ABC):
         self, space: Space, seed: int = 0, objectives: Sequence[Objective] = (Objective(),)
     ) -> Strategy:
         """Return a strategy for a new task; raises `InputError` if `space` is another space."""
+
+    def adapt(self, task: DataTask, shots: int, seed: int = 0) -> AdaptedNetwork:
+        """Adapt to `shots` images a class of `task` at once, without a search.
+
+        Raises `InputError` if priors of this kind cannot, or the task does not fit.
+        """
+        raise InputError(
+            f"shots are given, but this prior guides a search (strategy {self.strategy_name!r}); "
+            "accepted: no shots"
+        )
 
     def learnt_settings(self) -> Mapping[str, Any]:
         """Return the settings of the strategy that it was learnt with."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from transnas._errors import InputError
 from transnas.networks._registry import positive, register, skeleton_from
@@ -23,6 +24,7 @@ from transnas.tasks import Signature
 
 __all__ = [
     "ACTIVATIONS",
+    "Dropout",
     "LanguageModel",
     "RecurrentCell",
     "Skeleton",
@@ -43,14 +45,57 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Dropout:
+    """Shares of what is dropped in training, by masks that stay the same over a window.
+
+    Gal & Ghahramani, NeurIPS 2016; Merity et al., "Regularizing and Optimizing LSTM Language
+    Models", ICLR 2018.
+    """
+
+    embedding: float = 0.0
+    """Of words, with their whole vectors."""
+    inputs: float = 0.0
+    """Of what goes into the cell."""
+    hidden: float = 0.0
+    """Of the states that the cell's matrices multiply."""
+    outputs: float = 0.0
+    """Of what goes to the decoder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skeleton:
-    """What is not searched; the default is the published Penn Treebank network."""
+    """What is not searched; the default is the size of the published Penn Treebank network.
+
+    It was trained with dropouts of 0.1, 0.8 (0.75 and 0.2 in turn), 0.25 and 0.75.
+    """
 
     hidden: int = 850
     """Units of embedding and hidden state."""
+    embedding_dropout: float = 0.0
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    output_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         positive("hidden", self.hidden)
+        for name in ("embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise InputError(
+                    f"skeleton setting {name!r} is {value!r}; accepted: from 0, below 1"
+                )
+
+    @property
+    def dropout(self) -> Dropout:
+        """The four shares."""
+        return Dropout(
+            self.embedding_dropout, self.input_dropout, self.hidden_dropout, self.output_dropout
+        )
+
+
+def suggest(signature: Signature) -> dict[str, Any]:
+    """Return a size that a CPU trains in minutes."""
+    return {"hidden": 200}
 
 
 def uniform(*shape: int) -> Tensor:
@@ -97,12 +142,17 @@ class RecurrentCell(nn.Module):
         self.first = nn.Parameter(uniform(inputs + hidden, width))
         self.weights = nn.ParameterList(uniform(hidden, width) for _ in self.nodes)
 
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """[B, inputs], [B, hidden] -> [B, hidden]."""
-        states = [self._step(torch.cat([x, hidden], dim=-1) @ self.first, hidden, self.root)]
+    def forward(self, x: Tensor, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
+        """[B, inputs], [B, hidden] -> [B, hidden].
+
+        `keep` [B, hidden] multiplies states where a matrix reads them, not where they go on.
+        """
+        kept = hidden if keep is None else hidden * keep
+        states = [self._step(torch.cat([x, kept], dim=-1) @ self.first, hidden, self.root)]
         for (activation, state), weight in zip(self.nodes, self.weights, strict=True):
             before = states[state]
-            states.append(self._step(before @ weight, before, activation))
+            kept = before if keep is None else before * keep
+            states.append(self._step(kept @ weight, before, activation))
         return torch.stack([states[i] for i in self.outputs]).mean(dim=0)
 
     def _step(self, mapped: Tensor, before: Tensor, activation: str) -> Tensor:
@@ -115,9 +165,16 @@ class RecurrentCell(nn.Module):
 class LanguageModel(nn.Module):
     """Embedding, recurrent cell, and a decoder that shares the embedding's weights."""
 
-    def __init__(self, cell: nn.Module, vocabulary: int, hidden: int) -> None:
+    def __init__(
+        self,
+        cell: nn.Module,
+        vocabulary: int,
+        hidden: int,
+        dropout: Dropout = Dropout(),
+    ) -> None:
         super().__init__()
         self.hidden = hidden
+        self.dropout = dropout
         self.embedding = nn.Embedding(vocabulary, hidden)
         self.cell = cell
         self.decoder = nn.Linear(hidden, vocabulary)
@@ -127,24 +184,48 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits of each next token [B, T, vocabulary], from a zero state."""
-        return self.run(tokens, self.embedding.weight.new_zeros(len(tokens), self.hidden))[0]
+        return self.run(tokens)[0]
 
-    def run(self, tokens: Tensor, hidden: Tensor, *extra: Any) -> tuple[Tensor, Tensor]:
+    def run(
+        self, tokens: Tensor, hidden: Tensor | None = None, *extra: Any
+    ) -> tuple[Tensor, Tensor]:
         """Token ids [B, T] and state [B, hidden] -> logits [B, T, vocabulary] and the last state.
 
-        For truncated backpropagation through time, detach the state between calls. The cell is
-        given `extra`.
+        For truncated backpropagation through time, detach the state between calls; None is the
+        zero state. The cell is given `extra`.
         """
-        embedded = self.embedding(tokens)
+        rows, rates = len(tokens), self.dropout
+        if hidden is None:
+            hidden = self.embedding.weight.new_zeros(rows, self.hidden)
+        words = self._mask(rates.embedding, len(self.embedding.weight), 1)
+        table = self.embedding.weight if words is None else self.embedding.weight * words
+        embedded = _times(
+            F.embedding(tokens, table), self._mask(rates.inputs, rows, 1, self.hidden)
+        )
+        keep = self._mask(rates.hidden, rows, self.hidden)
+        extra = extra if keep is None else (*extra, keep)
         steps = []
         for t in range(tokens.shape[1]):
             hidden = self.cell(embedded[:, t], hidden, *extra)
             steps.append(hidden)
-        return self.decoder(torch.stack(steps, dim=1)), hidden
+        outputs = torch.stack(steps, dim=1)
+        outputs = _times(outputs, self._mask(rates.outputs, rows, 1, self.hidden))
+        return self.decoder(outputs), hidden
+
+    def _mask(self, rate: float, *shape: int) -> Tensor | None:
+        """Return zeros with probability `rate`, else 1 / (1 - rate); None where nothing drops."""
+        if not self.training or rate == 0.0:
+            return None
+        kept = 1.0 - rate
+        return self.embedding.weight.new_empty(shape).bernoulli_(kept) / kept
 
 
-@register("darts-recurrent")
-@register("enas-recurrent")
+def _times(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+@register("darts-recurrent", suggest, kinds=("language",))
+@register("enas-recurrent", suggest, kinds=("language",))
 def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
     """Return a language model: `signature.outputs` is the vocabulary, its input shape (T,).
 
@@ -152,10 +233,10 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
     """
     assert isinstance(space, RecurrentSpace)
     tokens = vocabulary(space, signature)
-    hidden = skeleton_from(Skeleton, skeleton).hidden
-    nodes = space.nodes(arch)
+    chosen = skeleton_from(Skeleton, skeleton)
+    nodes, hidden = space.nodes(arch), chosen.hidden
     cell = RecurrentCell(nodes, space.outputs(nodes), hidden, hidden, root=space.root(arch))
-    return LanguageModel(cell, tokens, hidden)
+    return LanguageModel(cell, tokens, hidden, chosen.dropout)
 
 
 def vocabulary(space: Space, signature: Signature) -> int:

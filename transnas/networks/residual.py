@@ -62,7 +62,7 @@ def suggest(signature: Signature) -> dict[str, Any]:
     halvings = max(0, (side // 4 if large else side).bit_length() - 1)
     chosen: dict[str, Any] = {"large_stem": large, "halvings": min(4, halvings)}
     if side < 400:
-        chosen |= {"output_stride": 8, "pyramid": 64, "head": 256}
+        chosen |= {"pyramid": 64, "head": 256}
     return chosen
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from transnas import networks
 from transnas._errors import InputError
 from transnas.evaluation.training import Batches, Workplace
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot._settings import Settings
 from transnas.oneshot._streams import Stream, seeded
@@ -90,7 +90,7 @@ class OneShot(ABC):
 
     def begin(self) -> None:
         """Build the supernet and what else the search needs."""
-        self.install(self.supernet(self.relaxation()))
+        self.install(self.supernet())
 
     def begin_epoch(self) -> None:  # noqa: B027 - most methods change nothing between epochs
         """Set what epoch `self.epoch` (from 0) decides: temperatures, rates of dropping.
@@ -110,8 +110,11 @@ class OneShot(ABC):
         return self.present()
 
     def shares(self) -> Tensor | None:
-        """Return how the architecture's weight is spread, [edges, operations]; None: not at all."""
-        return self.net.logits.detach().softmax(dim=1)
+        """Return how the architecture's weight is spread, [edges, operations]; None: not at all.
+
+        Raises `InputError` where it is not finite.
+        """
+        return self.net.shares()
 
     # Parts for methods ------------------------------------------------------------------------
 
@@ -133,10 +136,15 @@ class OneShot(ABC):
             self.generators[purpose] = seeded(self.seed, purpose, self.at.device)
         return self.generators[purpose]
 
-    def supernet(self, relaxation: Relaxation, **changes: Any) -> Supernet:
+    def form(self) -> Form:
+        """Return how the supernet's mixed edges are built and run."""
+        return Form()
+
+    def supernet(self, **changes: Any) -> Supernet:
         """Return a new supernet; `changes` replace settings of the skeleton."""
         chosen = {**self.skeleton, **changes}
-        return networks.supernet(self.space, self.task.signature, relaxation, **chosen)
+        signature = self.task.signature
+        return networks.supernet(self.space, signature, self.relaxation(), self.form(), **chosen)
 
     def install(self, net: Supernet) -> None:
         """Make `net` the search's supernet, with fresh optimisers."""
@@ -151,15 +159,11 @@ class OneShot(ABC):
             nesterov=s.nesterov,
         )
         self.by_logits = torch.optim.Adam(
-            self.architecture_parameters(),
+            self.net.architecture_parameters(),
             lr=s.logits_learning_rate,
             betas=(s.logits_beta, 0.999),
             weight_decay=s.logits_decay,
         )
-
-    def architecture_parameters(self) -> list[torch.nn.Parameter]:
-        """Return what the logits' optimiser moves."""
-        return [self.net.logits]
 
     def rate(self) -> float:
         """Return the present learning rate of the weights."""
@@ -205,7 +209,7 @@ class OneShot(ABC):
     def descend_logits(self, loss: Tensor) -> None:
         """Take one step of the logits' optimiser down `loss`."""
         self.by_logits.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss, inputs=self.architecture_parameters())
+        torch.autograd.backward(loss, inputs=self.net.architecture_parameters())
         self.by_logits.step()
 
     @torch.no_grad()

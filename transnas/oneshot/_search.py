@@ -150,28 +150,30 @@ def _run(running: OneShot, record: _Record, saver: _Saver, progress: Progress | 
     """Take the steps that are left."""
     while running.epoch < running.settings.epochs and not running.stopped:
         running.begin_epoch()
-        while running.step_of_epoch < len(running.training):
-            running.train_step(running.training.next())
-            running.step_of_epoch += 1
-            saver.save_if_due()
-        running.end_epoch()
-        _finish_epoch(running, record)
+        try:
+            while running.step_of_epoch < len(running.training):
+                running.train_step(running.training.next())
+                running.step_of_epoch += 1
+                saver.save_if_due()
+            running.end_epoch()
+            _finish_epoch(running, record)
+        except InputError as refusal:
+            if all(p.isfinite().all() for p in running.net.architecture_parameters()):
+                raise
+            raise Stopped(
+                f"architecture weights are not finite in epoch {running.epoch + 1}; a smaller "
+                "logits_learning_rate may help",
+                record.curve,
+            ) from refusal
         saver.save_if_due()
         if progress is not None:
             progress(running.epoch, record.curve[-1])
 
 
 def _finish_epoch(running: OneShot, record: _Record) -> None:
-    """Note down how the epoch went; raises `Stopped` if numbers are no longer finite."""
+    """Note down how the epoch went; raises `Stopped` if losses are no longer finite."""
+    shares, means = running.shares(), running.means()
     running.epoch, running.step_of_epoch = running.epoch + 1, 0
-    means = running.means()
-    shares = running.shares()
-    if shares is not None and not shares.isfinite().all():
-        raise Stopped(
-            f"architecture weights are not finite in epoch {running.epoch}; a smaller "
-            "logits_learning_rate may help",
-            record.curve,
-        )
     if not all(map(math.isfinite, means.values())):
         raise Stopped(f"loss is not finite in epoch {running.epoch}", record.curve)
     present = running.present()

@@ -77,7 +77,8 @@ class SecondOrder(Bilevel):
 
         Every call draws the same noise, so that differences of losses are not those of noise.
         """
-        names = [n for n, p in self.net.named_parameters() if p is not self.net.logits]
+        own = {id(weight) for weight in self.weights}
+        names = [name for name, p in self.net.named_parameters() if id(p) in own]
         noise = {key: g.get_state() for key, g in self.generators.items()}
         overall = torch.get_rng_state()
         images, labels = batch

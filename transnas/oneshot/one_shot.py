@@ -3,8 +3,7 @@
 Bender et al., "Understanding and Simplifying One-Shot Architecture Search", ICML 2018. Each of the
 k operations of an edge is dropped with probability r^(1/k), so that an edge is empty with
 probability r whatever its k; r rises linearly from 0. What is kept is summed.
-Deviations: one mask a batch (published: one for each 32 images of a batch of 1024), and decay
-rests with an operation that the batch's mask drops.
+Deviation: one mask a batch (published: one for each 32 images of a batch of 1024).
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from transnas.networks.relaxations import Mix, Relaxation, Softmax
+from transnas.networks.relaxations import PathDropout, Relaxation
 from transnas.oneshot._base import Batch, Sampled
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
 from transnas.spaces import Architecture
 
-__all__ = ["PathDropoutSearch", "PathDropoutSettings", "path_dropout"]
+__all__ = ["PathDropoutSearch", "PathDropoutSettings"]
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,14 @@ class PathDropoutSearch(Sampled):
     Settings = PathDropoutSettings
 
     def relaxation(self) -> Relaxation:
-        """Return any: every step names its paths."""
-        return Softmax()
+        """See `PathDropout`."""
+        self.dropping = PathDropout(0.0, self.generator("path dropout"))
+        return self.dropping
 
     def train_step(self, batch: Batch) -> None:
         """Move the weights of the paths that are kept."""
-        rate = self.settings.dropout * self.done
-        shape, noise = self.net.logits.shape, self.generator("path dropout")
-        self.weights_step(batch, path_dropout(shape, rate, noise))
+        self.dropping.rate = self.settings.dropout * self.done
+        self.weights_step(batch)
 
     def derive(self) -> Architecture:
         """Return the best of the finalists of `candidates` random architectures."""
@@ -68,12 +66,3 @@ class PathDropoutSearch(Sampled):
     def shares(self) -> None:
         """Return None: nothing is learnt of the architecture while the weights are trained."""
         return
-
-
-def path_dropout(shape: torch.Size, rate: float, generator: torch.Generator) -> Mix:
-    """Return weights 0 or 1 for [edges, operations]; an edge is empty with probability `rate`."""
-    dropped = rate ** (1 / shape[1])
-    drawn = torch.rand(shape, generator=generator, device=generator.device)
-    kept = drawn >= dropped
-    paths = tuple(tuple(row.nonzero().flatten().tolist()) for row in kept)
-    return Mix(kept.float(), paths)

@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, Sampled
@@ -68,7 +69,7 @@ class SETN(Sampled):
 
         Of all, or of samples from the policy where the space is too large to list.
         """
-        log_p = self.net.logits.detach().log_softmax(dim=1).cpu().numpy()
+        log_p = self.net.shares().log().numpy()
 
         def score(arch: Architecture) -> float:
             codes = self.net.codes(arch)
@@ -78,5 +79,5 @@ class SETN(Sampled):
             return heapq.nlargest(count, self.space.architectures(), key=score)
         rng = np.random.default_rng([self.seed, 3])
         noise = rng.gumbel(size=(_DRAWN * count, *log_p.shape))
-        drawn = [self.net.discretise(self.net.logits.new_tensor(log_p + g).cpu()) for g in noise]
+        drawn = [self.net.discretise(torch.from_numpy(log_p + g).softmax(dim=1)) for g in noise]
         return heapq.nlargest(count, dict.fromkeys([self.net.derive(), *drawn]), key=score)

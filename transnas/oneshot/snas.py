@@ -6,6 +6,7 @@ E_Z [L(Z)] + eta E_Z [C(Z)] on training data alone; C is the number of parameter
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -70,11 +71,12 @@ class SNAS(OneShot):
         total = loss + self.settings.resource * self.cost()
         self.by_weights.zero_grad(set_to_none=True)
         self.by_logits.zero_grad(set_to_none=True)
-        torch.autograd.backward(total, inputs=[*self.weights, self.net.logits])
+        torch.autograd.backward(total, inputs=[*self.weights, *self.net.architecture_parameters()])
         torch.nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
         self.move_weights()
         self.by_logits.step()
 
     def cost(self) -> Tensor:
         """Return E[C], which is linear in the probabilities."""
-        return expected_cost(self.net.logits.softmax(dim=1), self.costs)
+        probabilities = self.net.logits.masked_fill(self.net.missing, -math.inf).softmax(dim=1)
+        return expected_cost(probabilities, self.costs)

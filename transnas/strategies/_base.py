@@ -72,6 +72,15 @@ class Strategy(ABC):
         """The first (for most strategies the only) objective."""
         return self.objectives[0]
 
+    @property
+    def full_budget(self) -> int | None:
+        """Epochs of a full training for a strategy that asks with budgets; None: it does not."""
+        return None
+
+    def budget(self, arch: Architecture) -> int | None:
+        """Return the epochs that the last `ask` of `arch` is for; None: the study's own."""
+        return None
+
     @abstractmethod
     def ask(self) -> Architecture:
         """Return the next architecture to measure; raises `Exhausted` if there is none."""

@@ -35,6 +35,13 @@ class Wrapper(Strategy):
         super().__init__(inner.space, inner.seed, inner.objectives, NoSettings())
         self.inner = inner
 
+    @property
+    def full_budget(self) -> int | None:
+        return self.inner.full_budget
+
+    def budget(self, arch: Architecture) -> int | None:
+        return self.inner.budget(arch)
+
     def state(self) -> dict[str, Any]:
         return {"inner": self.inner.state(), **self._own_state()}
 

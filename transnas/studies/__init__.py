@@ -3,7 +3,7 @@
 from transnas.studies._compare import compare
 from transnas.studies._comparison import Comparison
 from transnas.studies._errors import SearchError, StorageError
-from transnas.studies._learn import adapt, learn
+from transnas.studies._learn import adapt, adapt_at_once, learn
 from transnas.studies._search import search
 from transnas.studies._study import Study, list_studies, load_study
 from transnas.studies._trial import Trial
@@ -18,6 +18,7 @@ __all__ = [
     "Study",
     "Trial",
     "adapt",
+    "adapt_at_once",
     "compare",
     "learn",
     "list_studies",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transnas import spaces, tasks
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Objective
-from transnas.meta import Prior
+from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info
 from transnas.spaces import Space
+from transnas.strategies import NoSettings
 from transnas.strategies._base import settings_from
 from transnas.studies._plan import DEFAULT_SPACE, by_task, require_positive
 from transnas.studies._search import search
@@ -20,7 +21,10 @@ from transnas.studies._whole import require_folder
 from transnas.studies.sources import sources
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["adapt", "learn"]
+if TYPE_CHECKING:
+    from transnas.meta.store import SourceTask, StorePrior
+
+__all__ = ["adapt", "adapt_at_once", "learn", "method_settings"]
 
 CHECKPOINT = "checkpoint"
 """Folder beside the prior from which an interrupted meta-training goes on."""
@@ -30,6 +34,7 @@ CHECKPOINT = "checkpoint"
 class _Request:
     """What `learn` was asked for, checked as far as every method needs."""
 
+    method: str
     tasks: tuple[str | Path | Task, ...]
     storages: tuple[str, ...]
     space: Space
@@ -60,12 +65,15 @@ def learn(
 ) -> Prior:
     """Learn from earlier tasks, and save what was learnt as a prior in the folder `out`.
 
-    `"store"` models the studies in `storages`; `"catch"` meta-trains an agent on `tasks`, all
-    tables of one space or all data sets, and goes on where it was interrupted when called again.
+    `"store"` models the studies in `storages`, and `"catch+"` does with networks trained on all of
+    them beside; `"catch"` meta-trains an agent on `tasks`, all tables of one space or all data
+    sets; few-shot methods (`"maml"`, ..., `"t-nas++"`) meta-train a network on the classes of one
+    source of episodes. Meta-training goes on where it was interrupted when called again.
 
     Args:
-        method: `"store"` or `"catch"`.
-        tasks: At least two tasks to meta-train on, as for `search`.
+        method: `"store"`, `"catch+"`, `"catch"`, or a few-shot method.
+        tasks: At least two tasks to meta-train on, as for `search`; for few-shot methods one
+            source of episodes: `"omniglot"`, ..., or a folder of class folders.
         storages: Storages with earlier studies.
         space: The space to search later; default: NAS-Bench-201.
         out: Folder for the prior; an older prior in it is replaced once the new one is whole.
@@ -74,21 +82,22 @@ def learn(
         queries: Architectures measured in each.
         epochs: Budget of an evaluation; default: the evaluator's.
         objective: What studies must have measured; default: validation accuracy.
-        settings: Settings of meta-training (`CatchSettings`) by name.
+        settings: Settings of meta-training by name: `CatchSettings`, or `FamilySettings` and
+            those of the few-shot method.
         progress: Show progress; default: only on a terminal.
 
     Raises:
         InputError: Something given is not accepted; no prior was written.
         SearchError: No network of the first task could be measured.
     """
-    if method not in _METHODS:
-        raise unknown("method", method, _METHODS)
+    chosen = _method(method)
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
     for field, value in (("rounds", rounds), ("queries", queries), ("epochs", epochs)):
         if value is not None:
             require_positive(field, value)
     request = _Request(
+        method=method,
         tasks=tuple(tasks),
         storages=(storages,) if isinstance(storages, str) else tuple(storages),
         space=space if isinstance(space, Space) else spaces.get(space or DEFAULT_SPACE),
@@ -101,7 +110,7 @@ def learn(
         settings=dict(settings or {}),
         progress=progress,
     )
-    prior = _METHODS[method](request)
+    prior = chosen.learn(request)
     prior.save(request.out)
     return prior
 
@@ -111,20 +120,72 @@ def adapt(prior: str | Path, task: str | Path | Task, trials: int = 50, **option
     return search(task, trials=trials, prior=prior, **options)
 
 
+def adapt_at_once(
+    prior: str | Path,
+    task: str | Path | Task,
+    shots: int,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+) -> AdaptedNetwork:
+    """Adapt a prior to `shots` images a class of a new task, within seconds and without a search.
+
+    The network is measured on the task's validation images, and saved in the folder `out` if one
+    is given. Raises `InputError` for a prior that cannot, or a task that does not fit it.
+    """
+    folder = Path(prior)
+    learnt = load_prior(folder, spaces.get(prior_info(folder).space))
+    target = None if out is None else require_folder(out)
+    found = task if isinstance(task, Task) else tasks.get(str(task))
+    if not isinstance(found, DataTask):
+        raise InputError(f"task {found.name!r} has no images; accepted: a task with data")
+    adapted = learnt.adapt(found, shots, seed)
+    if target is not None:
+        adapted.save(target)
+    return adapted
+
+
+def method_settings(method: str) -> type[Any]:
+    """Return the dataclass of the settings that a method of `learn` takes."""
+    return _method(method).settings()
+
+
 def _store(request: _Request) -> Prior:
     _refuse("store", tasks=request.tasks, settings=request.settings)
-    if not request.storages:
-        raise InputError("storages are empty; method 'store' accepts: storages of earlier studies")
     from transnas.meta.store import learn
 
+    prior = learn(_studied("store", request), request.space)
+    _require_structure(request, prior)
+    return prior
+
+
+def _catch_plus(request: _Request) -> Prior:
+    _refuse("catch+", tasks=request.tasks)
+    from transnas.meta.catch.plus import CatchPlus, CatchPlusSettings, learn_plus
+
+    settings = settings_from(CatchPlus, dict(request.settings))
+    assert isinstance(settings, CatchPlusSettings)
+    prior = learn_plus(_studied("catch+", request), request.space, request.seed, settings)
+    _require_structure(request, prior.store)
+    return prior
+
+
+def _studied(method: str, request: _Request) -> list[SourceTask]:
+    """Return what the storages hold, one source a task."""
+    if not request.storages:
+        raise InputError(
+            f"storages are empty; method {method!r} accepts: storages of earlier studies"
+        )
     found = sources(request.storages, request.space, request.objective or Objective())
-    prior = learn(by_task(found), request.space)
+    return by_task(found)
+
+
+def _require_structure(request: _Request, prior: StorePrior) -> None:
     if not any(source.weights.any() for source in prior.sources):
         raise InputError(
             f"learn from {', '.join(request.storages)} says nothing about which architectures are "
             "better; accepted: a study with 3 or more architectures of different rewards"
         )
-    return prior
 
 
 def _catch(request: _Request) -> Prior:
@@ -186,4 +247,65 @@ def _refuse(method: str, **given: Any) -> None:
             )
 
 
-_METHODS: dict[str, Callable[[_Request], Prior]] = {"catch": _catch, "store": _store}
+def _few_shot(request: _Request) -> Prior:
+    _refuse(request.method, storages=request.storages, objective=request.objective)
+    from transnas.meta.few_shot import learning
+    from transnas.studies._learning import Learning
+    from transnas.tasks.episode_sources import get_source
+
+    if len(request.tasks) != 1:
+        raise InputError(
+            f"tasks are {', '.join(map(str, request.tasks)) or 'none'}; accepted by method "
+            f"{request.method!r}: one source of episodes, such as omniglot or a folder of classes"
+        )
+    source = get_source(str(request.tasks[0]), request.seed)
+    total = learning.total_steps(request.method, request.settings)
+    name = f"learning {request.out}"
+    with Learning(name, total, request.progress, "meta-steps") as shown:
+        return learning.learn(
+            request.method,
+            source,
+            request.settings,
+            request.seed,
+            request.out / CHECKPOINT,
+            shown.at,
+        )
+
+
+@dataclass(frozen=True)
+class _Method:
+    """How a method learns, and the dataclass of its settings."""
+
+    learn: Callable[[_Request], Prior]
+    settings: Callable[[], type[Any]]
+
+
+def _catch_settings() -> type[Any]:
+    from transnas.meta.catch import CatchSettings
+
+    return CatchSettings
+
+
+def _catch_plus_settings() -> type[Any]:
+    from transnas.meta.catch.plus import CatchPlusSettings
+
+    return CatchPlusSettings
+
+
+_METHODS = {
+    "catch": _Method(_catch, _catch_settings),
+    "catch+": _Method(_catch_plus, _catch_plus_settings),
+    "store": _Method(_store, lambda: NoSettings),
+}
+
+
+def _method(name: str) -> _Method:
+    """Return a method; the few-shot ones are those that are registered."""
+    if name in _METHODS:
+        return _METHODS[name]
+    from transnas.meta.few_shot import methods
+
+    known = methods.names()
+    if name not in known:
+        raise unknown("method", name, [*_METHODS, *known])
+    return _Method(_few_shot, lambda: methods.settings_class(name))

@@ -21,13 +21,16 @@ __all__ = ["Learning", "Watched"]
 
 
 class Learning:
-    """One line on standard error: how many of `total` measurements are done, and the time left.
+    """One line on standard error: how many of `total` units are done, and the time left.
 
     In place on a terminal, else a line every ten seconds; `shown` None: only on a terminal.
     """
 
-    def __init__(self, name: str, total: int, shown: bool | None) -> None:
+    def __init__(
+        self, name: str, total: int, shown: bool | None, unit: str = "measurements"
+    ) -> None:
         self._name = name
+        self._unit = unit
         self._total = total
         self._terminal = sys.stderr.isatty()
         self._shown = self._terminal if shown is None else shown
@@ -48,7 +51,7 @@ class Learning:
             print(file=sys.stderr)
 
     def at(self, done: int) -> None:
-        """Take in that `done` measurements are there, earlier calls' included."""
+        """Take in that `done` units are there, earlier calls' included."""
         if self._begun is None:
             self._begun = done - 1
         moment = time.monotonic()
@@ -56,7 +59,7 @@ class Learning:
             return
         self._next = moment + (LIVE_INTERVAL if self._terminal else PLAIN_INTERVAL)
         left = (moment - self._started) / (done - self._begun) * (self._total - done)
-        line = f"{self._name}: {done}/{self._total} measurements, {duration(left)} left"
+        line = f"{self._name}: {done}/{self._total} {self._unit}, {duration(left)} left"
         print(
             f"\r{line}\x1b[K" if self._terminal else line,
             end="" if self._terminal else "\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -61,6 +62,7 @@ class Loop:
             for outcome in self.executor.wait(seconds=1.0):
                 running -= 1
                 self._tell(outcome)
+                more = True  # a result may open what was exhausted before: a promotion
             self.writer.check()
 
     def _ask(self) -> int | None:
@@ -72,12 +74,19 @@ class Loop:
             return None
 
     def _job(self, ask: int) -> Job:
-        study = self.study
-        seed = evaluation_seed(study.seed, ask)
-        return Job(ask, self.history.pending[ask], study.budget, seed)
+        study, strategy = self.study, self.history.strategy
+        arch = self.history.pending[ask]
+        if strategy.full_budget is None:
+            return Job(ask, arch, study.budget, evaluation_seed(study.seed, ask))
+        # An architecture that is promoted keeps its seed: its rungs differ in epochs alone.
+        number = zlib.crc32(study.space.to_text(arch).encode())
+        return Job(ask, arch, strategy.budget(arch), evaluation_seed(study.seed, number))
 
     def _tell(self, outcome: Outcome) -> None:
         measurement = judged(outcome.result, self.study.objectives, self._worked)
+        full, used = self.history.strategy.full_budget, outcome.job.budget
+        if full is not None and used is not None and used < full:
+            measurement = stopped_early(measurement)
         found = measurement.found
         trial = Trial(
             len(self.study.trials),
@@ -136,6 +145,13 @@ def judged(
             reason = f"{objective.metric} is {value}"
             return replace(measurement, status="failed", error=reason)
     return measurement
+
+
+def stopped_early(measurement: Measurement) -> Measurement:
+    """Return the measurement as that of a trial that was given only a part of the full budget."""
+    return (
+        replace(measurement, status="pruned") if measurement.status == "complete" else measurement
+    )
 
 
 def evaluation_seed(seed: int, ask: int) -> int:

@@ -21,14 +21,25 @@ from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
 
-__all__ = ["Plan", "by_task", "make_plan", "require_positive"]
+__all__ = [
+    "Plan",
+    "by_task",
+    "default_evaluator",
+    "default_space",
+    "make_plan",
+    "require_positive",
+]
 
 DEFAULT_STRATEGY = "regularized-evolution"
 LEARNING_STRATEGY = "store-transfer"
 DEFAULT_SPACE = "nasbench201"
 DEFAULT_TRIALS = 30
-BACKBONES = "residual-small"
-"""The default space for tasks that stand on a backbone: detection and segmentation."""
+_BY_KIND = {
+    "detection": "residual-small",
+    "segmentation": "residual-small",
+    "language": "darts-recurrent",
+}
+"""Default spaces for kinds of task that the default space has no networks for."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ def make_plan(
     chosen_space = _space(found, space, default)
     chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
     chosen_objectives = _objectives(found, objectives)
-    chosen_evaluator = _evaluator(found, chosen_space) if evaluator is None else evaluator
+    chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
     create: Callable[[], Strategy]
     if issubclass(cls, Strategy):
         create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
@@ -115,7 +126,12 @@ def make_plan(
         create = partial(Unasked, chosen_space, seed, chosen_objectives)
         work = _searching(found, chosen_space, name, chosen_settings, chosen_evaluator)
         usual = 1
-    create()  # refuses what the strategy cannot do
+    full = create().full_budget  # refuses what the strategy cannot do
+    if full is not None and epochs is not None:
+        raise InputError(
+            f"epochs {epochs} are given, but strategy {name!r} chooses them itself; accepted: its "
+            f"settings min_epochs and max_epochs ({full})"
+        )
     definition = Definition(
         task=found.name,
         space=chosen_space.name,
@@ -124,7 +140,7 @@ def make_plan(
         objectives=chosen_objectives,
         seed=seed,
         epochs=epochs,
-        evaluator=type(chosen_evaluator).__name__,
+        evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
     )
     own_space = isinstance(found, TableTask)
@@ -194,7 +210,7 @@ def _space(task: Task, given: str | Space | None, default: str) -> Space:
 
 def default_space(task: Task) -> str:
     """Return the space of a search that names none, for a task that is no table."""
-    return DEFAULT_SPACE if task.kind == "classification" else BACKBONES
+    return _BY_KIND.get(task.kind, DEFAULT_SPACE)
 
 
 def _objectives(
@@ -212,15 +228,20 @@ def _objectives(
     return chosen
 
 
-def _evaluator(task: Task, space: Space) -> Evaluator:
+def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluator:
+    """Return the task's table, or training on `device`; raises `InputError` if it has neither."""
     if isinstance(task, TableTask):
         from transnas.evaluation.table import Table
 
+        if device != "auto":
+            raise InputError(
+                f"device {device!r} does not fit task {task.name!r}, a table; accepted: auto"
+            )
         return Table(task)
     if isinstance(task, DataTask):
         from transnas.evaluation.training import Training
 
-        return Training(task, space)
+        return Training(task, space, device=device)
     raise InputError(
         f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
     )

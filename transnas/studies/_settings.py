@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from transnas._errors import InputError, unknown
 from transnas.studies import _methods
 
-__all__ = ["method_and_settings", "typed_settings"]
+__all__ = ["method_and_settings", "typed", "typed_settings"]
 
 
 def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
@@ -18,7 +18,11 @@ def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
 
     Raises `InputError` for another form, an unknown name, or a value of the wrong type.
     """
-    cls = _methods.get(strategy).Settings
+    return typed(_methods.get(strategy).Settings, f"strategy {strategy!r}", assignments)
+
+
+def typed(cls: type[Any], owner: str, assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the fields of dataclass `cls` that `key=value` texts give; see `typed_settings`."""
     types_by_name = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     found: dict[str, Any] = {}
@@ -28,7 +32,7 @@ def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise InputError(f"setting {assignment!r} is not readable; accepted: name=value")
         if name not in known:
-            raise unknown(f"setting of strategy {strategy!r}", name, known)
+            raise unknown(f"setting of {owner}", name, known)
         if name in found:
             raise InputError(f"setting {name!r} is given twice; accepted: once")
         found[name] = _typed(name, text.strip(), types_by_name[name])

@@ -46,14 +46,15 @@ def export(
 
     - `safetensors`: `network.safetensors` (weights) and `network.json` (architecture, space,
       skeleton, input shape, and `metadata`), which `load_network` reads;
-    - `onnx`: `network.onnx`, input `images` [B, C, H, W], output `scores` [B, outputs];
+    - `onnx`: `network.onnx`, input `images` [B, C, H, W], output `scores` [B, outputs] (for
+      segmentation [B, outputs, H, W]);
     - `torch`: `network.pt2`, loaded by `torch.export.load` with torch alone.
 
     Programs are run beside the network before anything is put in place. All files are written to
     a temporary folder first, so that a failure leaves what was there. Raises `InputError` for an
     unknown format, a missing extra, or metadata that is not JSON.
     """
-    require_formats(formats)
+    require_formats(formats, signature.kind)
     description = _description(network, signature, metadata or {})
     target = _folder(folder)
     was_training, device = network.training, next(network.parameters()).device
@@ -73,13 +74,19 @@ def export(
     return Exported(tuple(target / file.name for file in written), differences)
 
 
-def require_formats(formats: Sequence[str]) -> None:
-    """Raise `InputError` for an unknown format, none, or one whose extra is not installed."""
+def require_formats(formats: Sequence[str], kind: str = "classification") -> None:
+    """Raise `InputError` for an unknown format, none, or one whose extra is not installed.
+
+    A detector, whose steps depend on what it finds, can only be written as safetensors.
+    """
     for name in formats:
         if name not in _WRITERS:
             raise unknown("format", name, _WRITERS)
     if not formats:
         raise InputError(f"formats are empty; accepted: {', '.join(_WRITERS)}")
+    if kind == "detection" and set(formats) != {"safetensors"}:
+        other = next(name for name in formats if name != "safetensors")
+        raise InputError(f"format {other!r} does not fit a detector; accepted: safetensors")
     if "onnx" in formats:
         _require("onnx", "onnxscript", "onnxruntime")
 
@@ -115,7 +122,9 @@ def load_network(folder: str | Path) -> nn.Module:
             )
         space = spaces.get(built["space"])
         arch = space.from_json(json.dumps(built["architecture"]))
-        signature = Signature(tuple(about["input_shape"]), int(about["outputs"]))
+        signature = Signature(
+            tuple(about["input_shape"]), int(about["outputs"]), about.get("kind", "classification")
+        )
         skeleton = dict(built["skeleton"])
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
@@ -214,6 +223,7 @@ def _description(network: nn.Module, signature: Signature, metadata: Mapping[str
         "version": VERSION,
         "input_shape": list(signature.input_shape),
         "outputs": signature.outputs,
+        "kind": signature.kind,
         "built": built,
         "metadata": dict(metadata),
     }

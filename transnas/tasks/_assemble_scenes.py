@@ -197,7 +197,7 @@ def _drawn(items: list[_T], shares: Sequence[float], seed: int) -> list[list[_T]
 def _moments(images: Stack) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each channel [3, 1, 1], of pixels 0..1."""
     chosen = torch.linspace(0, len(images) - 1, min(len(images), _FOR_MOMENTS)).long()
-    pixels = torch.cat([images[part].float() / 255 for part in chosen.split(50)])
+    pixels = torch.cat([images[part].float() / 255 for part in torch.split(chosen, 50)])
     std, mean = torch.std_mean(pixels, dim=(0, 2, 3))
     return mean[:, None, None], std.clamp(min=1e-4)[:, None, None]
 

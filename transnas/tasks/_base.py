@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "DataTask", "FinalTest", "Signature", "TableTask", "Task"]
 
-KINDS = ("classification", "detection", "segmentation")
+KINDS = ("classification", "detection", "segmentation", "language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Signature:
     """The shape of a network's input (channels, height, width), its number of outputs, its kind.
 
     `outputs` are classes; `kind` is one of `KINDS` and says what is told of them: one of an image
-    (classification), one of each pixel (segmentation), or boxes with one each (detection).
+    (classification), one of each pixel (segmentation), boxes with one each (detection), or the
+    next one after each token of a row, whose length is the input's shape (language).
     """
 
     input_shape: tuple[int, ...]

@@ -16,12 +16,12 @@ from transnas.tasks._base import DataTask
 from transnas.tasks._registry import Options
 from transnas.tasks._split import Array
 
-__all__ = ["class_images", "folder_task"]
+__all__ = ["SPLITS", "SUFFIXES", "class_images", "folder_task"]
 
-_SUFFIXES = {
+SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 }  # fmt: skip
-_SPLITS = {
+SPLITS = {
     "train": "train", "training": "train",
     "validation": "validation", "val": "validation", "valid": "validation",
     "test": "test", "testing": "test",
@@ -101,7 +101,7 @@ def _listing(path: Path) -> dict[str, dict[str, list[Path]]]:
     folders = _folders(path)
     if not folders:
         raise InputError(f"folder {str(path)!r} holds no folders; {_ACCEPTED}")
-    splits = [_SPLITS.get(folder.name.lower()) for folder in folders]
+    splits = [SPLITS.get(folder.name.lower()) for folder in folders]
     if "train" not in splits:
         return {"all": _classes(path)}
     if None in splits or len(set(splits)) < len(splits):
@@ -116,12 +116,12 @@ def _classes(path: Path) -> dict[str, list[Path]]:
         files = sorted(
             p
             for p in folder.rglob("*")
-            if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".") and p.is_file()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
         )
         if not files:
             raise InputError(
                 f"class folder {str(folder)!r} holds no images; "
-                f"accepted: {' '.join(sorted(_SUFFIXES))}"
+                f"accepted: {' '.join(sorted(SUFFIXES))}"
             )
         found[folder.name] = files
     if not found:

@@ -20,6 +20,13 @@ __all__ = ["Batched", "TensorSplit", "augment", "concatenate"]
 class Batched(Dataset[Any]):
     """A split that makes whole batches itself, faster than item by item."""
 
+    follows = False
+    """Whether a batch goes on where the last one ended, so that they are not shuffled."""
+
+    def arranged(self, size: int) -> Batched:
+        """Return the split for batches of `size` items."""
+        return self
+
     @abstractmethod
     def __len__(self) -> int: ...
 

@@ -126,7 +126,7 @@ class EpisodeSource:
         return np.split(order, ends)
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
+    def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over the training classes, [C, 1, 1]."""
         import torch
 
@@ -164,12 +164,12 @@ class EpisodeSource:
             labels=self.labels[kept],
             splits={split: self.splits[split]},
         )
-        half.__dict__["_moments"] = self._moments  # both halves are normalised as the whole
+        half.__dict__["moments"] = self.moments  # both halves are normalised as the whole
         return half
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return inputs float32 of uint8 images [..., C, H, W]."""
-        mean, std = self._moments
+        mean, std = self.moments
         return (images.float() / self.scale - mean) / std
 
     def check(self, split: str, spec: EpisodeSpec) -> None:

@@ -1,4 +1,4 @@
-"""Tasks from the user's own files: a folder of images in class folders, or a .npz."""
+"""Tasks from the user's own files: folders of images or texts, a .npz, a .txt."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ __all__ = ["from_path"]
 
 
 def from_path(path: str | Path, options: Options | None = None) -> DataTask:
-    """Return the task at `path`; see `folder_task` and `npz_task` for what they accept.
+    """Return the task at `path`.
+
+    See `folder_task`, `coco_task`, `mask_task`, `text_task` and `npz_task`.
 
     Raises `InputError` for anything that is neither, and for data that cannot be trained on.
     """
     path, chosen = Path(path), options or Options()
-    if path.is_dir():
-        from transnas.tasks._folder import folder_task
+    from transnas.tasks.text import is_text, text_task
 
-        return folder_task(path, chosen)
+    if is_text(path):
+        return text_task(path, chosen)
+    if path.is_dir():
+        from transnas.tasks import _coco, _folder, _mask_folders
+
+        if _coco.is_coco(path):
+            return _coco.coco_task(path, chosen)
+        if _mask_folders.is_masks(path):
+            return _mask_folders.mask_task(path, chosen)
+        return _folder.folder_task(path, chosen)
     if path.suffix.lower() == ".npz" and path.is_file():
         from transnas.tasks._npz import npz_task
 
@@ -31,5 +41,5 @@ def from_path(path: str | Path, options: Options | None = None) -> DataTask:
         return npz_task(path, chosen)
     raise InputError(
         f"task path {str(path)!r} is not usable; accepted: a folder of images in class folders, "
-        "or a .npz file"
+        "or of texts (train.txt, valid.txt), a .npz or a .txt file"
     )

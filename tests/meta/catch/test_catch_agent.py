@@ -136,7 +136,7 @@ def test_zero_and_random_contexts_ignore_the_history() -> None:
         for shift, run in enumerate(runs):
             run_task(run, lambda c: score((c + shift) % 3), 8)  # noqa: B023
         noise = torch.ones(1, TINY.z_size, dtype=DOUBLE)
-        found = [run._context(run._normalised(), noise)[0] for run in runs]
+        found = [run._context(run._pairs(run._normalised()), noise)[0] for run in runs]
         assert torch.equal(*found)
         assert (found[0] == (0 if context == "zero" else 1)).all()
 
@@ -257,9 +257,8 @@ def contexts(
     means = []
     for i in range(count):
         scaled = normalise(torch.as_tensor(rewards[i : i + 1]), everyone).float()
-        mean, _ = posterior(
-            agents.catcher.parameters, coding.onehot(codes[i : i + 1]), scaled, everyone
-        )
+        pairs = torch.cat([coding.onehot(codes[i : i + 1]), scaled.unsqueeze(-1)], dim=-1)
+        mean, _ = posterior(agents.catcher.parameters, pairs, everyone)
         means.append(mean.detach().numpy()[0])
     return np.array(means, dtype=np.float64), family.directions(seeds, 0)
 

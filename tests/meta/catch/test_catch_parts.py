@@ -116,8 +116,9 @@ def test_the_posterior_does_not_depend_on_the_order_of_the_history() -> None:
     codes = rng.integers(5, size=(1, 9, 6))
     rewards, order = torch.as_tensor(rng.standard_normal((1, 9))), rng.permutation(9)
     everyone = torch.ones(1, 9, dtype=torch.bool)
-    base = posterior(parameters, coding.onehot(codes), rewards, everyone)
-    other = posterior(parameters, coding.onehot(codes[:, order]), rewards[:, order], everyone)
+    pairs = torch.cat([coding.onehot(codes), rewards.unsqueeze(-1)], dim=-1)
+    base = posterior(parameters, pairs, everyone)
+    other = posterior(parameters, pairs[:, order], everyone)
     torch.testing.assert_close(base, other, rtol=1e-10, atol=1e-10)
 
 

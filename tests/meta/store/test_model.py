@@ -9,13 +9,14 @@ from scipy.stats import norm
 
 from transnas import spaces
 from transnas.meta.store import SourceTask, learn
-from transnas.meta.store._candidates import kernel_of, listed
-from transnas.meta.store._features import describe
 from transnas.meta.store._posterior import AMPLITUDE, NOISE, SLOPE, Posterior
 from transnas.meta.store._search import expected_improvement
 from transnas.meta.store._sources import NOISES, normal_scores, smooth
-from transnas.meta.store._trust import RELATIONS, clip_low, weigh
+from transnas.meta.store._trust import RELATIONS, weigh
 from transnas.spaces import Architecture, Choice, Range, Space
+from transnas.strategies.bayesian._candidates import kernel_of, listed
+from transnas.strategies.bayesian._features import describe
+from transnas.strategies.bayesian._rewards import clip_low
 
 DOUBT = 0.1
 OWN = AMPLITUDE**2 + DOUBT

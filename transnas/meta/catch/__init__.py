@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from transnas.meta.catch.plus import CatchPlus, CatchPlusPrior, CatchPlusSettings
 from transnas.meta.catch.prior import CatchPrior
 from transnas.meta.catch.settings import CatchSettings
 from transnas.meta.catch.strategy import CatchStrategy
@@ -32,6 +33,9 @@ _LATER = {
 }
 
 __all__ = [
+    "CatchPlus",
+    "CatchPlusPrior",
+    "CatchPlusSettings",
     "CatchPrior",
     "CatchSettings",
     "CatchStrategy",

@@ -19,7 +19,7 @@ from transnas.meta.catch._draws import Draws
 from transnas.meta.catch.candidates import Candidates, draw_candidates, random_network
 from transnas.meta.catch.catcher import Arrays, Catcher
 from transnas.meta.catch.coding import Codes, Coding
-from transnas.meta.catch.controller import log_policy, ppo_loss
+from transnas.meta.catch.controller import PolicyBatch, log_policy
 from transnas.meta.catch.encoder import kl_to_unit, posterior
 from transnas.meta.catch.evaluator import choose, huber_loss, predict
 from transnas.meta.catch.history import History
@@ -73,13 +73,13 @@ class Agent:
             self.taken, proposal.codes.tolist(), proposal.left, strict=True
         ):
             if left:
-                taken.add(tuple(codes))
+                taken.add(self.coding.class_of(tuple(codes)))
         return proposal
 
     def observe(self, proposal: Proposal, rewards: npt.NDArray[np.float64]) -> None:
         """Take in rewards [R], NaN for a failed trial, and learn once random search is over."""
         for taken, codes in zip(self.taken, proposal.codes.tolist(), strict=True):
-            taken.add(tuple(codes))
+            taken.add(self.coding.class_of(tuple(codes)))
         self.history.append(proposal.codes, rewards, proposal.log_policy, proposal.sampled)
         number = self.told
         self.told += 1
@@ -102,7 +102,7 @@ class Agent:
     @torch.no_grad()
     def _search(self, number: int) -> Proposal:
         noise = self.draws.normal((self.settings.z_size,), self.task, CONTEXT, number)
-        z, _, _ = self._context(self._normalised(), noise)
+        z, _, _ = self._context(self._pairs(self._normalised()), noise)
         found = self._candidates(z, number)
         scores = predict(self.catcher.parameters, z, self.coding.onehot(found.codes))
         spent = number - self.settings.initial
@@ -140,8 +140,13 @@ class Agent:
         scaled = normalise(rewards, history.present, self.settings.normalise)
         return scaled.to(self.coding.dtype)
 
+    def _pairs(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return the history as the encoder sees it, [R, N, D + 1]."""
+        history = self.history
+        return torch.cat([history.onehot[:, : len(history)], rewards.unsqueeze(-1)], dim=-1)
+
     def _context(
-        self, rewards: torch.Tensor, noise: torch.Tensor
+        self, pairs: torch.Tensor, noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return z with mean and variance of what it was drawn from, all [R, d] like `noise`.
 
@@ -152,23 +157,23 @@ class Agent:
             return mean, mean, variance
         if self.settings.context == "random":
             return noise, mean, variance
-        history = self.history
-        onehot = history.onehot[:, : len(history)]
-        mean, variance = posterior(self.catcher.parameters, onehot, rewards, history.present)
+        mean, variance = posterior(self.catcher.parameters, pairs, self.history.present)
         return mean + variance.sqrt() * noise, mean, variance
 
     # Learning -------------------------------------------------------------------------------
 
     def _learn(self, number: int) -> None:
         rewards, s = self._normalised(), self.settings
+        pairs, batch = self._pairs(rewards), self._policy_batch(rewards)
         noise = self.draws.normal((s.updates, s.z_size), self.task, UPDATE, number)
         gumbel = self.draws.gumbel((s.updates, rewards.shape[-1]), self.task, REPLAY, number)
         for u in range(s.updates):
-            z, mean, variance = self._context(rewards, noise[:, u])
+            z, mean, variance = self._context(pairs, noise[:, u])
             loss = self._evaluator_loss(z, rewards, gumbel[:, u], number)
             loss = loss + s.kl_weight * kl_to_unit(mean, variance)
             if u < s.policy_updates:
-                loss = loss + self._policy_loss(z, rewards)
+                log_pi = log_policy(self.catcher.parameters, z, batch.states, batch.allowed)
+                loss = loss + batch.loss(log_pi, s.clip, s.entropy)
             self.catcher.step(loss)
 
     def _evaluator_loss(
@@ -187,19 +192,21 @@ class Agent:
         history.priority[:, :size] = fresh
         return huber_loss(error, weights, s.huber)
 
-    def _policy_loss(self, z: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
-        """Return PPO's loss on the latest networks drawn from the policy, [R]."""
-        s, history = self.settings, self.history
-        index, present = history.latest_sampled(s.window)
+    def _policy_batch(self, rewards: torch.Tensor) -> PolicyBatch:
+        """Return the latest networks drawn from the policy."""
+        history, coding = self.history, self.coding
+        index, present = history.latest_sampled(self.settings.window)
         rows = torch.arange(len(index)).unsqueeze(-1)
-        onehot, allowed = history.onehot[rows, index], history.allowed[rows, index]
-        states = onehot.unsqueeze(-2) * self.coding.before.to(onehot.dtype)
-        actions = onehot.unsqueeze(-2) * self.coding.slices.to(onehot.dtype)
-        # An absent entry allows everything, so that its -inf never meets its weight of 0.
-        allowed = allowed | ~present[..., None, None]
-        log_pi = log_policy(self.catcher.parameters, z, states, allowed)
-        old, advantage = history.log_policy[rows, index], rewards.gather(1, index)
-        return ppo_loss(log_pi, actions, old, advantage, present, s.clip, s.entropy)
+        onehot, allowed = history.onehot[rows, index].unsqueeze(-2), history.allowed[rows, index]
+        return PolicyBatch(
+            states=onehot * coding.before.to(onehot.dtype),
+            actions=onehot * coding.slices.to(onehot.dtype),
+            # An absent entry allows everything, so that its -inf never meets its weight of 0.
+            allowed=allowed | ~present[..., None, None],
+            old=history.log_policy[rows, index],
+            advantage=rewards.gather(1, index),
+            present=present,
+        )
 
     # Saving ---------------------------------------------------------------------------------
 

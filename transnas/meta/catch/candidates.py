@@ -49,8 +49,8 @@ def draw_candidates(
 ) -> Candidates:
     """Return `count` distinct new candidates for each replicate, in the order they were drawn.
 
-    Networks in `taken` and repeats are dropped. After five rounds of draws, neighbours of the
-    `best` network fill the rest; with none of these either, one unseen network is drawn
+    Networks of a class in `taken` and repeats are dropped. After five rounds of draws, neighbours
+    of the `best` network fill the rest; with none of these either, one unseen network is drawn
     uniformly. Fewer remain only where the space has no more.
     """
     replicates = len(taken)
@@ -60,7 +60,7 @@ def draw_candidates(
         np.zeros((replicates, count), dtype=np.bool_),
         np.zeros((replicates, count), dtype=np.bool_),
     )
-    seen = [coding.fingerprints(_rows(codes, coding)) for codes in taken]
+    seen = [set(codes) for codes in taken]
     size = count + -(-count // _SPARE)
     for attempt in range(_ROUNDS):
         short = np.flatnonzero(~found.present.all(axis=1))
@@ -69,67 +69,75 @@ def draw_candidates(
         own = parameters if len(short) == replicates else _of(parameters, short)
         draws = uniforms((size, coding.choices), attempt)[short]
         drawn = sample(own, z[torch.as_tensor(short)], coding, draws)
-        prints, valid = coding.fingerprints(drawn.codes), coding.valid(drawn.codes)
+        valid = coding.valid(drawn.codes)
         for i, r in enumerate(short.tolist()):
             filled = int(found.present[r].sum())
-            new = _first_new(prints[i], valid[i], seen[r])[: count - filled]
+            new = _first_new(coding.classes(drawn.codes[i]), valid[i], seen[r], count - filled)
             places = slice(filled, filled + len(new))
             found.codes[r, places] = drawn.codes[i, new]
-            found.log_policy[r, places] = drawn.log_policy[i, torch.as_tensor(new)]
+            found.log_policy[r, places] = drawn.log_policy[
+                i, torch.as_tensor(new, dtype=torch.long)
+            ]
             found.sampled[r, places] = found.present[r, places] = True
-            seen[r] = np.concatenate([seen[r], prints[i, new]])
     for r in np.flatnonzero(~found.present.all(axis=1)).tolist():
-        _fill(found, r, coding, taken[r], best[r], generator)
+        _fill(found, r, coding, seen[r], best[r], generator)
     return found
 
 
 def random_network(
     coding: Coding, taken: set[tuple[int, ...]], rng: np.random.Generator
 ) -> tuple[int, ...] | None:
-    """Return a network from the space's sampling law that is not `taken`; None if all are."""
+    """Return a network from the space's sampling law of a class not `taken`; None if all are."""
     for _ in range(_PATIENCE):
         values = coding.space.sample(rng).values
-        if values not in taken:
+        if coding.class_of(values) not in taken:
             return values
-    seen = {coding.architecture(codes) for codes in taken}
+    order = Shuffled(coding.space, int(rng.integers(1 << 62)))
     try:
-        return Shuffled(coding.space, int(rng.integers(1 << 62))).next(seen).values
+        while coding.class_of(values := order.next(set()).values) in taken:
+            pass
     except Exhausted:
         return None
+    return values
 
 
 def _first_new(
-    prints: npt.NDArray[np.uint64], valid: npt.NDArray[np.bool_], seen: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.int64]:
-    """Return the positions where a valid and unseen network comes up first, ascending."""
-    _, first = np.unique(prints, return_index=True)
-    first = np.sort(first)
-    return first[valid[first] & ~np.isin(prints[first], seen)]
+    rows: Sequence[tuple[int, ...]],
+    valid: npt.NDArray[np.bool_],
+    seen: set[tuple[int, ...]],
+    most: int,
+) -> list[int]:
+    """Return where a valid and unseen network comes up first; these count as seen from now on."""
+    new = []
+    for i, row in enumerate(rows):
+        if len(new) < most and valid[i] and row not in seen:
+            seen.add(row)
+            new.append(i)
+    return new
 
 
 def _fill(
     found: Candidates,
     r: int,
     coding: Coding,
-    taken: set[tuple[int, ...]],
+    seen: set[tuple[int, ...]],
     best: Codes | None,
     generator: Callable[[int], np.random.Generator],
 ) -> None:
     filled = int(found.present[r].sum())
-    have = set(map(tuple, found.codes[r, :filled].tolist())) | taken
     around = [] if best is None else coding.space.neighbours(coding.architecture(best.tolist()))
-    extra = [a.values for a in around if a.values not in have]
+    rows = [a.values for a in around]
+    every = np.ones(len(rows), dtype=np.bool_)
+    new = _first_new(
+        [coding.class_of(row) for row in rows], every, seen, found.codes.shape[1] - filled
+    )
+    extra = [rows[i] for i in new]
     if filled == 0 and not extra:
-        drawn = random_network(coding, taken, generator(r))
+        drawn = random_network(coding, seen, generator(r))
         extra = [] if drawn is None else [drawn]
-    extra = extra[: found.codes.shape[1] - filled]
     if extra:
         found.codes[r, filled : filled + len(extra)] = extra
         found.present[r, filled : filled + len(extra)] = True
-
-
-def _rows(codes: set[tuple[int, ...]], coding: Coding) -> Codes:
-    return np.array(sorted(codes), dtype=np.int64).reshape(-1, coding.choices)
 
 
 def _of(parameters: Parameters, replicates: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:

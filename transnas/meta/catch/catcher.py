@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 class Catcher:
     """Parameters of encoder phi, controller theta and evaluator psi, one set a replicate.
 
-    `features` is D, the width of a one-hot network. Layers are of `settings.hidden`.
+    `features` is D, the width of a one-hot network. Layers are of `settings.hidden`. The
+    parameters of one network lie in one block [R, P], of which `parameters` has views.
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class Catcher:
         self.dtype = dtype
         generators = [torch.Generator().manual_seed(seed % (1 << 63)) for seed in seeds]
         h, z = settings.hidden, settings.z_size
-        self.parameters = {
-            **initial("encoder", (features + 1, h, h, 2 * z), generators, dtype),
-            **initial("controller", (z + features, h, h, features), generators, dtype),
-            **initial("evaluator", (z + features, h, h, 1), generators, dtype),
+        sizes = {
+            "encoder": (features + 1, h, h, 2 * z),
+            "controller": (z + features, h, h, features),
+            "evaluator": (z + features, h, h, 1),
         }
-        for tensor in self.parameters.values():
-            tensor.requires_grad_()
-        self._first = {name: torch.zeros_like(p).detach() for name, p in self.parameters.items()}
-        self._second = {name: torch.zeros_like(p).detach() for name, p in self.parameters.items()}
-        self._steps = dict.fromkeys(self.parameters, 0)
+        self._blocks = {n: Block(initial(n, s, generators, dtype)) for n, s in sizes.items()}
+        self._gather()
+
+    def _gather(self) -> None:
+        self.parameters = {n: p for b in self._blocks.values() for n, p in b.parameters.items()}
 
     @property
     def replicates(self) -> int:
@@ -62,46 +62,91 @@ class Catcher:
         """
         tensors = list(self.parameters.values())
         found = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
-        gradients = {
-            name: g for name, g in zip(self.parameters, found, strict=True) if g is not None
-        }
-        squares = [torch.linalg.vector_norm(g, dim=(1, 2)).square() for g in gradients.values()]
-        length = torch.stack(squares).sum(dim=0).sqrt()
-        factor = (self.settings.gradient_norm / (length + 1e-6)).clamp(max=1.0)[:, None, None]
-        with torch.no_grad():
-            for name, gradient in gradients.items():
-                self._adam(name, gradient.mul_(factor))
-
-    def _adam(self, name: str, gradient: torch.Tensor) -> None:
-        """Adam of Kingma & Ba (2015); `torch.optim` takes seconds to import its compiler."""
-        self._steps[name] += 1
-        first, second, t = self._first[name], self._second[name], self._steps[name]
-        first.lerp_(gradient, 1 - _BETA1)
-        second.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        size = second.sqrt().div_(sqrt(1 - _BETA2**t)).add_(_EPSILON)
-        rate = self.settings.learning_rate / (1 - _BETA1**t)
-        self.parameters[name].addcdiv_(first, size, value=-rate)
+        of = dict(zip(self.parameters, found, strict=True))
+        gradients = {}
+        for name, block in self._blocks.items():
+            parts = [g.flatten(1) for p in block.parameters if (g := of[p]) is not None]
+            if parts:
+                gradients[name] = torch.cat(parts, dim=1)
+        lengths = [torch.linalg.vector_norm(g, dim=1) for g in gradients.values()]
+        length = torch.linalg.vector_norm(torch.stack(lengths), dim=0)
+        factor = (self.settings.gradient_norm / (length + 1e-6)).clamp(max=1.0).unsqueeze(-1)
+        for name, gradient in gradients.items():
+            self._blocks[name].adam(gradient.mul_(factor), self.settings.learning_rate)
 
     def arrays(self) -> Arrays:
         """Return everything learnt: parameters [R, ...] and the state of Adam."""
         found: Arrays = {}
-        for name, tensor in self.parameters.items():
-            found[name] = np.array(tensor.detach().numpy())
-            found[f"first/{name}"] = np.array(self._first[name].numpy())
-            found[f"second/{name}"] = np.array(self._second[name].numpy())
-            found[f"steps/{name}"] = np.array([self._steps[name]])
+        for block in self._blocks.values():
+            found.update(block.arrays())
         return found
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Continue from `arrays()`, of the same sizes and any number of replicates."""
-        for name in self.parameters:
-            self.parameters[name] = self._tensor(arrays[name]).requires_grad_()
-            self._first[name] = self._tensor(arrays[f"first/{name}"])
-            self._second[name] = self._tensor(arrays[f"second/{name}"])
-            self._steps[name] = int(arrays[f"steps/{name}"][0])
+        self._blocks = {n: b.loaded(arrays, self.dtype) for n, b in self._blocks.items()}
+        self._gather()
 
-    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(np.array(array), dtype=self.dtype)
+
+class Block:
+    """One network's parameters as views of one array [R, P], and the state of its Adam."""
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        self.values = torch.cat([p.flatten(1) for p in parameters.values()], dim=1)
+        self.shapes = {n: p.shape[1:] for n, p in parameters.items()}
+        self.parameters = {n: p.requires_grad_() for n, p in self._views(self.values).items()}
+        self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self.steps = torch.zeros(())
+
+    def adam(self, gradient: torch.Tensor, rate: float) -> None:
+        """Adam of Kingma & Ba (2015) on `gradient` [R, P], in one pass over memory.
+
+        The kernel of `torch.optim.Adam(fused=True)`, whose module takes seconds to import.
+        """
+        self.steps += 1
+        torch._fused_adam_(
+            [self.values],
+            [gradient],
+            [self.first],
+            [self.second],
+            [],
+            [self.steps],
+            lr=rate,
+            beta1=_BETA1,
+            beta2=_BETA2,
+            weight_decay=0.0,
+            eps=_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def arrays(self) -> Arrays:
+        """Return copies of everything, by parameter."""
+        found: Arrays = {}
+        for prefix, whole in (("", self.values), ("first/", self.first), ("second/", self.second)):
+            for name, view in self._views(whole).items():
+                found[prefix + name] = np.array(view.numpy())
+        for name in self.shapes:
+            found[f"steps/{name}"] = np.array([int(self.steps)])
+        return found
+
+    def loaded(self, arrays: Mapping[str, npt.NDArray[Any]], dtype: torch.dtype) -> Block:
+        """Return a block of the same network with copies of `arrays()`."""
+
+        def tensors(prefix: str) -> dict[str, torch.Tensor]:
+            return {n: torch.tensor(arrays[prefix + n], dtype=dtype) for n in self.shapes}
+
+        block = Block(tensors(""))
+        block.first, block.second = (
+            Block(tensors("first/")).values,
+            Block(tensors("second/")).values,
+        )
+        block.steps = torch.tensor(float(arrays[f"steps/{next(iter(self.shapes))}"][0]))
+        return block
+
+    def _views(self, whole: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = whole.split([s.numel() for s in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {n: p.view(len(whole), *s).detach() for (n, s), p in named}
 
 
 def pick(arrays: Mapping[str, npt.NDArray[Any]], replicates: Sequence[int]) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,20 @@ Codes = npt.NDArray[np.int64]
 """Value codes of architectures, [..., T] for a space of T choices."""
 
 _REMEMBERED = 100_000
+_TABLED = 20_000
+"""Masks of all prefixes of one length are kept where there are no more than these."""
 
 
 class Coding:
     """T choices with D values in all; value v of choice t is feature `offsets[t] + v`."""
 
-    def __init__(self, space: Space, dtype: torch.dtype, masking: bool = True) -> None:
+    def __init__(
+        self,
+        space: Space,
+        dtype: torch.dtype,
+        masking: bool = True,
+        isomorphs: Literal["apart", "together"] = "apart",
+    ) -> None:
         if space.ranges or not space.choices:
             raise InputError(
                 f"space {space.name!r} has number ranges, or no choices; strategy 'catch' "
@@ -32,12 +41,15 @@ class Coding:
         self.space = space
         self.dtype = dtype
         self.masking = masking
+        self.isomorphs = isomorphs
+        self._classes: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.counts = np.array([len(c.values) for c in space.choices])
         self.offsets = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
         self.choices = len(self.counts)
         self.features = int(self.counts.sum())
         self._free = type(space).mask is Space.mask
         self._masks: dict[tuple[int, ...], npt.NDArray[np.bool_]] = {}
+        self._tables: dict[int, npt.NDArray[np.bool_]] = {}
         owner = np.repeat(np.arange(self.choices), self.counts)
         self.slices = torch.as_tensor(owner[None, :] == np.arange(self.choices)[:, None])
         """[T, D]: whether a feature belongs to choice t."""
@@ -74,6 +86,8 @@ class Coding:
         shape = (*prefixes.shape[:-1], int(self.counts[t]))
         if self._free or not self.masking:
             return np.broadcast_to(np.True_, shape)
+        if np.prod(self.counts[:t], dtype=np.float64) <= _TABLED:
+            return self._table(t)[self.number(prefixes)]
         prints = self.fingerprints(prefixes).reshape(-1)
         _, first, row = np.unique(prints, return_index=True, return_inverse=True)
         distinct = prefixes.reshape(len(prints), t)[first].tolist()
@@ -94,6 +108,22 @@ class Coding:
         rows = map(tuple, codes.reshape(-1, self.choices).tolist())
         return np.array([self._allows(row) for row in rows]).reshape(codes.shape[:-1])
 
+    def class_of(self, codes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what networks count as the same by: codes [T], or those of the canonical form."""
+        if self.isomorphs == "apart":
+            return codes
+        found = self._classes.get(codes)
+        if found is None:
+            if len(self._classes) >= _REMEMBERED:
+                self._classes.clear()
+            found = self.space.canonical(self.architecture(codes)).values
+            self._classes[codes] = found
+        return found
+
+    def classes(self, codes: Codes) -> list[tuple[int, ...]]:
+        """Return the `class_of` each row of codes [N, T]."""
+        return [self.class_of(tuple(row)) for row in codes.tolist()]
+
     def architecture(self, codes: Sequence[int]) -> Architecture:
         """Return the architecture of codes [T]."""
         return Architecture(self.space.name, tuple(int(c) for c in codes))
@@ -104,6 +134,17 @@ class Coding:
         for code in np.moveaxis(codes, -1, 0):
             result = mix(result + code.astype(np.uint64) + np.uint64(1))
         return result
+
+    def _table(self, t: int) -> npt.NDArray[np.bool_]:
+        """Return the mask after every row of `prefixes(t)`; nothing after those not allowed."""
+        if t not in self._tables:
+            rows = self.prefixes(t).tolist()
+            table = np.zeros((len(rows), int(self.counts[t])), dtype=np.bool_)
+            for i, row in enumerate(rows):
+                if self._allows(tuple(row)):
+                    table[i] = self._mask(tuple(row))
+            self._tables[t] = table
+        return self._tables[t]
 
     def _allows(self, codes: tuple[int, ...]) -> bool:
         return all(self._mask(codes[:t])[code] for t, code in enumerate(codes))

@@ -12,7 +12,7 @@ from transnas.meta.catch.coding import Codes, Coding
 from transnas.meta.catch.encoder import with_z
 from transnas.meta.catch.mlp import Parameters, mlp
 
-__all__ = ["Sampled", "log_policy", "ppo_loss", "sample"]
+__all__ = ["PolicyBatch", "Sampled", "log_policy", "ppo_loss", "sample"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,26 @@ class Sampled:
 
     codes: Codes
     log_policy: torch.Tensor
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """W evaluated networks a replicate that PPO learns from.
+
+    `states`, `actions` and `allowed` [R, W, T, D]: one-hots before and of each decision, and what
+    the mask allowed; `old` [R, W, T] log pi when drawn; `advantage` and `present` [R, W].
+    """
+
+    states: torch.Tensor
+    actions: torch.Tensor
+    allowed: torch.Tensor
+    old: torch.Tensor
+    advantage: torch.Tensor
+    present: torch.Tensor
+
+    def loss(self, log_pi: torch.Tensor, clip: float, entropy: float) -> torch.Tensor:
+        """Return `ppo_loss` under a policy with `log_pi` [R, W, T, D], [R]."""
+        return ppo_loss(log_pi, self.actions, self.old, self.advantage, self.present, clip, entropy)
 
 
 def log_policy(

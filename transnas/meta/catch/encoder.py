@@ -12,16 +12,16 @@ _LEAST_VARIANCE = 1e-7
 
 
 def posterior(
-    parameters: Parameters, onehot: torch.Tensor, rewards: torch.Tensor, present: torch.Tensor
+    parameters: Parameters, pairs: torch.Tensor, present: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and variance of q(z|c), both [R, d]; N(0, I) for an empty history.
 
     q(z|c) is proportional to the product over pairs i of N(mu_i, s_i^2), with
     (mu_i, rho_i) = f_phi([onehot_i, r~_i]) and s_i^2 = max(softplus(rho_i), 1e-7).
-    `onehot` [R, N, D], `rewards` [R, N] normalised, `present` [R, N] bool.
+    `pairs` [R, N, D + 1] are the one-hot networks with their normalised rewards, `present` [R, N]
+    bool.
     Source: the paper's equation 1; softplus and its floor as in PEARL (Rakelly et al., 2019).
     """
-    pairs = torch.cat([onehot, rewards.unsqueeze(-1)], dim=-1)
     mean, rho = mlp(parameters, "encoder", pairs).chunk(2, dim=-1)
     variance = torch.nn.functional.softplus(rho).clamp(min=_LEAST_VARIANCE)
     return product_of_gaussians(mean, variance, present)

@@ -26,7 +26,7 @@ class CatchSettings:
     """Dimensions of the context z. Published."""
     kl_weight: float = 0.1
     """Weight of KL(q(z|c) || N(0, I)) in the loss; off without a posterior. Published."""
-    hidden: int = 128
+    hidden: int = 64
     """Width of the two hidden layers of encoder, controller and evaluator. Ours."""
     normalise: Literal["winsor", "z", "rank"] = "winsor"
     """Rewards within a task: z-score with a floor, plain z-score, or normal scores. Ours."""
@@ -45,6 +45,9 @@ class CatchSettings:
     masking: bool = True
     """Whether the policy's softmax leaves invalid choices out; otherwise they are drawn and
     thrown away. Published: yes."""
+    isomorphs: Literal["apart", "together"] = "apart"
+    """Whether networks that compute the same count as different, or as one that is asked for
+    once. Ours."""
     replay: Literal["prioritised", "uniform"] = "prioritised"
     """How evaluated networks are drawn for the evaluator's loss. Published: prioritised."""
     replay_share: float = 0.8
@@ -63,9 +66,9 @@ class CatchSettings:
     """PPO's clipping range of the probability ratio. Ours (PPO: Schulman et al., 2017)."""
     entropy: float = 0.1
     """Weight of the policy's entropy; 0.01 collapses the policy within 20 queries. Ours."""
-    updates: int = 10
+    updates: int = 5
     """Gradient steps for each query; 0: frozen. Ours."""
-    policy_updates: int = 4
+    policy_updates: int = 2
     """How many of them include the policy's loss. Ours."""
     learning_rate: float = 1e-3
     """Step of Adam (betas 0.9 and 0.999), for all three networks. Ours."""
@@ -87,6 +90,7 @@ class CatchSettings:
         for name, accepted in (
             ("context", ("posterior", "zero", "random")),
             ("normalise", ("winsor", "z", "rank")),
+            ("isomorphs", ("apart", "together")),
             ("replay", ("prioritised", "uniform")),
         ):
             given = getattr(self, name)

@@ -82,7 +82,7 @@ class CatchStrategy(Strategy):
         from transnas.meta.catch.catcher import Catcher
         from transnas.meta.catch.coding import Coding
 
-        coding = Coding(self.space, torch.float32, self.settings.masking)
+        coding = Coding(self.space, torch.float32, self.settings.masking, self.settings.isomorphs)
         catcher = Catcher([self.seed], coding.features, self.settings)
         if self._prior is None:
             return Agent(catcher, coding, [self.seed], self.settings.epsilon)

@@ -22,9 +22,9 @@ from transnas._data import data_folder
 from transnas._errors import InputError
 from transnas.meta.catch.coding import Codes
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily
-from transnas.meta.store._features import describe
-from transnas.meta.store._kernel import Kernel
 from transnas.spaces import Architecture, Space
+from transnas.strategies.bayesian._features import describe
+from transnas.strategies.bayesian._kernel import Kernel
 
 __all__ = ["Rows", "SurrogateFamily"]
 

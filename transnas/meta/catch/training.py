@@ -30,20 +30,33 @@ _KIND, _FORMAT = "catch-checkpoint", 1
 
 @dataclass(frozen=True)
 class MetaTrained:
-    """R meta-trained replicates: what they learnt [R, ...], and what from."""
+    """R meta-trained replicates: what they learnt [R, ...], what from, and the family's space."""
 
     space: Space
+    source: Space
     settings: CatchSettings
     arrays: Arrays
     learnt_from: dict[str, Any]
     dtype: torch.dtype = torch.float32
 
-    def agent(self, replicates: Sequence[int], seeds: Sequence[int]) -> Agent:
-        """Return one agent that adapts copies of these replicates, each under its own seed."""
-        coding = Coding(self.space, self.dtype, self.settings.masking)
-        catcher = Catcher([0], coding.features, self.settings, self.dtype)
+    def agent(
+        self,
+        replicates: Sequence[int],
+        seeds: Sequence[int],
+        settings: CatchSettings | None = None,
+        inherit_mask: bool = False,
+    ) -> Agent:
+        """Return one agent that adapts copies of these replicates, each under its own seed.
+
+        `settings` replace those of meta-training, whose sizes they keep; with `inherit_mask` the
+        agent asks only for what the family's mask allows.
+        """
+        settings = settings or self.settings
+        space = self.source if inherit_mask else self.space
+        coding = Coding(space, self.dtype, settings.masking, settings.isomorphs)
+        catcher = Catcher([0], coding.features, settings, self.dtype)
         catcher.load(pick(self.arrays, replicates))
-        return Agent(catcher, coding, seeds, self.settings.epsilon_adapted)
+        return Agent(catcher, coding, seeds, settings.epsilon_adapted)
 
     def prior(self, replicate: int = 0) -> CatchPrior:
         """Return one replicate as a prior, to save or to search with."""
@@ -74,7 +87,7 @@ def meta_train(
         raise InputError(
             f"the family is of space {family.space.name!r}; accepted: the choices of {space.name!r}"
         )
-    coding = Coding(family.space, dtype, settings.masking)
+    coding = Coding(family.space, dtype, settings.masking, settings.isomorphs)
     catcher = Catcher(seeds, coding.features, replace(settings, horizon=queries), dtype)
     record: dict[str, Any] = {
         "space": space.name,
@@ -100,4 +113,4 @@ def meta_train(
             done = {**record, "epochs": epoch + 1}
             write_prior(checkpoint, _KIND, _FORMAT, done, catcher.arrays())
     learnt_from = {**record["learnt_from"], "epochs": epochs}
-    return MetaTrained(space, settings, catcher.arrays(), learnt_from, dtype)
+    return MetaTrained(space, family.space, settings, catcher.arrays(), learnt_from, dtype)

@@ -52,6 +52,8 @@ class Learner:
     Settings: ClassVar[type[Settings]] = Settings
     searches: ClassVar[bool] = False
     """Whether the network has architecture parameters, which are searched."""
+    recipe: ClassVar[str] = "maml"
+    """Name of the method that meta-trains the architectures that a search decodes."""
 
     def __init__(
         self,
@@ -70,10 +72,10 @@ class Learner:
         """Names and shapes of the meta-parameters."""
         return dict(self.network.shapes)
 
-    def init(self, seed: int) -> State:
-        """Return the state before the first meta-step."""
+    def init(self, seed: int, device: torch.device | str = "cpu") -> State:
+        """Return the state before the first meta-step; its draws are the same on every device."""
         generator = torch.Generator().manual_seed(seed)
-        meta = {name: self.draw(name, generator) for name in self.shapes}
+        meta = {name: self.draw(name, generator).to(device) for name in self.shapes}
         return State(meta, self.optimisers(meta))
 
     def draw(self, name: str, generator: torch.Generator) -> Tensor:

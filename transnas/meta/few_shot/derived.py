@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
-from transnas.meta.few_shot.decode import SPACE, decode, one_hot
+from transnas.meta.few_shot.decoding import SPACE, decode, one_hot
 from transnas.networks.few_shot import LOGITS, DecodedNetwork, FewShotSupernet
 from transnas.networks.few_shot._two_cells import CELLS, EDGES
 from transnas.spaces import Architecture

@@ -7,7 +7,39 @@ from typing import Literal
 
 from transnas._errors import InputError
 
-__all__ = ["MAMLPlusSettings", "SearchSettings", "Settings"]
+__all__ = ["FamilySettings", "MAMLPlusSettings", "SearchSettings", "Settings"]
+
+
+@dataclass(frozen=True)
+class FamilySettings:
+    """What `transnas learn` needs to know beside a method's own settings."""
+
+    way: int = 5
+    """Classes of a task."""
+    shot: int = 1
+    """Support images a class."""
+    query: int = 15
+    """Query images a class in meta-training."""
+    tasks: int = 4
+    """Tasks in a meta-step."""
+    meta_steps: int = 1000
+    """Meta-steps; of a search, those of the supernet."""
+    width: int = 16
+    """Filters of the four-convolution network, or channels of the searched cells."""
+    architectures: int = 2
+    """Architectures that a search meta-trains for new tasks to choose from; 0: the adapted
+    supernet itself predicts."""
+    architecture_steps: int = 500
+    """Meta-steps of each of them."""
+
+    def __post_init__(self) -> None:
+        least = {"architectures": 0, "architecture_steps": 1, "meta_steps": 1, "tasks": 1}
+        for name, low in {**least, "width": 1}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise InputError(
+                    f"setting {name!r} is {value!r}; accepted: whole numbers from {low}"
+                )
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class State:
                 slots[key].setdefault(int(i), {})[slot] = value
             elif kind == "running":
                 at, layer, moment = rest.split("/")
+                value = value.to(next(iter(self.meta.values())).device)
                 pair = self.running.setdefault(int(at), {}).setdefault(layer, (value, value))
                 self.running[int(at)][layer] = (
                     (value, pair[1]) if moment == "mean" else (pair[0], value)

@@ -21,7 +21,7 @@ from transnas._errors import InputError
 from transnas.meta._prior import read_prior, write_prior
 from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._learner import Learner
-from transnas.meta.few_shot.decode import SPACE
+from transnas.meta.few_shot.decoding import SPACE
 from transnas.meta.few_shot.evaluation import evaluate
 from transnas.meta.few_shot.state import State
 from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
@@ -98,7 +98,7 @@ def meta_train(
     validated = "validation" in source.splits
     if validated:
         source.check("validation", plan.spec)
-    found = Trained(learner, learner.init(plan.seed), {}, -1.0, [], 0.0)
+    found = Trained(learner, learner.init(plan.seed, source.images.device), {}, -1.0, [], 0.0)
     identity = _identity(learner, source, plan)
     window = None if folder is None else _restore(found, folder, identity)
     if window is None:
@@ -216,6 +216,7 @@ def _restore(
     rest = {n: a for n, a in arrays.items() if not n.startswith(_BEST)}
     found.state.restore(rest, data["step"], data["skipped"])
     found.best = {name: torch.from_numpy(np.array(array)) for name, array in best.items()}
+    found.best = {n: v.to(found.state.meta[n].device) for n, v in found.best.items()}
     found.best_accuracy = data["best_accuracy"]
     found.log, found.seconds = data["log"], data["seconds"]
     found.learner.execution = Execution(**data["execution"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
-from transnas.meta.store._candidates import Candidates
-from transnas.meta.store._features import Float
+from transnas.strategies.bayesian._features import Float
 
-__all__ = ["AMPLITUDE", "NOISE", "SLOPE", "Posterior"]
+__all__ = ["AMPLITUDE", "NOISE", "SLOPE", "Columns", "Posterior"]
 
 AMPLITUDE = 0.5
 """Standard deviation of what no source explains (g), in units of a source's scores."""
@@ -21,6 +21,16 @@ SLOPE = 0.2
 """Standard deviation of the weight that one source has beside its share in the mean."""
 
 Doubles = npt.NDArray[np.float64]
+
+
+class Columns(Protocol):
+    """The kernel of N architectures, one column at a time."""
+
+    def __len__(self) -> int: ...
+
+    def column(self, i: int) -> Float:
+        """Return the kernel of architecture `i` with all, [N]; 1 with itself."""
+        ...
 
 
 class Posterior:
@@ -35,7 +45,7 @@ class Posterior:
         slack: 1 - V' L^-1 1: how much of an unknown offset is left at each candidate, [N].
     """
 
-    def __init__(self, candidates: Candidates, sources: Float, doubt: float = 0.0) -> None:
+    def __init__(self, candidates: Columns, sources: Float, doubt: float = 0.0) -> None:
         """Start without observations.
 
         Args:

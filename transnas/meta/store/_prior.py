@@ -11,8 +11,6 @@ import numpy as np
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.meta._prior import Prior, read_prior, register, write_prior
-from transnas.meta.store._candidates import is_listable, kernel_of, listed
-from transnas.meta.store._features import Float, describe
 from transnas.meta.store._sources import (
     SmoothedSource,
     SourceTask,
@@ -23,6 +21,8 @@ from transnas.meta.store._sources import (
 )
 from transnas.meta.store.strategy import StoreTransfer
 from transnas.spaces import Architecture, Space
+from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
+from transnas.strategies.bayesian._features import Float, describe
 
 __all__ = ["StorePrior", "learn"]
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError
-from transnas.meta.store._candidates import is_listable, listed
 from transnas.meta.store._prior import StorePrior
 from transnas.meta.store._search import Search
 from transnas.spaces import Space
 from transnas.strategies import register_replicated
+from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
 
-__all__ = ["replicate_transfer"]
+__all__ = ["replicate_searches", "replicate_transfer"]
 
 
 def replicate_transfer(
@@ -38,14 +38,27 @@ def replicate_transfer(
         queries: Proposals a replicate.
         priors: One a replicate; a prior without sources searches from scratch.
     """
+    return replicate_searches(
+        space, rewards, seeds, queries, lambda c, i: Search(c, priors[i].sources)
+    )
+
+
+def replicate_searches(
+    space: Space,
+    rewards: npt.NDArray[np.float64],
+    seeds: Sequence[int],
+    queries: int,
+    over: Callable[[Candidates, int], Search],
+) -> npt.NDArray[np.int64]:
+    """Return what `replicate_transfer` does for searches that `over` makes for replicate i."""
     if not is_listable(space):
         raise InputError(f"space {space.name!r} cannot be listed; accepted: a smaller space")
     candidates = listed(space)
     index = np.array([space.index(arch) for arch in candidates.archs])
     table = np.asarray(rewards, dtype=np.float64)[index]
     asked = np.full((len(seeds), queries), -1, dtype=np.int64)
-    for row, seed, prior in zip(asked, seeds, priors, strict=True):
-        search = Search(candidates, prior.sources)
+    for i, (row, seed) in enumerate(zip(asked, seeds, strict=True)):
+        search = over(candidates, i)
         rng = np.random.default_rng(seed)
         for t in range(min(queries, len(candidates))):
             chosen = search.propose(rng)

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from transnas.meta.store._candidates import Candidates
-from transnas.meta.store._features import Float
-from transnas.meta.store._posterior import Posterior
+from transnas.meta.store._posterior import Columns, Posterior
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
+from transnas.strategies.bayesian._candidates import Candidates
+from transnas.strategies.bayesian._features import Float
 
 __all__ = ["RANDOM_STARTS", "Search", "expected_improvement", "source_values"]
 
@@ -37,14 +37,25 @@ def source_values(candidates: Candidates, sources: Sequence[SmoothedSource]) -> 
 class Search:
     """Gaussian process search over a set of candidates."""
 
-    def __init__(self, candidates: Candidates, sources: Sequence[SmoothedSource]) -> None:
-        """Start without observations, with the earlier studies `sources` (none is allowed)."""
+    def __init__(
+        self,
+        candidates: Candidates,
+        sources: Sequence[SmoothedSource],
+        values: Float | None = None,
+        columns: Columns | None = None,
+    ) -> None:
+        """Start without observations, with the earlier studies `sources` (none is allowed).
+
+        `values` [J, N] stand in for the sources' own at the candidates, `columns` for the
+        candidates' own kernel.
+        """
         # The mean of J independently doubtful sources is J times less doubtful.
         doubt = sum(source.doubt for source in sources) / max(len(sources), 1) ** 2
-        values = source_values(candidates, sources)
+        if values is None:
+            values = source_values(candidates, sources)
         self.candidates = candidates
         self.relations = len(RELATIONS) if len(sources) else 1
-        self.posterior = Posterior(candidates, values, doubt)
+        self.posterior = Posterior(columns or candidates, values, doubt)
         self.free = np.ones(len(candidates), dtype=np.bool_)
         self.observed: list[int] = []
         self.rewards: list[float] = []

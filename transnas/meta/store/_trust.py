@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas.meta.store._posterior import Posterior
+from transnas.strategies.bayesian._rewards import clip_low
 
-__all__ = ["CLIP", "Hypothesis", "clip_low", "weigh"]
+__all__ = ["Hypothesis", "weigh"]
 
 Doubles = npt.NDArray[np.float64]
 
 RELATIONS = ((1.0, 0.98), (0.0, 0.01), (-1.0, 0.01))
 """Coefficient s of the mean source, and its probability before the first measurement."""
-CLIP = 4.0
-"""Rewards lie at most so many distances (best to upper quartile) below the upper quartile."""
 NEGLIGIBLE = 1e-3
 """A relation with less probability is left out of the acquisition."""
 
@@ -34,27 +33,6 @@ class Hypothesis:
     scale: float
     offset: float
     residual: Doubles
-
-
-def clip_low(rewards: Doubles) -> Doubles:
-    """Return the rewards with bad ones raised to a bound, [n].
-
-    Failed-to-learn networks lie many deviations below the others; how far says nothing about
-    the good ones. The bound follows the rewards' own scale.
-    """
-    if len(rewards) < 4:
-        return rewards
-    ordered = np.sort(rewards)
-    place = 0.75 * (len(ordered) - 1)
-    low = int(place)
-    quartile = ordered[low] + (place - low) * (
-        ordered[min(low + 1, len(ordered) - 1)] - ordered[low]
-    )
-    spread = ordered[-1] - quartile
-    if spread <= 0:  # a quarter of the rewards are tied at the top: no scale to go by
-        return rewards
-    clipped: Doubles = np.maximum(rewards, quartile - CLIP * spread)
-    return clipped
 
 
 def weigh(posterior: Posterior, rewards: Doubles, relations: int) -> list[Hypothesis]:

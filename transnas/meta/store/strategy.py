@@ -46,8 +46,6 @@ from pathlib import Path
 from typing import Any
 
 from transnas.evaluation import Measurement, Objective
-from transnas.meta.store._candidates import Candidates, is_listable, kernel_of, listed
-from transnas.meta.store._features import describe
 from transnas.meta.store._search import Search
 from transnas.meta.store._sources import SmoothedSource
 from transnas.spaces import Architecture, Space
@@ -58,6 +56,8 @@ from transnas.strategies import (
     register,
     restore_generator,
 )
+from transnas.strategies.bayesian._candidates import Candidates, is_listable, kernel_of, listed
+from transnas.strategies.bayesian._features import describe
 
 __all__ = ["StoreSettings", "StoreTransfer"]
 
@@ -120,11 +120,15 @@ class StoreTransfer(Strategy):
         if not math.isnan(reward):
             self._told.append((arch, reward))
 
+    def _over(self, candidates: Candidates) -> Search:
+        """Return a new search over `candidates`."""
+        return Search(candidates, self._sources)
+
     def _listed(self) -> Search:
         """Return the search over every class, brought up to date."""
         candidates = listed(self.space)
         if self._search is None:
-            self._search = Search(candidates, self._sources)
+            self._search = self._over(candidates)
         for arch, reward in self._told[len(self._search.observed) :]:
             self._search.observe(candidates.position[arch], reward)
         self._search.free[[candidates.position[arch] for arch in self._asked]] = False
@@ -148,7 +152,7 @@ class StoreTransfer(Strategy):
         candidates = Candidates(
             self.space, archs, describe(self.space, archs), kernel_of(self.space)
         )
-        search = Search(candidates, self._sources)
+        search = self._over(candidates)
         search.free[: len(told)] = False
         for arch, reward in self._told:
             search.observe(candidates.position[arch], reward)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from transnas.studies.report._study import study_section
 if TYPE_CHECKING:
     from transnas.studies._comparison import Comparison
     from transnas.studies._study import Study
+    from transnas.studies.pictures import Picture
 
 __all__ = [
     "draw_architecture",
@@ -36,10 +37,15 @@ def report_html(
     studies: Sequence[Study],
     title: str | None = None,
     comparisons: Sequence[Comparison] = (),
+    pictures: Mapping[str, Sequence[Picture]] | None = None,
 ) -> str:
-    """Return the page as text; it refers to no other file and no network address."""
+    """Return the page as text; it refers to no other file and no network address.
+
+    `pictures` are shown in the section of the study of that name (see `studies.pictures`).
+    """
+    shown = pictures or {}
     sections = [
-        (f"study-{i}", study.name, study_section(study, f"study-{i}"))
+        (f"study-{i}", study.name, study_section(study, f"study-{i}", shown.get(study.name, ())))
         for i, study in enumerate(studies, start=1)
     ]
     sections += [
@@ -57,7 +63,8 @@ def write_report(
     path: str | Path,
     title: str | None = None,
     comparisons: Sequence[Comparison] = (),
+    pictures: Mapping[str, Sequence[Picture]] | None = None,
 ) -> Path:
     """Write the page to `path`, whole or not at all, and return the path."""
     path = require_writable(path)
-    return write_whole(path, report_html(studies, title, comparisons))
+    return write_whole(path, report_html(studies, title, comparisons, pictures))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import median
@@ -27,6 +28,7 @@ from transnas.studies.report._trials import failures, trial_table
 
 if TYPE_CHECKING:
     from transnas.studies._study import Study
+    from transnas.studies.pictures import Picture
 
 __all__ = ["study_section", "tick"]
 
@@ -36,7 +38,7 @@ _SPREAD = 3.0
 _MOST_METRICS = 12
 
 
-def study_section(study: Study, anchor: str) -> str:
+def study_section(study: Study, anchor: str, pictures: Sequence[Picture] = ()) -> str:
     """Return the whole section of `study`; `anchor` is its id on the page."""
     trials = study.trials
     objective = study.objectives[0]
@@ -48,6 +50,7 @@ def study_section(study: Study, anchor: str) -> str:
         _tiles(trials, ranked, study.objectives),
         f"<div class='columns'>{_incumbent(study, ranked)}"
         f"<div class='stack'>{_progress(trials, objective)}</div></div>",
+        _pictures(pictures),
         _choices(study, valued, objective),
         _outcomes(study, ranked),
         _finals(study.final_tests),
@@ -163,6 +166,20 @@ def _window(values: Sequence[float], objective: Objective) -> tuple[float, float
     if objective.maximise:
         return max(low, middle - _SPREAD * (high - middle)) if high > middle else low, high
     return low, min(high, middle + _SPREAD * (middle - low)) if low < middle else high
+
+
+def _pictures(pictures: Sequence[Picture]) -> str:
+    """Return what the best network predicts on validation images; truth is on the left."""
+    if not pictures:
+        return ""
+    figures = "".join(
+        f"<figure><img style='width:100%' alt='{escape(p.caption)}' "
+        f"src='data:image/jpeg;base64,{b64encode(p.jpeg).decode()}'/>"
+        f"<figcaption>{escape(p.caption)}</figcaption></figure>"
+        for p in pictures
+    )
+    note = sentence("Left: the truth. Right: what the best network says, trained as its trial was.")
+    return f"<h3>Predictions</h3>{note}<div class='columns even'>{figures}</div>"
 
 
 def _choices(study: Study, valued: Sequence[Trial], objective: Objective) -> str:

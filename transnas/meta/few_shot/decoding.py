@@ -18,7 +18,7 @@ from transnas.spaces import Architecture
 from transnas.spaces._cells import Block
 from transnas.spaces.darts import DARTS, NODES, OPERATIONS
 
-__all__ = ["SPACE", "Diversity", "decode", "diversity", "one_hot", "samples"]
+__all__ = ["SPACE", "Diversity", "decode", "diversity", "log_likelihood", "one_hot", "samples"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -104,3 +104,18 @@ def diversity(adapted: Tensor, meta: Tensor) -> Diversity:
     counts = Counter(archs).most_common()
     moved = float((adapted - meta).abs().max())
     return Diversity(tuple(counts), float(np.mean(differ)), moved)
+
+
+def log_likelihood(logits: Tensor, archs: Sequence[Architecture]) -> Tensor:
+    """Return how well architectures agree with logits [28, 8]: the sum of their log shares."""
+    shares = logits.log_softmax(dim=1)
+    found = []
+    for arch in archs:
+        total = torch.zeros(())
+        for k, (kind, _) in enumerate(CELLS):
+            for node, block in enumerate(SPACE.cells(arch)[kind].blocks, start=2):
+                for state, op in block.pairs:
+                    row = k * len(EDGES) + EDGES.index((state, node))
+                    total = total + shares[row, OPERATIONS.index(op)]
+        found.append(total)
+    return torch.stack(found)

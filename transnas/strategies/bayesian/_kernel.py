@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from transnas.meta.store._features import Features, Float, similarity
+from transnas.strategies.bayesian._features import Features, Float, similarity
 
 __all__ = ["Kernel"]
 
@@ -48,14 +48,15 @@ class Kernel:
     def between(self, a: Features, b: Features) -> Float:
         """Return the kernel of every pair, [len(a), len(b)]."""
         out: Float = np.float32(_CODES) * _code_similarity(a, b)
-        u, v = self._standardised(a), self._standardised(b)
+        u, v = self.standardised(a), self.standardised(b)
         squares = _distances((u * u).sum(1), (v * v).sum(1), u @ v.T)
         out += np.float32(_SUMMARY) * np.exp(squares * np.float32(-0.5 / max(u.shape[1], 1)))
         squares = self._path_distances(a, b)
         out += np.float32(_PATHS) * np.exp(squares * np.float32(-1.0 / self._path_scale))
         return out
 
-    def _standardised(self, features: Features) -> Float:
+    def standardised(self, features: Features) -> Float:
+        """Return the summaries that vary on the reference, standardised there, [n, d]."""
         kept = features.summary[:, self._varying]
         standardised: Float = ((kept - self._mean) / self._spread).astype(np.float32)
         return standardised

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from transnas.meta.store._features import Features, Float, describe
-from transnas.meta.store._kernel import Kernel
 from transnas.spaces import Architecture, Space
+from transnas.strategies.bayesian._features import Features, Float, describe
+from transnas.strategies.bayesian._kernel import Kernel
 
 __all__ = ["Candidates", "is_listable", "kernel_of", "listed"]
 

@@ -1,0 +1,90 @@
+"""`LatencyReward`: quality and latency as one number to maximise, for any strategy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+from transnas._errors import InputError, unknown
+from transnas.evaluation._base import Evaluator, Measurement
+from transnas.spaces import Architecture
+
+__all__ = ["HARD", "SOFT", "Constraint", "LatencyReward", "latency_reward"]
+
+Constraint = Literal["soft", "hard"]
+SOFT, HARD = -0.07, -1.0
+"""The published exponents: 5% more accuracy for twice the latency; proportional beyond T."""
+
+
+def latency_reward(
+    quality: float, latency: float, target: float, weight: float, constraint: Constraint = "soft"
+) -> float:
+    """Return P (LAT / T)^w, with w = 0 up to the target T where the constraint is hard.
+
+    Source: Tan et al., "MnasNet", CVPR 2019, eq. 2-3. Raises `InputError` unless P, LAT and T are
+    above 0, and w is at most 0.
+    """
+    for name, value in (("quality", quality), ("latency", latency), ("latency target", target)):
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(
+                f"{name} {value:g} has no latency reward; accepted: finite numbers above 0"
+            )
+    if not (math.isfinite(weight) and weight <= 0):
+        raise InputError(f"latency weight {weight:g} is not accepted; accepted: 0 or below")
+    if constraint == "hard" and latency <= target:
+        return quality
+    return float(quality * (latency / target) ** weight)
+
+
+class LatencyReward(Evaluator):
+    """Adds the metrics `latency_reward` and `feasible` (1 up to the target) to a measurement.
+
+    `evaluator` must report `metric` (greater is better, above 0) and `latency` (a metric too; one
+    of energy does as well): combine a training with `Latency`, or a table with `DeviceTable`. The
+    reward is an ordinary metric, so that every strategy can maximise it; a measurement without a
+    reward fails with the reason. Raises `InputError` for a bad target, weight or constraint.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        target: float,
+        weight: float | None = None,
+        constraint: Constraint = "soft",
+        metric: str = "validation_accuracy",
+        latency: str = "latency_ms",
+    ) -> None:
+        if constraint not in ("soft", "hard"):
+            raise unknown("latency constraint", constraint, ("soft", "hard"))
+        if weight is None:
+            weight = SOFT if constraint == "soft" else HARD
+        latency_reward(1.0, 1.0, target, weight, constraint)
+        self.evaluator = evaluator
+        self.target, self.weight, self.constraint = float(target), float(weight), constraint
+        self.metric, self.latency = metric, latency
+
+    @property
+    def label(self) -> str:
+        """The reward in words, with what is inside."""
+        rule = f"{self.metric}, {self.latency} {self.target:g}, {self.weight:g} {self.constraint}"
+        return f"LatencyReward({rule}) of {self.evaluator.label}"
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        """Measure `arch` and add its reward; see `Evaluator.evaluate`."""
+        found = self.evaluator.evaluate(arch, budget, seed)
+        if found.status == "failed":
+            return found
+        for name in (self.metric, self.latency):
+            if name not in found.metrics:
+                raise InputError(
+                    f"metric {name!r} of the latency reward is not measured; "
+                    f"accepted: {', '.join(sorted(found.metrics))}"
+                )
+        quality, latency = found.metrics[self.metric], found.metrics[self.latency]
+        try:
+            reward = latency_reward(quality, latency, self.target, self.weight, self.constraint)
+        except InputError as error:
+            return replace(found, status="failed", error=str(error))
+        added = {"latency_reward": reward, "feasible": float(latency <= self.target)}
+        return replace(found, metrics={**found.metrics, **added})

@@ -1,0 +1,32 @@
+"""The settings of catch+; each part is a switch of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from transnas._errors import InputError
+
+__all__ = ["CatchPlusSettings"]
+
+
+@dataclass(frozen=True)
+class CatchPlusSettings:
+    """Settings of catch+. All off (0, False, False) is the store model."""
+
+    prior: str = ""
+    """Folder of a prior from `learn_plus`; empty: no earlier tasks, the store model's search."""
+    latent_share: float = 0.3
+    """Share of the learnt latent features in the kernel of what no source knows; 0: none."""
+    learnt_mean: bool = True
+    """Whether networks' predictions are averaged with the smoothed sources."""
+    ensemble: bool = True
+    """Whether the expected improvement is averaged with that of the plain store model."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.latent_share < 1:
+            raise InputError(f"setting 'latent_share' is {self.latent_share!r}; accepted: 0..1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -1,0 +1,131 @@
+"""From a source of episodes to a prior: meta-train, and meta-train what tasks decode."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transnas.meta.few_shot import methods
+from transnas.meta.few_shot._execution import Execution
+from transnas.meta.few_shot._learner import Learner
+from transnas.meta.few_shot.decoding import decode
+from transnas.meta.few_shot.derived import decoded_network
+from transnas.meta.few_shot.prior import FewShotPrior
+from transnas.meta.few_shot.settings import FamilySettings
+from transnas.meta.few_shot.training import Plan, meta_train
+from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
+from transnas.spaces import Architecture
+from transnas.tasks import Signature
+from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
+
+__all__ = ["learn", "total_steps"]
+
+_VALIDATIONS = 5
+"""Validations in a meta-training."""
+_LOOKED_AT = 20
+"""Validation tasks whose architectures are counted."""
+
+
+def total_steps(method: str, settings: Mapping[str, Any]) -> int:
+    """Return how many meta-steps `learn` will do at most."""
+    family, _ = methods.split_settings(method, dict(settings))
+    decoded = family.architectures * family.architecture_steps
+    return family.meta_steps + decoded * methods.get(method).searches
+
+
+def learn(
+    method: str,
+    source: EpisodeSource,
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    folder: Path | None = None,
+    at: Callable[[int], None] | None = None,
+    device: str = "auto",
+    execution: Execution = Execution(),  # noqa: B008 - immutable
+) -> FewShotPrior:
+    """Meta-train `method` on the source's training classes; the best on its validation classes.
+
+    A search then meta-trains, by its recipe, the `architectures` that validation tasks decode most
+    often; a new task chooses among them. Interrupted, it goes on from the checkpoints in `folder`.
+    Raises `InputError` for settings or a source that are not accepted.
+    """
+    family, own = methods.split_settings(method, dict(settings))
+    spec = EpisodeSpec(family.way, family.shot, family.query)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    cls, source = methods.get(method), source.to(device)
+    signature = Signature(source.input_shape, family.way)
+    network = (
+        FewShotSupernet(signature, family.width)
+        if cls.searches
+        else FourConv(signature, family.width)
+    )
+    learner = cls(network, own, execution)
+    plan = _plan(family, spec, family.meta_steps, seed)
+    done = 0
+
+    def told(step: int) -> None:
+        if at is not None:
+            at(done + step)
+
+    trained = meta_train(learner, source, plan, _inside(folder, "search"), at=told)
+    done = family.meta_steps
+    architectures, networks = [], []
+    for i, arch in enumerate(_frequent(learner, trained.best, source, spec, family)):
+        recipe = methods.get(cls.recipe)
+        shared = {n: getattr(own, n) for n in ("steps", "test_steps", "inner_rate", "clip")}
+        decoded = recipe(decoded_network(arch, network), recipe.Settings(**shared), execution)  # type: ignore[arg-type]
+        plan = _plan(family, spec, family.architecture_steps, seed)
+        found = meta_train(decoded, source, plan, _inside(folder, f"decoded-{i}"), at=told)
+        done += family.architecture_steps
+        architectures.append(arch)
+        networks.append(found.best)
+    mean, std = source.moments
+    return FewShotPrior(
+        method=method,
+        settings={**asdict(family), **asdict(own)},
+        input_shape=source.input_shape,
+        mean=tuple(mean.flatten().tolist()),
+        std=tuple(std.flatten().tolist()),
+        meta={name: value.cpu() for name, value in trained.best.items()},
+        architectures=tuple(architectures),
+        decoded=tuple({n: v.cpu() for n, v in one.items()} for one in networks),
+        learnt_from={
+            "source": source.name,
+            "seed": seed,
+            "validation_accuracy": trained.best_accuracy,
+            "skipped": trained.state.skipped,
+        },
+    )
+
+
+def _plan(family: FamilySettings, spec: EpisodeSpec, steps: int, seed: int) -> Plan:
+    every = max(1, steps // _VALIDATIONS)
+    return Plan(spec, family.tasks, steps, every, every, checkpoint_every=min(every, 50), seed=seed)
+
+
+def _inside(folder: Path | None, name: str) -> Path | None:
+    return None if folder is None else folder / name
+
+
+def _frequent(
+    learner: Learner,
+    meta: dict[str, torch.Tensor],
+    source: EpisodeSource,
+    spec: EpisodeSpec,
+    family: FamilySettings,
+) -> list[Architecture]:
+    """Return the architectures that validation tasks decode most often, at most so many."""
+    if not learner.searches or family.architectures == 0:
+        return []
+    split = "validation" if "validation" in source.splits else "train"
+    counts: Counter[Architecture] = Counter()
+    for first in range(0, _LOOKED_AT, family.tasks):
+        batch = source.batch(split, spec, first, min(family.tasks, _LOOKED_AT - first))
+        counts.update(decode(learner.adapt(meta, batch.xs, batch.ys)[LOGITS]))
+    return [arch for arch, _ in counts.most_common(family.architectures)]

@@ -1,0 +1,144 @@
+"""What few-shot meta-training learnt, on disk; adapts to a task, or gives a strategy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transnas._errors import InputError
+from transnas.evaluation import Objective
+from transnas.meta._prior import Prior, read_prior, register, write_prior
+from transnas.spaces import Architecture, Space
+from transnas.spaces.darts import DARTS
+from transnas.tasks import DataTask, Signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transnas.meta.few_shot._learner import Learner
+    from transnas.meta.few_shot.adapted import Adapted
+    from transnas.meta.few_shot.strategy import FewShotStrategy
+
+__all__ = ["FewShotPrior"]
+
+_KIND, _FORMAT = "few-shot", 1
+_META, _DECODED = "meta/", "decoded/"
+_SPACE = DARTS()
+
+
+@register(_KIND)
+@dataclass(frozen=True)
+class FewShotPrior(Prior):
+    """A meta-trained network: `meta` its parameters, or those of a supernet.
+
+    `architectures` are what validation tasks decoded, each with meta-trained parameters in
+    `decoded`. Images must have `input_shape`; pixels are scaled to 0..1, then normalised by `mean`
+    and `std` of each channel.
+    """
+
+    strategy_name = "few-shot"
+    adapts = True
+
+    method: str
+    settings: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    meta: dict[str, Tensor]
+    architectures: tuple[Architecture, ...]
+    decoded: tuple[dict[str, Tensor], ...]
+    learnt_from: Mapping[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write the prior into `folder`, which is created."""
+        arrays = {_META + name: value.numpy() for name, value in self.meta.items()}
+        for i, one in enumerate(self.decoded):
+            arrays |= {f"{_DECODED}{i}/{name}": value.numpy() for name, value in one.items()}
+        data = {
+            "space": _SPACE.name,
+            "method": self.method,
+            "settings": dict(self.settings),
+            "input_shape": list(self.input_shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "architectures": [_SPACE.to_text(arch) for arch in self.architectures],
+            "learnt_from": dict(self.learnt_from),
+        }
+        write_prior(folder, _KIND, _FORMAT, data, arrays)
+
+    @classmethod
+    def load(cls, folder: Path, space: Space) -> FewShotPrior:
+        """Read a prior; raises `InputError` if `folder` holds none, or `space` is not `darts`."""
+        import torch
+
+        data, arrays = read_prior(folder, _KIND, _FORMAT, space)
+        try:
+            archs = tuple(_SPACE.from_text(text) for text in data["architectures"])
+            parts: list[dict[str, Tensor]] = [{} for _ in archs]
+            meta = {}
+            for name, array in arrays.items():
+                value = torch.from_numpy(np.array(array))
+                if name.startswith(_META):
+                    meta[name.removeprefix(_META)] = value
+                else:
+                    i, _, own = name.removeprefix(_DECODED).partition("/")
+                    parts[int(i)][own] = value
+            channels, height, width = data["input_shape"]
+            return cls(
+                data["method"],
+                dict(data["settings"]),
+                (channels, height, width),
+                tuple(data["mean"]),
+                tuple(data["std"]),
+                meta,
+                archs,
+                tuple(parts),
+                dict(data["learnt_from"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"prior {str(folder)!r} is not readable ({error}); accepted: one that this "
+                "version wrote"
+            ) from error
+
+    def strategy(
+        self, space: Space, seed: int = 0, objectives: Sequence[Objective] = (Objective(),)
+    ) -> FewShotStrategy:
+        """Return a strategy that asks the meta-learnt architecture first, then others near it."""
+        from transnas.meta.few_shot.strategy import FewShotStrategy
+
+        return FewShotStrategy(space, seed, objectives, prior=self)
+
+    @property
+    def learner(self) -> Learner:
+        """The method with the network that was meta-trained."""
+        from transnas.meta.few_shot import methods
+        from transnas.meta.few_shot._execution import Execution
+        from transnas.networks.few_shot import FewShotSupernet, FourConv
+
+        family, own = methods.split_settings(self.method, dict(self.settings))
+        cls, signature = methods.get(self.method), Signature(self.input_shape, family.way)
+        network = FewShotSupernet if cls.searches else FourConv
+        grouped = Execution("grouped", channels_last=True)
+        return cls(network(signature, family.width), own, grouped)
+
+    def adapt(self, task: DataTask, shots: int, seed: int = 0) -> Adapted:
+        """Adapt to `shots` training images a class of `task`, and measure on its validation split.
+
+        A search decodes the task's architecture, chooses the nearest meta-trained one (or keeps
+        the mixture, if there is none), and adapts its weights. Raises `InputError` for a task of
+        another way or image size, or with fewer images.
+        """
+        from transnas.meta.few_shot.adapted import choose
+        from transnas.meta.few_shot.support import draw_support, measured
+
+        begun = time.perf_counter()
+        support, labels = draw_support(task, self, shots, seed)
+        found = choose(self, support, labels, task.classes)
+        seconds = time.perf_counter() - begun
+        return measured(found, self, task, seconds)

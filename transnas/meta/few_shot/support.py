@@ -1,0 +1,78 @@
+"""A task's own images for a prior: the support to adapt to, and a measurement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transnas._errors import InputError
+from transnas.tasks import DataTask
+from transnas.tasks._tensors import TensorSplit
+
+if TYPE_CHECKING:
+    from transnas.meta.few_shot.adapted import Adapted
+    from transnas.meta.few_shot.prior import FewShotPrior
+
+__all__ = ["draw_support", "measured"]
+
+_AT_ONCE = 200
+
+
+def draw_support(
+    task: DataTask, prior: FewShotPrior, shots: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return `shots` training images of each class [way * shots, C, H, W], pixels 0..1, and labels.
+
+    Raises `InputError` for a task that does not fit the prior.
+    """
+    way = prior.settings["way"]
+    if shots < 1:
+        raise InputError(f"shots {shots} is not accepted; accepted: whole numbers from 1")
+    if task.signature.outputs != way:
+        raise InputError(
+            f"task {task.name!r} has {task.signature.outputs} classes; accepted by this prior: "
+            f"{way} (its way), or no shots, for a search that starts from the prior"
+        )
+    if task.signature.input_shape != prior.input_shape:
+        raise InputError(
+            f"images of task {task.name!r} have shape {task.signature.input_shape}; accepted by "
+            f"this prior: {prior.input_shape}"
+        )
+    split = _in_memory(task.train, task)
+    labels = split.labels.numpy()
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for label in range(way):
+        own = np.flatnonzero(labels == label)
+        if len(own) < shots:
+            raise InputError(
+                f"class {task.classes[label]!r} of task {task.name!r} has {len(own)} training "
+                f"images; accepted: shots up to {len(own)}"
+            )
+        chosen.append(rng.permutation(own)[:shots])
+    indices = torch.from_numpy(np.concatenate(chosen))
+    return split.images[indices].float() * split.scale, split.labels[indices]
+
+
+def measured(found: Adapted, prior: FewShotPrior, task: DataTask, seconds: float) -> Adapted:
+    """Return `found` with its accuracy on the task's validation images."""
+    split = _in_memory(task.validation, task)
+    right = 0
+    for first in range(0, len(split), _AT_ONCE):
+        part = split.images[first : first + _AT_ONCE].float() * split.scale
+        guesses = found.probabilities(part).argmax(dim=1)
+        right += int((guesses == split.labels[first : first + _AT_ONCE]).sum())
+    return replace(found, accuracy=right / len(split), images=len(split), seconds=seconds)
+
+
+def _in_memory(split: object, task: DataTask) -> TensorSplit:
+    if not isinstance(split, TensorSplit):
+        raise InputError(
+            f"images of task {task.name!r} are not in memory; accepted: a folder, a .npz file, a "
+            "built-in task, or DataTask.from_datasets with in_memory=True"
+        )
+    return split
