@@ -62,7 +62,7 @@ class Stream:
         self._start_epoch()
         for _ in range(state["taken"]):
             self.next()
-        if state["carried"] is not None:
+        if isinstance(self._batches.split, Batched) and state["carried"] is not None:
             self._batches.split.recall(state["carried"])
 
     def _start_epoch(self) -> None:
