@@ -16,7 +16,6 @@ from torch import Tensor
 from transnas import InputError, networks, oneshot, spaces
 from transnas.evaluation.training import workplace
 from transnas.networks.relaxations import Softmax
-from transnas.oneshot._controller import Controller
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
 from transnas.oneshot._indicators import operation_names
@@ -24,6 +23,7 @@ from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import penalised
 from transnas.oneshot.robust_darts import rises
+from transnas.strategies._lstm_policy import LSTMPolicy, chosen_log_policy
 from transnas.tasks import Signature
 
 torch.set_num_threads(1)
@@ -216,43 +216,25 @@ def test_switches_without_effect_lose_their_variance() -> None:
     assert float(gamma[:3].min()) > 0.1
 
 
-def test_the_controller_solves_a_bandit() -> None:
-    torch.manual_seed(0)
-    controller = Controller(spaces.get("nasbench201"), hidden=16)
-    optimiser = torch.optim.Adam(controller.parameters(), lr=0.02)
-    best, noise, baseline = (3, 1, 3, 1, 3, 1), torch.Generator().manual_seed(0), 0.0
+def test_the_controller_of_enas_solves_a_bandit() -> None:
+    space = spaces.get("nasbench201")
+    policy = LSTMPolicy(space, hidden=16, layers=1, reach=0.1, temperature=5.0, squash=2.5)
+    optimiser = torch.optim.Adam(policy.parameters(), lr=0.02)
+    best, rng, baseline = np.array([3, 1, 3, 1, 3, 1]), np.random.default_rng(0), 0.0
     for _ in range(150):
-        loss = torch.zeros(())
-        for _ in range(4):
-            sample = controller(noise)
-            hits = [a == b for a, b in zip(sample.arch.values, best, strict=True)]
-            reward = float(np.mean(hits))
+        codes, log_policy = policy.sample(rng.random((4, 6)))
+        advantages = []
+        for reward in (codes == best).mean(axis=1):
             baseline += 0.05 * (reward - baseline)
-            loss = loss - sample.log_probability * (reward - baseline)
+            advantages.append(reward - baseline)
+        log_p = chosen_log_policy(log_policy, codes).sum(dim=1)
         optimiser.zero_grad()
-        loss.backward()
+        (-log_p * log_p.new_tensor(advantages)).sum().backward()
         optimiser.step()
-    assert controller().arch.values == best
-    probabilities = [float(p[c]) for p, c in zip(controller().probabilities, best, strict=True)]
+    assert policy.most_likely().tolist() == best.tolist()
     # The squash c tanh(l / T) with c = 2.5 keeps a choice of five below 0.98.
-    assert min(probabilities) > 0.8
-
-
-def test_controller_probabilities_are_those_of_its_samples() -> None:
-    torch.manual_seed(0)
-    controller, noise = Controller(Chain(), hidden=8), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in controller.parameters():
-            parameter.mul_(20)
-        drawn = [controller(noise) for _ in range(2000)]
-    counts: dict[tuple[int, ...], int] = {}
-    logs: dict[tuple[int, ...], float] = {}
-    for sample in drawn:
-        counts[sample.arch.values] = counts.get(sample.arch.values, 0) + 1
-        logs[sample.arch.values] = float(sample.log_probability)
-    for values, log_p in logs.items():
-        p = math.exp(log_p)
-        assert counts[values] / 2000 == pytest.approx(p, abs=4 * math.sqrt(p / 2000) + 1e-3)
+    log_p = chosen_log_policy(policy(best[None]), best[None])
+    assert float(log_p.detach().exp().min()) > 0.8
 
 
 def test_partial_channels_that_do_not_divide_are_refused() -> None:

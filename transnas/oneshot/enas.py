@@ -16,10 +16,10 @@ from torch import Tensor
 
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, Sampled
-from transnas.oneshot._controller import Controller, Sample
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
 from transnas.spaces import Architecture
+from transnas.strategies._lstm_policy import Codes, LSTMPolicy, chosen_log_policy, entropies
 
 __all__ = ["ENAS", "ENASSettings"]
 
@@ -67,7 +67,15 @@ class ENAS(Sampled):
     def begin(self) -> None:
         """Also build the controller."""
         super().begin()
-        self.controller = Controller(self.space, self.settings.hidden).to(self.at.device)
+        self.controller = LSTMPolicy(
+            self.space,
+            hidden=self.settings.hidden,
+            layers=1,
+            reach=0.1,
+            temperature=5.0,
+            squash=2.5,
+            seed=self.seed,
+        ).to(self.at.device)
         self.by_controller = torch.optim.Adam(
             self.controller.parameters(),
             lr=self.settings.controller_learning_rate,
@@ -83,24 +91,35 @@ class ENAS(Sampled):
     def train_step(self, batch: Batch) -> None:
         """Move the weights of one architecture of the policy (M = 1)."""
         with torch.no_grad():
-            arch = self.controller(self.generator("policy")).arch
-        self.weights_step(batch, self.net.path(arch))
+            archs, _, _ = self.draw(1, self.generator("policy"))
+        self.weights_step(batch, self.net.path(archs[0]))
 
     def end_epoch(self) -> None:
         """Move the policy by REINFORCE on rewards from validation batches."""
         s = self.settings
         for _ in range(s.controller_steps):
-            loss = torch.zeros((), device=self.at.device)
-            for _ in range(s.rewards):
-                sample = self.controller(self.generator("policy"))
-                batch = self.held_out.next()
-                accuracy = self.accuracy(sample.arch, iter([batch]))
+            archs, codes, log_policy = self.draw(s.rewards, self.generator("policy"))
+            spread = entropies(log_policy.detach()).sum(dim=1).tolist()
+            advantages = []
+            for arch, entropy in zip(archs, spread, strict=True):
+                accuracy = self.accuracy(arch, iter([self.held_out.next()]))
                 self.log("supernet_accuracy", accuracy)
-                reward = accuracy + s.entropy * sample.entropy.item()
-                loss = loss - sample.log_probability * self.advantage(reward)
+                advantages.append(self.advantage(accuracy + s.entropy * entropy))
+            log_p = chosen_log_policy(log_policy, codes).sum(dim=1)
             self.by_controller.zero_grad(set_to_none=True)
-            (loss / s.rewards).backward()
+            loss = -(log_p * log_p.new_tensor(advantages)).mean()
+            torch.autograd.backward(loss)
             self.by_controller.step()
+
+    def draw(
+        self, count: int, generator: torch.Generator
+    ) -> tuple[list[Architecture], Codes, Tensor]:
+        """Return samples of the policy, their codes [count, T] and log pi [count, T, V]."""
+        shape = (count, len(self.space.choices))
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.at.device)
+        codes, log_policy = self.controller.sample(uniform.cpu().numpy())
+        archs = [Architecture(self.space.name, tuple(row)) for row in codes.tolist()]
+        return archs, codes, log_policy
 
     def advantage(self, reward: float) -> float:
         """Return what a reward exceeds the moving average by, and take it into that."""
@@ -112,15 +131,12 @@ class ENAS(Sampled):
 
     def present(self) -> Architecture:
         """Return the architecture of the most likely choices."""
-        with torch.no_grad():
-            sample: Sample = self.controller()
-        return sample.arch
+        return Architecture(self.space.name, tuple(self.controller.most_likely().tolist()))
 
     def derive(self) -> Architecture:
         """Return the sample that does best on one validation batch."""
         with torch.no_grad():
-            noise, count = self.generator("derivation"), self.settings.candidates
-            drawn = [self.controller(noise).arch for _ in range(count)]
+            drawn, _, _ = self.draw(self.settings.candidates, self.generator("derivation"))
         archs: list[Architecture] = list(dict.fromkeys([self.present(), *drawn]))
         batch = list(islice(self.checks.epoch(), 1))
         scores = [self.accuracy(arch, iter(batch)) for arch in archs]
@@ -128,13 +144,12 @@ class ENAS(Sampled):
 
     def shares(self) -> Tensor | None:
         """Return the mean probabilities of the choices' values over samples, [choices, values]."""
+        if len({len(choice.values) for choice in self.space.choices}) > 1:
+            return None  # choices of different kinds do not fit into one matrix
         noise = torch.Generator(self.at.device).manual_seed(self.epoch)
         with torch.no_grad():
-            seen = [self.controller(noise).probabilities for _ in range(_LOOKED_AT)]
-        means = [torch.stack(rows).mean(0) for rows in zip(*seen, strict=True)]
-        if len({len(row) for row in means}) > 1:
-            return None  # choices of different kinds do not fit into one matrix
-        return torch.stack(means).cpu()
+            _, _, log_policy = self.draw(_LOOKED_AT, noise)
+        return log_policy.exp().mean(dim=0).cpu()
 
     def state(self) -> dict[str, Any]:
         """See `OneShot.state`."""
