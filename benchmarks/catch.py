@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from _catch_methods import METHODS, QUERIES, Floats, Ints, Target, target
 from _catch_plus_rows import ROWS
+from _catch_statistics import interval, summary
 from _record import RESULTS, write_result
 
 ALL = {**METHODS, **ROWS}
@@ -59,20 +60,6 @@ def judge(cells: Ints, at: Target, protocol: str, cut: int) -> dict[str, Any]:
     reached = np.maximum.accumulate(reward[asked], axis=-1).mean(axis=(0, 1))
     report["reward_at"] = {q: round(float(reached[q - 1]), 2) for q in (10, 20, 50)}
     return report
-
-
-def summary(values: Floats) -> list[float]:
-    """Return mean, 95 % interval and standard deviation of values [replicates, searches]."""
-    return [*interval(values), float(values.std())]
-
-
-def interval(values: Floats, draws: int = 10_000) -> list[float]:
-    """Return mean and 95 % interval of values [replicates, searches], replicates resampled."""
-    means = values.mean(axis=1)
-    rng = np.random.default_rng(0)
-    rows = rng.integers(len(means), size=(draws, len(means)))
-    low, high = np.quantile(means[rows].mean(axis=1), (0.025, 0.975))
-    return [float(means.mean()), float(low), float(high)]
 
 
 def main() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from transnas import networks, spaces
+from transnas import InputError, networks, spaces
+from transnas.evaluation.training import Recipe, fit, workplace
 from transnas.networks.nasnet import Network, Skeleton, nasnet_layers, pnas_layers
 from transnas.spaces.nasnet import Block, Cell
 from transnas.tasks import Signature
@@ -95,3 +97,31 @@ def test_every_sampled_cell_builds_and_learns_on_odd_maps(
         out.sum().backward()
         assert out.shape == (2, 3)
         assert all(p.grad is None or torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_scheduled_drop_path_grows_with_depth_and_step_and_spares_evaluation() -> None:
+    torch.manual_seed(0)
+    space = spaces.get("nasnet")
+    arch = space.sample(np.random.default_rng(0))
+    network = networks.build(space, arch, CIFAR10, filters=4, cells=1, stem_channels=6)
+    assert isinstance(network, Network)
+    x, rates = torch.randn(4, 3, 8, 8), []
+    for cell in network.cells:
+        cell.register_forward_pre_hook(lambda module, args: rates.append(module.drop_path))
+    still = network.eval()(x)
+    network.drop_path = 0.4
+    assert torch.equal(network(x), still)
+    # r_l (1 - keep) with r_l = l / L: stages of a cell each, reductions counted.
+    assert rates[5:] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
+    network.train()
+    assert not torch.equal(network(x), network(x))
+    # What fit sets reaches recipe.drop_path (steps - 1) / steps.
+    data = TensorDataset(torch.randn(16, 3, 8, 8), torch.arange(16) % 2)
+    fit(network, data, None, Recipe(batch_size=4, drop_path=0.5), epochs=2, at=workplace("cpu"))
+    assert network.drop_path == pytest.approx(0.5 * 7 / 8)
+
+
+def test_drop_path_is_refused_where_there_are_no_paths() -> None:
+    data = TensorDataset(torch.randn(16, 3), torch.arange(16) % 2)
+    with pytest.raises(InputError, match=r"recipe field 'drop_path' is 0\.5"):
+        fit(nn.Linear(3, 2), data, None, Recipe(drop_path=0.5), epochs=1, at=workplace("cpu"))

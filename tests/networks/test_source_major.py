@@ -163,7 +163,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def test_whole_network_is_no_further_from_float64_than_torch() -> None:
-    (x, y), errors = batch(), {}
+    (x, y), errors = batch(), dict[str, float]()
     oracle = small("torch").double()
     loss = F.cross_entropy(oracle(x.double()), y)
     truth = torch.autograd.grad(loss, list(oracle.parameters()))
@@ -174,8 +174,10 @@ def test_whole_network_is_no_further_from_float64_than_torch() -> None:
         gradients = torch.autograd.grad(mine, list(net.parameters()))
         apart = sum(float((g - t).square().sum()) for g, t in zip(gradients, truth, strict=True))
         errors[backend] = apart**0.5
-    # Rounding flips other kinks in each: twice is the same size, see the results page.
-    assert errors["compiled"] <= 2 * max(errors["torch"], 1e-6)
+    # Rounding flips single kinks of ReLU and maxima, other ones in each back end; torch itself is
+    # off by about 4e-3 on the published net, so on a small one a kink more or less is no sign.
+    size = sum(float(t.square().sum()) for t in truth) ** 0.5
+    assert errors["compiled"] <= 2 * max(errors["torch"], 4e-3 * size)
 
 
 def test_a_pass_for_the_logits_computes_no_gradient_of_weights() -> None:

@@ -46,7 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """Skeletons; a space without entry is tested with its own defaults."""
 
 
-SLOW = ("nasnet", "pnas", "darts-s2", "darts-s3")
+SLOW = ("nasnet", "pnas", "darts-none", "darts-s2", "darts-s3", "enas-micro")
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in networks.supernets()

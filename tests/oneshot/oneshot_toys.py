@@ -16,7 +16,7 @@ from transnas.oneshot import Settings
 from transnas.spaces import Architecture, Choice, Space
 from transnas.tasks import DataTask, Signature
 
-OPERATIONS = ("noisy", "skip_keep", "zero")
+OPERATIONS = ("noisy", "skip_keep", "none")
 BEST = (1, 1)
 
 
@@ -73,6 +73,17 @@ def brighter(count: int = 256, offset: float = 0.0) -> DataTask:
     return DataTask.from_datasets("brighter", train, held)
 
 
+SPECIAL = {
+    "p-darts": {"epochs": 24},
+    "proxylessnas": {"logits_every": 1},
+    "enas": {"controller_steps": 4, "rewards": 5, "controller_learning_rate": 0.03},
+    "pc-darts": {"partial": 1},
+    "darts-plus": {"earliest": 6, "skips": 9},
+    "robust-darts": {"earliest": 6},
+}
+"""What a search of seconds needs beside what all have."""
+
+
 def quick(method: str, **changes: Any) -> Settings:
     """Return the settings of `method`, for a search of seconds on the toy."""
     kind = oneshot.get(method).Settings
@@ -83,6 +94,7 @@ def quick(method: str, **changes: Any) -> Settings:
         "logits_learning_rate": 0.2,
         "logits_from": 0,
         "candidates": 60,
+        **SPECIAL.get(method, {}),
         **changes,
     }
     found: Settings = kind(**{k: v for k, v in wanted.items() if k in kind.__dataclass_fields__})

@@ -19,6 +19,8 @@ from transnas.oneshot._streams import Stream, seeded
 
 torch.set_num_threads(1)
 SMALL = {"channels": 2, "cells": 1}
+FAST = ("darts", "gdas", "proxylessnas", "rs-ws")
+"""Methods whose ten toy searches are checked without being asked for slow tests."""
 
 
 @pytest.fixture
@@ -37,7 +39,10 @@ def toy(method: str, seed: int = 0, **options: Any) -> oneshot.Result:
 
 
 @pytest.mark.usefixtures("_toy")
-@pytest.mark.parametrize("method", oneshot.names())
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in oneshot.names()],
+)
 def test_finds_the_best_of_a_toy(method: str) -> None:
     found = [toy(method, seed).architecture.values for seed in range(10)]
     assert found.count(BEST) >= 9
@@ -74,7 +79,7 @@ class Killed(Exception):
 def test_an_interrupted_search_goes_on_to_the_same_result(
     method: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = quick(method, epochs=2, candidates=3)
+    settings = quick(method, epochs=3, candidates=3)
 
     def run(checkpoint: Path | None) -> oneshot.Result:
         return toy(method, settings=settings, checkpoint=checkpoint)

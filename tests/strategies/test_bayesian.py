@@ -13,7 +13,12 @@ import pytest
 
 pytest.importorskip("gpytorch", reason="needs the extra bo")
 
-from bayesian_toys import (
+from transnas import InputError, spaces
+from transnas.evaluation import Cost, Measurement, Objective
+from transnas.spaces import Architecture, Space
+from transnas.strategies import Exhausted, Strategy, create
+from transnas.strategies.bayesian import BayesianOptimisation, BayesianSettings
+from transnas.testing.functions import (
     SCORE,
     Branin,
     Hartmann6,
@@ -24,12 +29,6 @@ from bayesian_toys import (
     mixed_toy,
     play,
 )
-
-from transnas import InputError, spaces
-from transnas.evaluation import Cost, Measurement, Objective
-from transnas.spaces import Architecture, Space
-from transnas.strategies import Exhausted, Strategy, create
-from transnas.strategies.bayesian import BayesianOptimisation, BayesianSettings
 from transnas.testing.strategies import (
     Factory,
     Mixed,

@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("gpytorch", reason="needs the extra bo")
 
 import torch
-from bayesian_toys import Hartmann6, MixedToy
 from botorch.models import SingleTaskGP
 from gpytorch.likelihoods import GaussianLikelihood
 from mpmath import log, mp, mpf, ncdf, npdf
@@ -33,6 +32,7 @@ from transnas.strategies.bayesian.kernels import build, stationary
 from transnas.strategies.bayesian.model import Hyperparameters, Posterior, slice_samples
 from transnas.strategies.bayesian.optimisers import direct, exhaustive, multistart
 from transnas.strategies.bayesian.worth import Worth, with_pending
+from transnas.testing.functions import Hartmann6, MixedToy
 from transnas.testing.strategies import Mixed
 
 

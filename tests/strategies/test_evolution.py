@@ -7,10 +7,15 @@ from collections import deque
 import numpy as np
 import pytest
 
+from transnas import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import get
-from transnas.strategies import create
+from transnas.strategies import create, replicate
+from transnas.strategies._draws import crossed
+from transnas.strategies._replicates import one_replicate
+from transnas.strategies._stream import Stream
 from transnas.strategies.regularized_evolution import Evolution
+from transnas.testing.strategies import VariableDepth
 
 SPACE = get("nasbench201")
 
@@ -80,3 +85,33 @@ def test_minimising_turns_the_order_round() -> None:
         told.append(strategy.ask())
         strategy.tell(told[-1], Measurement({"loss": float(value)}))
     assert set(strategy.population) == set(told[:10])
+
+
+def test_a_crossed_child_takes_each_value_from_a_parent_as_far_as_the_mask_allows() -> None:
+    space, stream = get("nasbench201"), Stream(0)
+    first, second = space.at(11), space.at(9000)
+    children = [crossed(space, first, second, stream) for _ in range(300)]
+    for i, pair in enumerate(zip(first.values, second.values, strict=True)):
+        found = [child.values[i] for child in children]
+        assert set(found) == set(pair)
+        if pair[0] != pair[1]:
+            assert 100 < found.count(pair[0]) < 200
+    masked, rng = VariableDepth(), np.random.default_rng(0)
+    for _ in range(100):
+        pair = masked.sample(rng), masked.sample(rng)
+        masked.validate(crossed(masked, *pair, stream))
+
+
+@pytest.mark.parametrize("name", ["regularized-evolution", "non-aging-evolution"])
+def test_with_crossover_replicates_are_the_sequential_strategy(name: str) -> None:
+    space = get("transnas101-micro")
+    rewards = np.random.default_rng(0).random(space.size)
+    together = replicate(name, space, rewards, [0, 1], 40, crossover=0.7)
+    assert together[1].tolist() == one_replicate(name, space, rewards, 1, 40, crossover=0.7)
+    plain = replicate(name, space, rewards, [0, 1], 40)
+    assert together.tolist() != plain.tolist()
+
+
+def test_a_crossover_out_of_range_is_refused() -> None:
+    with pytest.raises(InputError, match=r"setting .crossover. is 1.5; accepted"):
+        create("regularized-evolution", get("nasbench201"), crossover=1.5)

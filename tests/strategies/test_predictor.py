@@ -7,10 +7,11 @@ from itertools import combinations_with_replacement, pairwise
 import numpy as np
 import pytest
 
+from transnas import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, get
 from transnas.strategies import Strategy, create
-from transnas.strategies.predictor import expected_improvement, normal_scores, posterior
+from transnas.strategies.predictor import by_paths, expected_improvement, normal_scores, posterior
 from transnas.testing.strategies import Mixed
 
 SCORE = (Objective("score"),)
@@ -129,3 +130,21 @@ def test_failures_and_constant_rewards_do_not_repeat_a_query(told: Measurement) 
         asked.append(strategy.ask())
         strategy.tell(asked[-1], told)
     assert len(set(asked)) == 25
+
+
+def test_the_path_encoding_sees_paths_alone() -> None:
+    some = [SPACE.at(i) for i in range(0, 15625, 400)]
+    rows = by_paths(SPACE, some)
+    assert (rows**2).sum(axis=1) == pytest.approx(np.full(len(some), 6.0))
+    for i, a in enumerate(some):
+        for j, b in enumerate(some):
+            alike = set(SPACE.paths(a)) == set(SPACE.paths(b))
+            assert np.allclose(rows[i], rows[j]) == alike
+
+
+def test_path_encodings_find_the_best_cell_too() -> None:
+    best = SPACE.architecture((3,) * 6)
+    runs = [run(create("predictor", SPACE, s, SCORE, encoding="paths"), 60) for s in range(3)]
+    assert sum(max(map(quality, asked)) >= 0.8 * quality(best) for asked in runs) == 3
+    with pytest.raises(InputError, match="'encoding' value 'graph' is unknown; accepted: one-hot"):
+        create("predictor", SPACE, encoding="graph")

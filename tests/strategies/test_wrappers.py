@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from transnas import InputError
-from transnas.evaluation import Cost, Measurement, Objective
+from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Space, get
 from transnas.strategies import (
     Averaged,
@@ -15,9 +16,11 @@ from transnas.strategies import (
     Exhausted,
     Retrying,
     Strategy,
+    WarmStarted,
     Wrapper,
     create,
 )
+from transnas.strategies._draws import Shuffled
 from transnas.testing.strategies import Tiny
 
 SCORE = (Objective("score"),)
@@ -139,3 +142,33 @@ def test_failures_alone_have_no_mean() -> None:
 def test_counts_below_one_are_refused(wrapper: type[Wrapper], field: str) -> None:
     with pytest.raises(InputError, match=f"'{field}' is 0"):
         wrapper(Scripted(Tiny(), []), **{field: 0})
+
+
+class Scorer(Evaluator):
+    """Two proxies; one architecture in four cannot be scored."""
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        if arch.values[0] == 0:
+            return Measurement.failed("no gradient", Cost(0.5))
+        total = float(sum(arch.values))
+        return Measurement({"a": total, "b": 100 * total}, Cost(0.5))
+
+
+def test_a_warm_start_begins_with_what_scores_best_and_goes_on_as_before() -> None:
+    space = get("nasbench201")
+    inner = create("regularized-evolution", space, 0, population=3)
+    strategy = WarmStarted(inner, Scorer(), candidates=50, first=5)
+    asked = [strategy.ask() for _ in range(5)]
+    drawn, order = set(), Shuffled(space, 0)
+    for _ in range(50):
+        drawn.add(order.next(drawn))
+    scored = sorted((sum(a.values) if a.values[0] else -1 for a in drawn), reverse=True)
+    assert [sum(a.values) for a in asked] == scored[:5]
+    assert strategy.seconds == 25.0
+    for arch in asked:
+        strategy.tell(arch, Measurement({"validation_accuracy": float(sum(arch.values))}))
+    restored = WarmStarted(create("regularized-evolution", space, 0, population=3), Scorer())
+    restored.restore(json.loads(json.dumps(strategy.state())))
+    child = strategy.ask()
+    assert child == restored.ask()
+    assert any(child in space.neighbours(parent) for parent in asked)

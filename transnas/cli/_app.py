@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import transnas
-from transnas.cli import _compare, _learn, _listing, _report, _search, _show, _train
+from transnas.cli import _compare, _diagnose, _learn, _listing, _report, _search, _show, _train
 from transnas.cli._variadic import VariadicCommand
 
 __all__ = ["app"]
@@ -47,5 +47,6 @@ app.command("report")(_report.report)
 app.command("train")(_train.train)
 app.command("export")(_train.export)
 app.command("compare", cls=VariadicCommand)(_compare.compare)
+app.command("diagnose")(_diagnose.diagnose)
 app.command("list")(_listing.list_)
 app.command("show")(_show.show)

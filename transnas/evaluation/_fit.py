@@ -137,6 +137,11 @@ def fit(
     network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
     finite, or when `deadline` seconds have passed.
     """
+    if recipe.drop_path and not hasattr(network, "drop_path"):
+        raise InputError(
+            f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
+            "of cells (DARTS, NASNet, PNAS, ENAS micro)"
+        )
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     task_kind = kind_of(kind)
@@ -157,6 +162,8 @@ def fit(
                 raise Stopped(f"training exceeded {deadline:g} s in epoch {epoch}", curve)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(step, steps)
+            if recipe.drop_path:
+                network.drop_path = recipe.drop_path * step / steps  # type: ignore[assignment]
             loss = task_kind.loss(wrapped, images, targets, recipe)
             optimiser.zero_grad(set_to_none=True)
             at.fabric.backward(loss)

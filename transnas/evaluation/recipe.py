@@ -33,6 +33,8 @@ class Recipe:
     """Share of the target spread over all classes."""
     gradient_clip: float = 5.0
     """Largest norm of a step's gradient."""
+    drop_path: float = 0.0
+    """Largest share of dropped paths, approached linearly by step (ScheduledDropPath)."""
     augment: bool = True
     """Whether images are moved and mirrored as the task says."""
     schedule: str = "cosine"
@@ -46,7 +48,7 @@ class Recipe:
         for name, low, high in (
             ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("learning_rate", 0, math.inf),
             ("warmup", 0, 1), ("momentum", 0, 1), ("weight_decay", 0, math.inf),
-            ("label_smoothing", 0, 1), ("gradient_clip", 0, math.inf),
+            ("label_smoothing", 0, 1), ("drop_path", 0, 0.99), ("gradient_clip", 0, math.inf),
             ("average_after", 0, math.inf),
         ):  # fmt: skip
             value = getattr(self, name)

@@ -10,9 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from transnas.tasks import KINDS, Signature
+from transnas.tasks import Signature
 
 __all__ = ["KINDS", "Classifier", "FeatureStages", "Segmenter", "attach"]
+
+
+KINDS = ("classification", "detection", "segmentation")
+"""Kinds of task that a backbone's features serve."""
 
 
 class FeatureStages(Protocol):

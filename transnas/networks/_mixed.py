@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from transnas._errors import InputError
 from transnas.networks._kernel import Unavailable, load
 from transnas.networks._source_major import Plan, branch_of, edges_from, is_usable
-from transnas.networks.operations import Zero, drop_path
+from transnas.networks.operations import ReLUConvBN, Zero, drop_path
 from transnas.networks.relaxations import Mix
-from transnas.networks.separable import Noise
+from transnas.networks.separable import DepthwisePointwise, Noise, SeparableConv
 
 __all__ = ["MixedEdges", "NodeSums", "PartialChannels", "recomputed"]
 
@@ -83,22 +83,22 @@ class MixedEdges(nn.Module):
 
     def _edge_by_edge(self, x: Tensor, mix: Mix) -> Iterator[tuple[int, Tensor]]:
         once: dict[str, Tensor] = {}
+        rectified: Tensor | None = None
         for row in self.rows:
             own = self.edges.get_submodule(str(row))
             terms = []
-            for code in mix.active(row):
-                name = self.operations[code]
-                if code not in self.codes[row]:
-                    continue
-                if name not in self.shared:
-                    out = own.get_submodule(name)(x)
-                elif isinstance(self.shared[name], Zero):
-                    continue
-                else:
+            for code in self._active(row, mix):
+                name, weight = self.operations[code], mix.weights[row, code]
+                if name in self.shared:
                     if name not in once:
                         once[name] = self.shared[name](x)
-                    out = once[name]
-                terms.append(mix.weights[row, code] * self._dropped(name, out))
+                    out = weight * once[name]
+                elif _folds(module := own.get_submodule(name)):
+                    rectified = F.relu(x) if rectified is None else rectified
+                    out = module.weighted(rectified, weight)
+                else:
+                    out = weight * module(x)
+                terms.append(self._dropped(name, out))
             if terms:
                 yield row, reduce(torch.add, terms)
 
@@ -178,6 +178,17 @@ class MixedEdges(nn.Module):
         if name in self.shared and isinstance(self.shared[name], nn.Identity):
             return F.dropout(out, self.skip_dropout)
         return drop_path(out, self.drop_path)
+
+
+def _folds(module: nn.Module) -> TypeGuard[ReLUConvBN | DepthwisePointwise | SeparableConv]:
+    """Whether an operation takes ReLU(x), and its last normalisation the edge's weight."""
+    if isinstance(module, SeparableConv):
+        return _folds(module.second)
+    return (
+        isinstance(module, (ReLUConvBN, DepthwisePointwise))
+        and not module.norm.affine
+        and not module.norm.track_running_stats
+    )
 
 
 def _is_shared(module: nn.Module) -> bool:

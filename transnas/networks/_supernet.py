@@ -102,6 +102,12 @@ class Supernet(nn.Module, ABC):
         """[B, C, H, W] -> [B, outputs]; `mix` replaces what the relaxation makes of the logits."""
         return self.run(x, self.mix() if mix is None else mix)
 
+    def predictions(
+        self, inputs: Tensor, targets: Any, mix: Mix | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores [N, outputs] for a batch and the classes int64 [N] that are right."""
+        return self(inputs, mix), targets
+
     def mix(self, logits: Tensor | None = None) -> Mix:
         """Return what the relaxation makes of `logits` [edges, operations]; None: the own ones."""
         mixed = self.relaxation(self._with_gaps(self.logits if logits is None else logits))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from transnas._errors import InputError
 from transnas.networks._registry import positive, register, skeleton_from
-from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN
+from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN, drop_path
 from transnas.networks.separable import cell_operation
 from transnas.spaces import Architecture, Space
 from transnas.spaces.nasnet import Cell as CellPlan
@@ -146,6 +146,7 @@ class Cell(nn.Module):
         super().__init__()
         plan, filters = layer.plan, layer.filters
         self.plan = plan
+        self.drop_path = 0.0
         for name, module in inputs.modules(filters, Mode()).items():
             self.add_module(name, module)
         channels = list(inputs.channels(filters))
@@ -162,14 +163,22 @@ class Cell(nn.Module):
         self.channels = sum(filters if s < 2 else channels[s] for s in plan.outputs)
 
     def forward(self, newer: Tensor, older: Tensor) -> Tensor:
-        """[B, C1, H, W], [B, C0, H0, W0] -> [B, channels, ceil(H / stride), ceil(W / stride)]."""
+        """[B, C1, H, W], [B, C0, H0, W0] -> [B, channels, ceil(H / stride), ceil(W / stride)].
+
+        In training an edge that is no identity is dropped with probability `drop_path` an image.
+        """
         states = [self.get_submodule("newer")(newer), self.get_submodule("older")(older)]
         edges = iter(self.edges)
         for block in self.plan.blocks:
-            one, two = (next(edges)(states[state]) for state, _ in block.pairs)
+            one, two = (self._edge(next(edges), states[s]) for s, _ in block.pairs)
             states.append(torch.cat([one, two], 1) if block.combiner == "concat" else one + two)
         outputs = zip(self.plan.outputs, self.kept, strict=True)
         return torch.cat([keep(states[s]) for s, keep in outputs], dim=1)
+
+    def _edge(self, edge: nn.Module, x: Tensor) -> Tensor:
+        out: Tensor = edge(x)
+        kept = not self.training or self.drop_path == 0.0 or isinstance(edge, nn.Identity)
+        return out if kept else drop_path(out, self.drop_path)
 
 
 def _match(channels_in: int, channels_out: int, stride: int) -> nn.Module:
@@ -247,15 +256,22 @@ class Frame(nn.Module):
 
 
 class Network(Frame):
-    """The network of planned cells."""
+    """The network of planned cells.
+
+    `drop_path` may be set during training (ScheduledDropPath: it grows linearly with the step);
+    cell l of L drops with l / L of it.
+    """
 
     def __init__(
         self, layers: Sequence[Layer[CellPlan]], signature: Signature, skeleton: Skeleton
     ) -> None:
         super().__init__(layers, Cell, signature, skeleton)
+        self.drop_path = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, outputs]."""
+        for i, cell in enumerate(self.cells, start=1):
+            cell.drop_path = self.drop_path * i / len(self.cells)  # type: ignore[assignment]
         return self.run(x)
 
 
@@ -268,6 +284,7 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
 
 
 @register("pnas", suggest)
+@register("pnas-growing", suggest)
 def build_pnas(
     space: Space, arch: Architecture, signature: Signature, **skeleton: Any
 ) -> nn.Module:

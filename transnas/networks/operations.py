@@ -24,6 +24,7 @@ __all__ = [
     "Zero",
     "drop_path",
     "initialise",
+    "weighted_norm",
     "operation",
 ]
 
@@ -51,6 +52,13 @@ class Mode:
         return nn.BatchNorm2d(
             channels, affine=self.affine, track_running_stats=self.track_running_stats
         )
+
+
+def weighted_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
+    """Return weight * norm(x) for a normalisation without scale and a weight [], in one pass."""
+    # A stride-0 scale gives NaN gradients on channels-last maps (torch 2.14): repeat, not expand.
+    scale, zero = weight.repeat(x.shape[1]), weight.new_zeros(x.shape[1])
+    return F.batch_norm(x, None, None, scale, zero, True, 0.0, norm.eps)
 
 
 class Zero(nn.Module):
@@ -88,6 +96,10 @@ class ReLUConvBN(nn.Module):
         """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.norm(self.conv(F.relu(x)))
         return out
+
+    def weighted(self, rectified: Tensor, weight: Tensor) -> Tensor:
+        """Return weight * self(x) from ReLU(x), in the mode of supernets."""
+        return weighted_norm(self.norm, self.conv(rectified), weight)
 
 
 class Pool(nn.Module):

@@ -133,6 +133,15 @@ class _RecurrentSupernet(Supernet):
         """
         return self.network.run(x, hidden, self.mix() if mix is None else mix)
 
+    def predictions(
+        self, inputs: Tensor, targets: Any, mix: Mix | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Go on from the state that the last window ended with; see `Supernet.predictions`."""
+        carried = targets.carried
+        scores, state = self.network.run(inputs, carried.state, self.mix() if mix is None else mix)
+        carried.state = state.detach()
+        return scores.flatten(0, 1), targets.tokens.flatten()
+
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return this module's name of a weight of `LanguageModel`."""
         return "network." + name

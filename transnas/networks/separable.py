@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transnas.networks.operations import Mode, operation
+from transnas.networks.operations import Mode, operation, weighted_norm
 
 __all__ = ["AsymmetricConv", "DepthwisePointwise", "Noise", "SeparableConv", "cell_operation"]
 
@@ -50,6 +50,10 @@ class DepthwisePointwise(nn.Module):
         out: Tensor = self.norm(self.pointwise(self.depthwise(F.relu(x))))
         return out
 
+    def weighted(self, rectified: Tensor, weight: Tensor) -> Tensor:
+        """Return weight * self(x) from ReLU(x), in the mode of supernets."""
+        return weighted_norm(self.norm, self.pointwise(self.depthwise(rectified)), weight)
+
 
 class SeparableConv(nn.Module):
     """A separable convolution as cells use it: applied twice, the stride in the first."""
@@ -65,6 +69,12 @@ class SeparableConv(nn.Module):
         """[B, channels_in, H, W] -> [B, channels_out, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.second(self.first(x))
         return out
+
+    def weighted(self, rectified: Tensor, weight: Tensor) -> Tensor:
+        """Return weight * self(x) from ReLU(x), in the mode of supernets."""
+        first = self.first
+        inner = first.norm(first.pointwise(first.depthwise(rectified)))
+        return self.second.weighted(F.relu(inner), weight)
 
 
 class AsymmetricConv(nn.Module):

@@ -2,7 +2,7 @@
 
 from transnas.oneshot._base import OneShot
 from transnas.oneshot._registry import get, names, register
-from transnas.oneshot._search import Result, search
+from transnas.oneshot._search import Result, load_search, search
 from transnas.oneshot._settings import Settings
 from transnas.oneshot._trials import Searching, Unasked, checkpoint_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "Unasked",
     "checkpoint_of",
     "get",
+    "load_search",
     "names",
     "register",
     "search",

@@ -44,6 +44,8 @@ class OneShot(ABC):
 
     Settings: ClassVar[type[Settings]] = Settings
     net: Supernet
+    smoothing = 0.0
+    """Share of the targets spread over all classes in losses."""
 
     def __init__(
         self,
@@ -171,10 +173,9 @@ class OneShot(ABC):
 
     def loss(self, batch: Batch, mix: Mix | None = None) -> tuple[Tensor, Tensor]:
         """Return cross-entropy [] and accuracy [] of the supernet on a batch."""
-        images, labels = batch
         with self.at.fabric.autocast():
-            scores = self.net(images, mix)
-        loss = F.cross_entropy(scores.float(), labels)
+            scores, labels = self.net.predictions(*batch, mix)
+        loss = F.cross_entropy(scores.float(), labels, label_smoothing=self.smoothing)
         return loss, (scores.detach().argmax(1) == labels).float().mean()
 
     def weights_step(self, batch: Batch, mix: Mix | None = None) -> None:
@@ -217,8 +218,8 @@ class OneShot(ABC):
         """Return the accuracy of `arch` with the shared weights and the batches' statistics."""
         mix, right, count = self.net.path(arch), torch.zeros((), device=self.at.device), 0
         for batch in batches:
-            right += self.loss(batch, mix)[1] * len(batch[1])
-            count += len(batch[1])
+            right += self.loss(batch, mix)[1] * len(batch[0])
+            count += len(batch[0])
         return float(right) / count
 
     def checked_accuracy(self, arch: Architecture, batches: int | None = _CHECKED) -> float:

@@ -10,9 +10,17 @@ import math
 
 from torch import Tensor
 
+from transnas.networks import MixedEdges, Supernet
 from transnas.spaces import Architecture, Space
 
-__all__ = ["architecture_indicators", "is_parametric", "is_skip", "mean_entropy"]
+__all__ = [
+    "architecture_indicators",
+    "is_parametric",
+    "is_skip",
+    "mean_entropy",
+    "operation_names",
+    "skip_rows",
+]
 
 
 def is_skip(operation: str) -> bool:
@@ -36,6 +44,31 @@ def architecture_indicators(space: Space, arch: Architecture) -> dict[str, float
 
 def mean_entropy(shares: Tensor) -> float:
     """Return the mean entropy of the rows of shares [edges, operations], 1 for uniform ones."""
-    p = shares.double()
+    p = shares.double() / shares.double().sum(dim=1, keepdim=True)
     entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
     return float(entropy.mean()) / math.log(p.shape[1])
+
+
+def operation_names(net: Supernet) -> list[tuple[str, ...]]:
+    """Return the names of the operations of each row of the logits.
+
+    Empty names stand for the codes of supernets that are not made of mixed edges.
+    """
+    rows, columns = net.logits.shape
+    found: list[tuple[str, ...]] = [("",) * columns] * rows
+    for module in net.modules():
+        if isinstance(module, MixedEdges):
+            for row in module.rows:
+                found[row] = module.operations
+    choices = net.space.choices
+    if found[0] == ("",) * columns and len(choices) == rows:
+        found = [(*c.values, *[""] * (columns - len(c.values))) for c in choices]
+    return found
+
+
+def skip_rows(net: Supernet, arch: Architecture) -> list[int]:
+    """Return the rows of the first kind of cell (the normal one) on which `arch` skips."""
+    kinds = len(getattr(net.space, "kinds", ("cell",)))
+    names = operation_names(net)
+    codes = enumerate(net.codes(arch)[: len(names) // kinds])
+    return [row for row, code in codes if code is not None and is_skip(names[row][code])]

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transnas import networks
 from transnas._errors import InputError
 from transnas.evaluation.training import Curve, Progress, Stopped, deterministic, workplace
+from transnas.networks.relaxations import Softmax
 from transnas.oneshot._base import OneShot, check_task
 from transnas.oneshot._checkpoint import (
     load_checkpoint,
@@ -23,9 +26,9 @@ from transnas.oneshot._indicators import architecture_indicators, mean_entropy
 from transnas.oneshot._registry import get
 from transnas.oneshot._settings import Settings
 from transnas.spaces import Architecture, Space
-from transnas.tasks import Task
+from transnas.tasks import Signature, Task
 
-__all__ = ["Result", "begin", "identity_of", "search"]
+__all__ = ["Result", "begin", "identity_of", "load_search", "search"]
 
 _OFTEN = 20.0
 """Checkpoints take at most one part in so many of the time."""
@@ -78,7 +81,7 @@ def search(
         space: A space with a supernet.
         method: A registered name (`oneshot.names()`).
         settings: The method's `Settings`; None: as published.
-        skeleton: The supernet's size; None: what suits inputs of this size.
+        skeleton: The supernet's size; None: the published small one, or what suits such inputs.
         seed: Seed of everything that is drawn; each purpose has a stream of its own.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         checkpoint: File from which the search goes on if it is there, and into which it is
@@ -117,6 +120,22 @@ def search(
     )
 
 
+def load_search(path: Path, task: Task, space: Space, device: str = "auto") -> OneShot:
+    """Return the search that a checkpoint holds, with its supernet; its settings are read there.
+
+    Raises `InputError` if it is of another task or space.
+    """
+    wanted = {"space": space.name, "task": task.name}
+    found, state = load_checkpoint(path, wanted)
+    cls = get(found["method"])
+    settings = cls.Settings(**found["settings"])
+    at = workplace(device, settings.precision)
+    with deterministic(found["seed"], at.device):
+        running = begin(task, space, cls, settings, found["skeleton"], found["seed"], at)
+        running.restore(state["search"])
+    return running
+
+
 def begin(
     task: Task,
     space: Space,
@@ -128,8 +147,26 @@ def begin(
 ) -> OneShot:
     """Return a search before its first step; raises `InputError` for what it cannot search."""
     data = check_task(task)
-    chosen = networks.suggest(space, data.signature) if skeleton is None else skeleton
+    chosen = proxy(space, data.signature) if skeleton is None else skeleton
     return cls(data, space, settings, chosen, seed, at)
+
+
+def proxy(space: Space, signature: Signature) -> dict[str, Any]:
+    """Return the skeleton of a supernet where none is named.
+
+    It is that of stand-alone networks, or the published small one (16 channels, 8 cells) where
+    networks of the space have `channels` and `layers` and none are suggested for such inputs.
+    """
+    chosen = networks.suggest(space, signature)
+    published = {"channels": 16, "layers": 8}
+    if set(published) & set(chosen):
+        return chosen
+    try:
+        with torch.device("meta"):
+            networks.supernet(space, signature, Softmax(), **{**chosen, **published})
+    except InputError:
+        return chosen
+    return {**chosen, **published}
 
 
 def identity_of(method: str, running: OneShot) -> dict[str, Any]:
@@ -167,7 +204,11 @@ def _run(running: OneShot, record: _Record, saver: _Saver, progress: Progress | 
             ) from refusal
         saver.save_if_due()
         if progress is not None:
-            progress(running.epoch, record.curve[-1])
+            try:
+                progress(running.epoch, record.curve[-1])
+            except BaseException:
+                saver.save()  # between two epochs, all is in order
+                raise
 
 
 def _finish_epoch(running: OneShot, record: _Record) -> None:

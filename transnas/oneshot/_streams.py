@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from transnas.evaluation.training import Batches
+from transnas.tasks._tensors import Batched
 
 __all__ = ["Stream", "seeded"]
 
@@ -51,7 +52,9 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """Return the place in the stream."""
-        return {"generator": self._begun_with, "taken": self._taken}
+        split = self._batches.split
+        carried = split.memory() if isinstance(split, Batched) else None
+        return {"generator": self._begun_with, "taken": self._taken, "carried": carried}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to a place from `state`; the batches of its epoch before it are drawn again."""
@@ -59,6 +62,8 @@ class Stream:
         self._start_epoch()
         for _ in range(state["taken"]):
             self.next()
+        if isinstance(self._batches.split, Batched) and state["carried"] is not None:
+            self._batches.split.recall(state["carried"])
 
     def _start_epoch(self) -> None:
         self._begun_with = self._generator.get_state()

@@ -28,17 +28,20 @@ class Bilevel(OneShot):
 
     def train_step(self, batch: Batch) -> None:
         """Move the logits on a validation batch if it is their turn, then the weights."""
-        s = self.settings
-        warm = self.epoch >= s.logits_from
-        if warm and s.logits_every and self.step_of_epoch % s.logits_every == 0:
+        every = self.settings.logits_every
+        if every and self.step_of_epoch % every == 0 and not self.rests():
             self.architecture_step(self.held_out.next(), batch)
         self.weights_step(batch)
 
     def end_epoch(self) -> None:
         """Move the logits over the validation split, where they alternate with whole epochs."""
-        if self.settings.logits_every == 0 and self.epoch >= self.settings.logits_from:
+        if self.settings.logits_every == 0 and not self.rests():
             for _ in range(len(self.held_out)):
                 self.architecture_step(self.held_out.next(), self.training.next())
+
+    def rests(self) -> bool:
+        """Return whether the logits still rest."""
+        return bool(self.epoch < self.settings.logits_from)
 
     def architecture_step(self, validation: Batch, training: Batch) -> None:
         """Move the logits; first order: at the present weights (xi = 0)."""

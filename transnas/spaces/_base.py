@@ -201,6 +201,15 @@ class Space(ABC):
         """
         return arch
 
+    def referents(self, choice: int) -> tuple[int | None, ...]:
+        """Return what each value of `choice` points at; empty (the default): it is no pointer.
+
+        A number from 0 up is the choice that completes the part of the architecture pointed at,
+        -1, -2, ... are the architecture's inputs, and None is nothing (the 0 of a bit). For
+        controllers that choose by attention to what they built before.
+        """
+        return ()
+
     def paths(self, arch: Architecture) -> tuple[tuple[str, ...], ...]:
         """Return the operation labels along each path from input to output; may be empty.
 

@@ -147,6 +147,14 @@ class CellSpace(Space):
         """Return the cells with pairs sorted and blocks renumbered to the smallest form."""
         return self.from_blocks({k: relabelled(c.blocks) for k, c in self.cells(arch).items()})
 
+    def referents(self, choice: int) -> tuple[int | None, ...]:
+        """Return the states that an input may be: the cell's inputs, or the ends of blocks."""
+        if " input " not in self.choices[choice].name:
+            return ()
+        start = choice - choice % (len(self.choices) // len(self.kinds))
+        states = [int(word) for word in self.choices[choice].values]
+        return tuple(-1 - s if s < 2 else start + (s - 1) * self._a_block - 1 for s in states)
+
     def paths(self, arch: Architecture) -> tuple[tuple[str, ...], ...]:
         """Return the operations along each path from an input of a cell to its output.
 

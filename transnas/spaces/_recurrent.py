@@ -58,6 +58,13 @@ class RecurrentSpace(Space):
         codes = [code for op, state in nodes for code in (state, _code(op))]
         return self.architecture([_code(root), *codes] if len(self.choices) % 2 else codes)
 
+    def referents(self, choice: int) -> tuple[int | None, ...]:
+        """Return the states that a node may read, by the choice of their activation."""
+        first = len(self.choices) % 2
+        if (choice - first) % 2 or choice < first:
+            return ()
+        return tuple(first + 2 * int(state) - 1 for state in self.choices[choice].values)
+
     def canonical(self, arch: Architecture) -> Architecture:
         """Return the same tree with nodes numbered depth first, smaller subtrees first."""
         nodes = self.nodes(arch)

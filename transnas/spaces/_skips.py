@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from transnas.spaces._base import Architecture, Choice, Graph, Space
@@ -38,6 +39,12 @@ class ChainSpace(Space):
             found.append((words, tuple(i for i, bit in enumerate(bits) if bit)))
         return found
 
+    def referents(self, choice: int) -> tuple[int | None, ...]:
+        """Return nothing and the layer that a bit is about, by its last token."""
+        layer = max(k for k in range(self.layers) if self._start(k) <= choice)
+        about = choice - self._start(layer) - len(self.tokens)
+        return (None, self._start(about) + len(self.tokens) - 1) if about >= 0 else ()
+
     def paths(self, arch: Architecture) -> tuple[tuple[str, ...], ...]:
         """Return the chain of tokens, then each skip: all paths would be exponentially many."""
         chain = self.chain(arch)
@@ -66,12 +73,12 @@ class ChainSpace(Space):
         return self.architecture(read_integers(text, len(self.choices), meaning))
 
     def _split(self, values: Sequence[int]) -> list[tuple[int, ...]]:
-        parts, start = [], 0
-        for k in range(self.layers):
-            end = start + len(self.tokens) + k
-            parts.append(tuple(values[start:end]))
-            start = end
-        return parts
+        starts = [self._start(k) for k in range(self.layers + 1)]
+        return [tuple(values[a:b]) for a, b in itertools.pairwise(starts)]
+
+    def _start(self, layer: int) -> int:
+        """Return the first choice of a layer: before it are its forerunners' tokens and bits."""
+        return layer * len(self.tokens) + layer * (layer - 1) // 2
 
 
 def _label(words: Sequence[str]) -> str:

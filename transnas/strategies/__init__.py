@@ -7,11 +7,11 @@ from transnas.strategies._base import (
     generator_state,
     restore_generator,
 )
-from transnas.strategies._optuna import as_optuna_sampler, suggest
+from transnas.strategies._optuna import as_optuna_sampler, pruning, suggest
 from transnas.strategies._registry import create, get, names, register
 from transnas.strategies._replicates import Replicated, register_replicated, replicate
 from transnas.strategies._stream import Stream
-from transnas.strategies.wrappers import Averaged, Deduplicated, Retrying, Wrapper
+from transnas.strategies.wrappers import Averaged, Deduplicated, Retrying, WarmStarted, Wrapper
 
 __all__ = [
     "Averaged",
@@ -22,12 +22,14 @@ __all__ = [
     "Retrying",
     "Strategy",
     "Stream",
+    "WarmStarted",
     "Wrapper",
     "as_optuna_sampler",
     "create",
     "generator_state",
     "get",
     "names",
+    "pruning",
     "register",
     "register_replicated",
     "replicate",

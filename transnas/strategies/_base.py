@@ -113,6 +113,15 @@ def positive(name: str, value: int) -> None:
         raise InputError(f"setting {name!r} is {value}; accepted: 1 or more")
 
 
+def categorical_only(space: Space, what: str) -> None:
+    """Raise `InputError` for a space with number ranges, or without choices."""
+    if space.ranges or not space.choices:
+        raise InputError(
+            f"space {space.name!r} has number ranges, or no choices; {what} "
+            "accepts: spaces of categorical choices"
+        )
+
+
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """Return a generator's state as JSON-able data."""
     return dict(rng.bit_generator.state)

@@ -10,12 +10,15 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, overload
 
+import numpy as np
+
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Exhausted
 from transnas.strategies._stream import Stream, UInts, mix, permuted
 
 __all__ = [
     "Shuffled",
+    "crossed",
     "free_choices",
     "listable",
     "moves_by_number",
@@ -66,6 +69,26 @@ def mutate(space: Space, arch: Architecture, stream: Stream) -> Architecture:
         return _edited(space, arch, stream.below(count)) if count else arch
     options = space.neighbours(arch)
     return options[stream.below(len(options))] if options else arch
+
+
+def crossed(
+    space: Space, first: Architecture, second: Architecture, stream: Stream
+) -> Architecture:
+    """Return a child of two: each choice and number from either parent with equal probability.
+
+    A value that the mask forbids after what was taken so far gives way to the other parent's, and
+    if that is forbidden too, to an allowed one at random.
+    """
+    values: tuple[int, ...] = ()
+    for pair in zip(first.values, second.values, strict=True):
+        mask, k = space.mask(values), stream.below(2)
+        fitting = [v for v in (pair[k], pair[1 - k]) if mask[v]]
+        if not fitting:
+            allowed = np.flatnonzero(mask).tolist()
+            fitting = [allowed[stream.below(len(allowed))]]
+        values += (fitting[0],)
+    pairs = zip(first.numbers, second.numbers, strict=True)
+    return Architecture(space.name, values, tuple(p[stream.below(2)] for p in pairs))
 
 
 def free_choices(space: Space) -> bool:

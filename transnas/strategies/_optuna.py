@@ -8,7 +8,7 @@ architecture is its own code, and every sampler works with all parameters of eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-__all__ = ["as_optuna_sampler", "decode", "distributions", "parameters", "suggest"]
+__all__ = ["as_optuna_sampler", "decode", "distributions", "parameters", "pruning", "suggest"]
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -77,6 +77,30 @@ def suggest(trial: optuna.trial.BaseTrial, space: Space) -> Architecture:
     arch = decode(space, params)
     trial.set_user_attr("architecture", space.to_text(arch))
     return arch
+
+
+def pruning(
+    trial: optuna.trial.BaseTrial, metric: str = "validation_accuracy"
+) -> Callable[[int, Mapping[str, float]], None]:
+    """Return what reports a training's learning curve to `trial`, and ends it if that is hopeless.
+
+        def objective(trial):
+            arch = suggest(trial, space)
+            training = Training(task, space, progress=pruning(trial))
+            return training.evaluate(arch).metrics["validation_accuracy"]
+
+    Every pruner of Optuna works so (successive halving, Hyperband, median). Raises
+    `optuna.TrialPruned` from inside the training, after the epoch in which the pruner says so.
+    """
+
+    def after_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+        from optuna import TrialPruned
+
+        trial.report(metrics[metric], epoch)
+        if trial.should_prune():
+            raise TrialPruned(f"stopped after epoch {epoch} at {metrics[metric]:.4g}")
+
+    return after_epoch
 
 
 def as_optuna_sampler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError
+from transnas._errors import InputError, unknown
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, positive
@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 _LISTED = 20_000
 """Spaces of up to this many architectures are scored as a whole."""
+_SAMPLED = 1_000
+"""Random architectures whose paths are known."""
 _PARENTS = 10
 """Results that mutants descend from, in larger spaces."""
 
@@ -38,10 +40,14 @@ class PredictorSettings:
     """Variance of a result that the predictor does not explain, as a share of the whole."""
     candidates: int = 100
     """Architectures scored a query in spaces too large to be scored as a whole."""
+    encoding: str = "one-hot"
+    """`one-hot` codes of the choices, or `paths`: which input-output paths there are (BANANAS)."""
 
     def __post_init__(self) -> None:
         positive("start", self.start)
         positive("candidates", self.candidates)
+        if self.encoding not in ENCODINGS:
+            raise unknown("setting 'encoding' value", self.encoding, ENCODINGS)
         if not 0 < self.noise < 1:
             raise InputError(f"setting 'noise' is {self.noise}; accepted: between 0 and 1")
 
@@ -93,10 +99,10 @@ class Predictor(Strategy):
 
     def _best_candidate(self) -> Architecture:
         if listable(self.space) and self.space.size <= _LISTED:
-            archs, features = listed(self.space)
+            archs, features = listed(self.space, self.settings.encoding)
         else:
             archs = self._candidates()
-            features = encoded(self.space, archs)
+            features = self._encoded(archs)
         scores = self._acquisition(features)
         ranking: list[int] = np.argsort(-scores, kind="stable").tolist()
         for i in ranking:
@@ -108,12 +114,15 @@ class Predictor(Strategy):
         self._seen.add(arch)
         self._classes.add(self.space.canonical(arch))
 
+    def _encoded(self, archs: Sequence[Architecture]) -> Floats:
+        return ENCODINGS[self.settings.encoding](self.space, archs)
+
     def _acquisition(self, features: Floats) -> Floats:
         """Return the expected improvement of each row of `features` [N, width], [N]."""
         parts = len(self.space.choices) + len(self.space.ranges)
-        known, targets = encoded(self.space, self._told), normal_scores(self._rewards)
+        known, targets = self._encoded(self._told), normal_scores(self._rewards)
         if self._pending:
-            waiting = encoded(self.space, self._pending)
+            waiting = self._encoded(self._pending)
             believed, _ = posterior(known, targets, waiting, parts, self.settings.noise)
             known = np.concatenate([known, waiting])
             targets = np.concatenate([targets, believed])
@@ -155,15 +164,48 @@ class Predictor(Strategy):
 
 
 @lru_cache(maxsize=4)
-def listed(space: Space) -> tuple[list[Architecture], Floats]:
+def listed(space: Space, encoding: str) -> tuple[list[Architecture], Floats]:
     """Return every architecture of `space` and their encodings [size, width]; cached."""
     archs = list(space.architectures())
-    return archs, encoded(space, archs)
+    return archs, ENCODINGS[encoding](space, archs)
 
 
 def encoded(space: Space, archs: Sequence[Architecture]) -> Floats:
     """Return one-hot codes of the choices that matter to the output, and numbers, [N, width]."""
     return space.encode([space.pruned(a) for a in archs]).astype(np.float64)
+
+
+def by_paths(space: Space, archs: Sequence[Architecture]) -> Floats:
+    """Return whether each known path is there, and numbers, [N, width].
+
+    Rows are scaled to the squared length of one-hot rows, so that kernels take either. Paths are
+    those of up to 1,000 architectures of the space; a path beyond them is not seen.
+    Source: White, Neiswanger & Savani, AAAI 2021, section 4.
+    """
+    columns = _known_paths(space)
+    rows = np.zeros((len(archs), len(columns) + 1))
+    for row, arch in zip(rows, archs, strict=True):
+        for path in space.paths(arch):
+            if path in columns:
+                row[columns[path]] = 1.0
+    rows[:, -1] = 1.0  # so that a cell without any known path has a length
+    lengths = np.sqrt((rows**2).sum(axis=1, keepdims=True))
+    rows *= np.sqrt(max(len(space.choices), 1)) / lengths
+    numbers = space.encode(archs)[:, space.width - len(space.ranges) :]
+    return np.concatenate([rows, numbers], axis=1).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _known_paths(space: Space) -> dict[tuple[str, ...], int]:
+    rng = np.random.default_rng(0)
+    paths = {path for _ in range(_SAMPLED) for path in space.paths(space.sample(rng))}
+    return {path: i for i, path in enumerate(sorted(paths))}
+
+
+ENCODINGS: Mapping[str, Callable[[Space, Sequence[Architecture]], Floats]] = {
+    "one-hot": encoded,
+    "paths": by_paths,
+}
 
 
 def normal_scores(rewards: Sequence[float]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import isnan
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, positive
-from transnas.strategies._draws import mutate, pack, sample, unpack
+from transnas.strategies._draws import crossed, mutate, pack, sample, unpack
 from transnas.strategies._registry import register
-from transnas.strategies._replicates import register_replicated
+from transnas.strategies._replicates import one_replicate, register_replicated
 from transnas.strategies._stream import draw_below, keys
 from transnas.strategies._tables import neighbourhood
 
@@ -32,9 +33,14 @@ class EvolutionSettings:
     sample: int = 3
     """Members drawn, with replacement, for each tournament."""
 
+    crossover: float = 0.0
+    """Probability that a child has two parents, the best of two samples, before it is mutated."""
+
     def __post_init__(self) -> None:
         positive("population", self.population)
         positive("sample", self.sample)
+        if not 0 <= self.crossover <= 1:
+            raise InputError(f"setting 'crossover' is {self.crossover}; accepted: 0 to 1")
 
 
 class Evolution(Strategy):
@@ -62,9 +68,15 @@ class Evolution(Strategy):
     def ask(self) -> Architecture:
         if len(self._members) < self.settings.population:
             return sample(self.space, self.stream)
+        parent = self._tournament()
+        # Without crossover nothing is drawn for it, so that vectorised replicates stay equal.
+        if self.settings.crossover and self.stream.uniform() < self.settings.crossover:
+            parent = crossed(self.space, parent, self._tournament(), self.stream)
+        return mutate(self.space, parent, self.stream)
+
+    def _tournament(self) -> Architecture:
         drawn = [self.stream.below(len(self._members)) for _ in range(self.settings.sample)]
-        parent = max(drawn, key=self._rewards.__getitem__)
-        return mutate(self.space, self._members[parent], self.stream)
+        return self._members[max(drawn, key=self._rewards.__getitem__)]
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
         reward = self.objective.reward(measurement)
@@ -131,7 +143,11 @@ def replicated(
     *,
     aging: bool,
 ) -> npt.NDArray[np.int64]:
-    """Evolution for many seeds at once; see `Replicated`."""
+    """Evolution for many seeds at once; see `Replicated`. With crossover, seed after seed."""
+    if settings.crossover:
+        name = "regularized-evolution" if aging else "non-aging-evolution"
+        runs = [one_replicate(name, space, rewards, s, queries, **asdict(settings)) for s in seeds]
+        return np.array(runs, dtype=np.int64)
     size, drawn = settings.population, settings.sample
     near, rows = neighbourhood(space), np.arange(len(seeds))
     key, used = keys(seeds), np.zeros(len(seeds), dtype=np.int64)

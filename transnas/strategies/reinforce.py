@@ -13,7 +13,7 @@ import numpy.typing as npt
 from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
-from transnas.strategies._base import Strategy
+from transnas.strategies._base import Strategy, categorical_only
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies._stream import Stream, draw_uniform, keys
@@ -98,11 +98,7 @@ class Policies:
     LEARNT = ("theta", "first", "second", "steps", "baseline", "advantage")
 
     def __init__(self, space: Space, streams: Sequence[Stream], settings: Any) -> None:
-        if space.ranges or not space.choices:
-            raise InputError(
-                f"space {space.name!r} has number ranges, or no choices; strategy 'reinforce' "
-                "accepts: spaces of categorical choices"
-            )
+        categorical_only(space, "strategy 'reinforce'")
         self.space = space
         self.settings = settings
         self._free = type(space).mask is Space.mask

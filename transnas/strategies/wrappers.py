@@ -14,12 +14,14 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
-from transnas.evaluation import Cost, Measurement
+import numpy as np
+
+from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, NoSettings, Strategy, positive
-from transnas.strategies._draws import pack, unpack
+from transnas.strategies._draws import Shuffled, pack, unpack
 
-__all__ = ["Averaged", "Deduplicated", "Retrying", "Wrapper"]
+__all__ = ["Averaged", "Deduplicated", "Retrying", "WarmStarted", "Wrapper"]
 
 _PATIENCE = 1000
 
@@ -182,6 +184,66 @@ class Averaged(Wrapper):
             unpack(self.space, a): [Measurement.from_dict(m) for m in ms]
             for a, ms in state["results"]
         }
+
+
+class WarmStarted(Wrapper):
+    """Proposes what looks best untrained first; then the inner strategy, which is told of it.
+
+    `candidates` random architectures are scored by `scorer`, for example
+    `ZeroCost(task, space, ("synflow", "nwot"))`, at the first `ask`. The `first` best by the sum
+    of their ranks over all metrics are proposed, best first. Failed scores come last. The seconds
+    that scoring took are in `seconds`; they belong to the cost of the search.
+    """
+
+    def __init__(
+        self, inner: Strategy, scorer: Evaluator, candidates: int = 100, first: int = 10
+    ) -> None:
+        super().__init__(inner)
+        positive("candidates", candidates)
+        positive("first", first)
+        self.scorer = scorer
+        self.candidates = candidates
+        self.first = first
+        self.seconds = 0.0
+        self._due: list[Architecture] | None = None
+
+    def ask(self) -> Architecture:
+        if self._due is None:
+            self._due = self._ranked()[: self.first]
+        return self._due.pop(0) if self._due else self.inner.ask()
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        self.inner.tell(arch, measurement)
+
+    def _ranked(self) -> list[Architecture]:
+        order, drawn = Shuffled(self.space, self.seed), list[Architecture]()
+        seen: set[Architecture] = set()
+        while len(drawn) < self.candidates:
+            try:
+                arch = order.next(seen)
+            except Exhausted:
+                break
+            seen.add(arch)
+            drawn.append(arch)
+        from scipy.stats import rankdata
+
+        scores = [self.scorer.evaluate(arch, seed=self.seed) for arch in drawn]
+        self.seconds += sum(score.cost.seconds for score in scores)
+        names = sorted({name for score in scores for name in score.metrics})
+        table = np.array([[s.metrics.get(name, -np.inf) for name in names] for s in scores])
+        if not names:
+            return drawn
+        total = rankdata(table, axis=0).sum(axis=1)
+        return [drawn[i] for i in np.argsort(-total, kind="stable").tolist()]
+
+    def _own_state(self) -> dict[str, Any]:
+        due = None if self._due is None else [pack(a) for a in self._due]
+        return {"due": due, "seconds": self.seconds}
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        due = state["due"]
+        self._due = None if due is None else [unpack(self.space, a) for a in due]
+        self.seconds = state["seconds"]
 
 
 def remembered(measurement: Measurement) -> Measurement:

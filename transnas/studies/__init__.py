@@ -2,6 +2,7 @@
 
 from transnas.studies._compare import compare
 from transnas.studies._comparison import Comparison
+from transnas.studies._diagnose import Diagnosis, diagnose
 from transnas.studies._errors import SearchError, StorageError
 from transnas.studies._learn import adapt, adapt_at_once, learn
 from transnas.studies._search import search
@@ -12,6 +13,7 @@ from transnas.studies.sources import SourceStudy, sources
 
 __all__ = [
     "Comparison",
+    "Diagnosis",
     "SearchError",
     "SourceStudy",
     "StorageError",
@@ -20,6 +22,7 @@ __all__ = [
     "adapt",
     "adapt_at_once",
     "compare",
+    "diagnose",
     "learn",
     "list_studies",
     "load_study",

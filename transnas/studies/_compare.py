@@ -14,6 +14,8 @@ from transnas import spaces, strategies, tasks
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.evaluation.table import Table
+from transnas.strategies import Strategy
+from transnas.studies import _methods
 from transnas.studies._comparison import Comparison, arm
 from transnas.studies._definition import environment
 from transnas.studies._plan import LEARNING_STRATEGY, by_task, default_space
@@ -136,6 +138,7 @@ def _checked(
         objective = Objective(objective or found[0].metric)
     for task in found:
         if isinstance(task, TableTask):
+            _refuse_oneshot(methods, task)
             if space not in (None, task.space):
                 raise InputError(
                     f"space {space!r} does not fit task {task.name!r}; accepted: {task.space}"
@@ -153,6 +156,16 @@ def _checked(
         for task in found:
             _sources(request, task)
     return request
+
+
+def _refuse_oneshot(methods: Sequence[str], task: TableTask) -> None:
+    """Raise `InputError` for a method that needs data where there is only a table."""
+    for method in methods:
+        if not issubclass(_methods.get(method.partition(":")[0]), Strategy):
+            raise InputError(
+                f"method {method!r} trains a supernet, and task {task.name!r} is a table; "
+                "accepted: a task with data"
+            )
 
 
 def _sources(request: _Request, task: Task) -> list[SourceStudy]:

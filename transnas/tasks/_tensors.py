@@ -27,6 +27,13 @@ class Batched(Dataset[Any]):
         """Return the split for batches of `size` items."""
         return self
 
+    def memory(self) -> Tensor | None:
+        """Return what later batches depend on beside the data, for `recall`; None: nothing."""
+        return None
+
+    def recall(self, memory: Tensor) -> None:
+        """Go on with a `memory`."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 

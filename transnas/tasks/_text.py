@@ -65,6 +65,14 @@ class TextSplit(Batched):
         """Return the same text as `size` streams, fewer if they would be shorter than 2 tokens."""
         return replace(self, streams=max(1, min(size, len(self.tokens) // 2)), carried=Carried())
 
+    def memory(self) -> Tensor | None:
+        """Return the state that the next window starts from."""
+        return self.carried.state
+
+    def recall(self, memory: Tensor) -> None:
+        """Let the next window start from this state."""
+        self.carried.state = memory.to(self.tokens.device)
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas import networks, spaces
+from transnas import networks, oneshot, spaces
 from transnas import tasks as built_in
 from transnas.evaluation.training import Batches, deterministic
 from transnas.meta.interleaved import METHODS, PRESETS, InterleaveSettings, Interleaving, stages
@@ -20,7 +20,8 @@ from transnas.meta.interleaved.normalise import Balance, Normaliser
 from transnas.meta.interleaved.order import order, path
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.networks.relaxations import Softmax
-from transnas.oneshot import Settings, train
+from transnas.oneshot._streams import seeded
+from transnas.oneshot.darts import DARTSSettings
 from transnas.spaces import Space
 from transnas.tasks import DataTask
 
@@ -63,9 +64,9 @@ def test_one_task_one_round_is_plain_darts_bit_for_bit() -> None:
     search = Interleaving([task], space, settings, skeleton=skeleton, seed=3, device="cpu")
     search.run()
     own = stream_seed(3, "digits")
-    with deterministic(own, torch.device("cpu")):
-        net = networks.supernet(space, task.signature, Softmax(), **skeleton)
-        curve = train(net, task, Settings(epochs=2, batch_size=32), seed=own, device="cpu")
+    chosen = DARTSSettings(epochs=2, batch_size=32, order=1, logits_from=0)
+    found = oneshot.search(task, space, "darts", chosen, skeleton=skeleton, seed=own, device="cpu")
+    net, curve = found.method.net, found.curve
     assert search.iterations == 2 * 5
     encoder = search.learners[0].encoder.network
     assert torch.equal(encoder.logits, net.logits)
@@ -95,12 +96,12 @@ def test_both_orders_are_darts_written_out(
     sgd = torch.optim.SGD(net.shared_weights(), lr=1.0, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam([net.logits], lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 
-    def endless(split: Any, seed: int) -> Iterator[Any]:
-        batches = Batches(split, 8, torch.device("cpu"), torch.Generator().manual_seed(seed))
+    def endless(split: Any, purpose: str) -> Iterator[Any]:
+        batches = Batches(split, 8, torch.device("cpu"), seeded(own, purpose))
         while True:
             yield from batches.epoch()
 
-    streams = [endless(task.train, 2 * own), endless(task.validation, 2 * own + 1)]
+    streams = [endless(task.train, "training data"), endless(task.validation, "validation data")]
 
     def step(stream: Any, optimiser: Any, parameters: Any, clip: float) -> None:
         images, labels = next(stream)

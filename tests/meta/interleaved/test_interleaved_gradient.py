@@ -12,7 +12,7 @@ from transnas.meta.interleaved import InterleaveSettings, Interleaving, transfer
 from transnas.meta.interleaved.gradient import Step, Weights, finite_difference, unrolled
 from transnas.meta.interleaved.matching import Matched, Matcher
 from transnas.meta.interleaved.objective import _part
-from transnas.meta.interleaved.streams import Stream
+from transnas.oneshot._streams import Stream
 from transnas.spaces import Space
 from transnas.tasks import DataTask
 
@@ -179,7 +179,7 @@ def test_finite_difference_products_agree_on_a_smooth_network(
     product = sum((after[n] * v).sum() for n, v in direction.items())
     assert isinstance(product, Tensor)
     (exact,) = torch.autograd.grad(product, alpha)
-    torch.testing.assert_close(found, -exact, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(found, -exact, rtol=1e-3, atol=1e-7)
 
 
 def test_both_products_move_the_architecture_alike(space: Space, tasks: list[DataTask]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transnas.meta.catch.plus import CatchPlus, CatchPlusPrior, CatchPlusSettings
 from transnas.meta.catch.prior import CatchPrior
+from transnas.meta.catch.replicates import replicate_catch
 from transnas.meta.catch.settings import CatchSettings
 from transnas.meta.catch.strategy import CatchStrategy
 
@@ -47,6 +48,7 @@ __all__ = [
     "TaskFamily",
     "TrainedFamily",
     "meta_train",
+    "replicate_catch",
 ]
 
 

@@ -166,7 +166,9 @@ class Agent:
         rewards, s = self._normalised(), self.settings
         pairs, batch = self._pairs(rewards), self._policy_batch(rewards)
         noise = self.draws.normal((s.updates, s.z_size), self.task, UPDATE, number)
-        gumbel = self.draws.gumbel((s.updates, rewards.shape[-1]), self.task, REPLAY, number)
+        # One draw a trial, failed ones too, so that it does not matter who else is in the batch.
+        gumbel = self.draws.gumbel((s.updates, number + 1), self.task, REPLAY, number)
+        gumbel = gumbel[..., : rewards.shape[-1]]
         for u in range(s.updates):
             z, mean, variance = self._context(pairs, noise[:, u])
             loss = self._evaluator_loss(z, rewards, gumbel[:, u], number)

@@ -108,7 +108,7 @@ def _first_new(
     most: int,
 ) -> list[int]:
     """Return where a valid and unseen network comes up first; these count as seen from now on."""
-    new = []
+    new: list[int] = []
     for i, row in enumerate(rows):
         if len(new) < most and valid[i] and row not in seen:
             seen.add(row)

@@ -144,9 +144,12 @@ class Block:
         return block
 
     def _views(self, whole: torch.Tensor) -> dict[str, torch.Tensor]:
-        parts = whole.split([s.numel() for s in self.shapes.values()], dim=1)
-        named = zip(self.shapes.items(), parts, strict=True)
-        return {n: p.view(len(whole), *s).detach() for (n, s), p in named}
+        views, start = {}, 0
+        for name, shape in self.shapes.items():
+            part = whole[:, start : start + shape.numel()]
+            views[name] = part.view(len(whole), *shape).detach()
+            start += shape.numel()
+        return views
 
 
 def pick(arrays: Mapping[str, npt.NDArray[Any]], replicates: Sequence[int]) -> Arrays:

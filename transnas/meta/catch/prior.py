@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CatchPrior"]
 
 _KIND, _FORMAT = "catch", 1
+_SHAPE = ("context", "z_size", "hidden")
+"""Settings that a prior fixes."""
 
 
 @register(_KIND)
@@ -81,6 +83,10 @@ class CatchPrior(Prior):
     def learnt_settings(self) -> Mapping[str, Any]:
         """Return the settings of meta-training."""
         return self.settings.to_dict()
+
+    def fixed(self, settings: CatchSettings) -> CatchSettings:
+        """Return `settings` with what the learnt networks fix."""
+        return replace(settings, **{name: getattr(self.settings, name) for name in _SHAPE})
 
     def check(self, space: Space) -> None:
         """Raise `InputError` unless the prior is for `space` as it is now."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +14,15 @@ from transnas.evaluation import Measurement, Objective
 from transnas.meta.catch.settings import CatchSettings
 from transnas.spaces import Architecture, Space
 from transnas.strategies import Exhausted, Strategy, register
+from transnas.strategies._arrays import pack_array, unpack_array
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    import torch
 
     from transnas.meta.catch.agent import Agent, Proposal
     from transnas.meta.catch.prior import CatchPrior
 
-__all__ = ["CatchStrategy"]
-
-_SHAPE = ("context", "z_size", "hidden")
-"""Settings that a prior fixes."""
+__all__ = ["CatchStrategy", "agent_of"]
 
 
 @register("catch")
@@ -70,24 +66,14 @@ class CatchStrategy(Strategy):
         from transnas.meta.catch.prior import CatchPrior
 
         prior = CatchPrior.load(folder, self.space)
-        learnt = {name: getattr(prior.settings, name) for name in _SHAPE}
-        self.settings = replace(self.settings, **learnt)
+        self.settings = prior.fixed(self.settings)
         return prior
 
     @cached_property
     def _agent(self) -> Agent:
         import torch
 
-        from transnas.meta.catch.agent import Agent
-        from transnas.meta.catch.catcher import Catcher
-        from transnas.meta.catch.coding import Coding
-
-        coding = Coding(self.space, torch.float32, self.settings.masking, self.settings.isomorphs)
-        catcher = Catcher([self.seed], coding.features, self.settings)
-        if self._prior is None:
-            return Agent(catcher, coding, [self.seed], self.settings.epsilon)
-        catcher.load(self._prior.arrays)
-        return Agent(catcher, coding, [self.seed], self.settings.epsilon_adapted)
+        return agent_of(self.space, [self.seed], self.settings, self._prior, torch.float32)
 
     def ask(self) -> Architecture:
         proposal = self._agent.propose()
@@ -119,7 +105,7 @@ class CatchStrategy(Strategy):
             for arch, proposals in self._pending.items()
             for p in proposals
         ]
-        arrays = {name: _packed(array) for name, array in self._agent.state().items()}
+        arrays = {name: pack_array(array) for name, array in self._agent.state().items()}
         return {"pending": pending, "arrays": arrays}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -127,7 +113,7 @@ class CatchStrategy(Strategy):
 
         from transnas.meta.catch.agent import Proposal
 
-        self._agent.restore({name: _unpacked(data) for name, data in state["arrays"].items()})
+        self._agent.restore({name: unpack_array(data) for name, data in state["arrays"].items()})
         self._pending = {}
         for values, logs, sampled in state["pending"]:
             arch = self._agent.coding.architecture(values)
@@ -137,13 +123,22 @@ class CatchStrategy(Strategy):
             self._pending.setdefault(arch, []).append(proposal)
 
 
-def _packed(array: npt.NDArray[Any]) -> list[Any]:
-    """Return an array's type, shape and bytes as text; as numbers they would be ten times it."""
-    text = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
-    return [array.dtype.str, list(array.shape), text]
+def agent_of(
+    space: Space,
+    seeds: Sequence[int],
+    settings: CatchSettings,
+    prior: CatchPrior | None,
+    dtype: torch.dtype,
+) -> Agent:
+    """Return agents that adapt a copy of `prior` each, or start from scratch without one."""
+    from transnas.meta.catch.agent import Agent
+    from transnas.meta.catch.catcher import Catcher, pick
+    from transnas.meta.catch.coding import Coding
 
-
-def _unpacked(data: list[Any]) -> npt.NDArray[Any]:
-    dtype, shape, text = data
-    flat: npt.NDArray[Any] = np.frombuffer(base64.b64decode(text), dtype=np.dtype(dtype))
-    return flat.reshape(tuple(map(int, shape)))
+    coding = Coding(space, dtype, settings.masking, settings.isomorphs)
+    if prior is None:
+        catcher = Catcher(seeds, coding.features, settings, dtype)
+        return Agent(catcher, coding, seeds, settings.epsilon)
+    catcher = Catcher([0], coding.features, settings, dtype)
+    catcher.load(pick(prior.arrays, [0] * len(seeds)))
+    return Agent(catcher, coding, seeds, settings.epsilon_adapted)

@@ -14,9 +14,10 @@ from transnas.meta.interleaved.kinds import kind_of
 from transnas.meta.interleaved.matching import Matcher
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
-from transnas.meta.interleaved.streams import Stream, stream_seed
+from transnas.meta.interleaved.streams import stream_seed
 from transnas.networks import Supernet
 from transnas.networks.relaxations import Mix, Relaxation
+from transnas.oneshot._streams import Stream, seeded
 from transnas.tasks import DataTask
 
 __all__ = ["Learner", "optimiser_state", "restore_optimiser", "weight_optimiser"]
@@ -59,8 +60,11 @@ class Learner:
             self.private = [*weights, *self.project.parameters()]
         own = stream_seed(seed, task.name)
         self.train, self.validation = (
-            Stream(split, settings.batch_size, device, 2 * own + i, task.augmentation)
-            for i, split in enumerate((task.train, task.validation))
+            Stream(split, settings.batch_size, device, seeded(own, purpose), task.augmentation)
+            for purpose, split in (
+                ("training data", task.train),
+                ("validation data", task.validation),
+            )
         )
         assert settings.anchors is not None
         assert settings.views is not None

@@ -118,9 +118,7 @@ def train_interleaved(
     at, found = workplace(device, "32-true"), []
     for learner in search.learners:
         network = learner.whole()
-        held = {
-            f"validation_{k}": v for k, v in measure(network, learner.task.validation, at).items()
-        }
+        held = measure(network, learner.task.validation, at)
         size = _size(network, learner.task)
         seconds = search.cost.task_seconds[learner.task.name]
         images = search.cost.images // len(tasks)

@@ -60,9 +60,13 @@ def make_learner(
         else:
             method, draws = METHODS[settings.method], torch.Generator(device)
             relaxation = method.alpha(draws.manual_seed(stream_seed(own, "relaxation")))
-            form = networks.Form()
-            if method.partial:
-                form = networks.Form(partial=settings.partial, normalise_edges=True)
+            # The compiled kernel has no second derivative, which unrolled paths need.
+            exact = settings.paths != "direct" and settings.hvp == "exact"
+            form = networks.Form(
+                partial=settings.partial if method.partial else 1,
+                normalise_edges=method.partial,
+                backend="torch" if exact else "auto",
+            )
             network = networks.supernet(space, task.signature, relaxation, form, **skeleton)
         return Learner(k, task, network, settings, seed, device)
 

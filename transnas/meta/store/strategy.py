@@ -43,7 +43,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transnas.evaluation import Measurement, Objective
 from transnas.meta.store._search import Search
@@ -78,7 +78,7 @@ class StoreSettings:
 class StoreTransfer(Strategy):
     """Gaussian process search that starts from earlier studies; without any, from scratch."""
 
-    Settings = StoreSettings
+    Settings: ClassVar[type[Any]] = StoreSettings
 
     def __init__(
         self,

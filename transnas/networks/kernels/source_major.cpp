@@ -77,6 +77,40 @@ void depthwise_tile(const float* in, const Window& w, const float* weight, float
   }
 }
 
+// T outputs whose distance is that of the taps: each pixel is loaded once a row of taps.
+template <int K, int T>
+inline void sliding_tile(const float* in, int64_t row, int64_t gap, const float* weight, float* out,
+                         int64_t C, bool add) {
+  for (int64_t c = 0; c < C; c += 8) {
+    v8 sum[T];
+    for (int t = 0; t < T; ++t) sum[t] = add ? load(out + t * gap + c) : splat(0.f);
+    for (int i = 0; i < K; ++i) {
+      v8 factor[K];
+      for (int k = 0; k < K; ++k) factor[k] = load(weight + (i * K + k) * C + c);
+      const float* p = in + i * row + c;
+#pragma GCC unroll 16
+      for (int j = 0; j < T + K - 1; ++j, p += gap) {
+        const v8 pixel = load(p);
+#pragma GCC unroll 8
+        for (int k = 0; k < K; ++k)
+          if (j >= k && j - k < T) sum[j - k] += pixel * factor[k];
+      }
+    }
+    for (int t = 0; t < T; ++t) store(out + t * gap + c, sum[t]);
+  }
+}
+
+// Goes on from output x of a row with stride 1 as far as whole tiles fit; returns where it ends.
+template <int K, int T>
+int64_t sliding_row(const float* in, const Window& w, const float* weight, float* out, int64_t x,
+                    int64_t columns, int64_t C, bool add) {
+  const int64_t phases = w.column / C, span = T * phases;
+  for (; x + span <= columns; x += span)
+    for (int64_t k = x; k < x + phases; ++k)
+      sliding_tile<K, T>(in + k * C, w.row, w.column, weight, out + k * C, C, add);
+  return x;
+}
+
 // `in` is the first tap of the first output; weights are [k][k][C].
 void depthwise(const float* in, int64_t pitch, const Window& w, const float* weight, float* out,
                int64_t rows, int64_t columns, int64_t C, bool add) {
@@ -84,6 +118,13 @@ void depthwise(const float* in, int64_t pitch, const Window& w, const float* wei
     const float* p = in + y * pitch;
     float* q = out + y * columns * C;
     int64_t x = 0;
+    if (w.step == C && w.kernel == 3) {
+      x = sliding_row<3, 8>(p, w, weight, q, x, columns, C, add);
+      x = sliding_row<3, 4>(p, w, weight, q, x, columns, C, add);
+    } else if (w.step == C && w.kernel == 5) {
+      x = sliding_row<5, 8>(p, w, weight, q, x, columns, C, add);
+      x = sliding_row<5, 4>(p, w, weight, q, x, columns, C, add);
+    }
     for (; x + 8 <= columns; x += 8) depthwise_tile<8>(p + x * w.step, w, weight, q + x * C, C, add);
     for (; x + 4 <= columns; x += 4) depthwise_tile<4>(p + x * w.step, w, weight, q + x * C, C, add);
     for (; x < columns; ++x) depthwise_tile<1>(p + x * w.step, w, weight, q + x * C, C, add);

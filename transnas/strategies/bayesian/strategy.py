@@ -147,10 +147,14 @@ class BayesianOptimisation(Strategy):
 
     def _see(self, arch: Architecture) -> None:
         self._seen.add(arch)
-        self._classes.add(self.space.canonical(arch))
+        self._classes.add(self._class(arch))
 
     def _is_new(self, arch: Architecture) -> bool:
-        return self.space.canonical(arch) not in self._classes
+        return self._class(arch) not in self._classes
+
+    def _class(self, arch: Architecture) -> Architecture:
+        """Return the representative of `arch`'s class; other numbers are another class."""
+        return Architecture(arch.space, self.space.canonical(arch).values, arch.numbers)
 
     # The model ------------------------------------------------------------------------------
 
@@ -302,7 +306,7 @@ class BayesianOptimisation(Strategy):
         self.stream.position = state["stream"]
         self._order.position = state["order"]
         self._seen = {unpack(self.space, a) for a in state["seen"]}
-        self._classes = {self.space.canonical(a) for a in self._seen}
+        self._classes = {self._class(a) for a in self._seen}
         self._pending = [unpack(self.space, a) for a in state["pending"]]
         self._told = [unpack(self.space, a) for a in state["told"]]
         self._rewards = list(state["rewards"])

@@ -22,6 +22,7 @@ from transnas.studies.report._format import (
 )
 from transnas.studies.report._graph import draw_architecture
 from transnas.studies.report._importance import importance_figure
+from transnas.studies.report._oneshot import search_figures
 from transnas.studies.report._origin import origin
 from transnas.studies.report._parallel import parallel_figure
 from transnas.studies.report._trials import failures, trial_table
@@ -51,6 +52,7 @@ def study_section(study: Study, anchor: str, pictures: Sequence[Picture] = ()) -
         f"<div class='columns'>{_incumbent(study, ranked)}"
         f"<div class='stack'>{_progress(trials, objective)}</div></div>",
         _pictures(pictures),
+        search_figures(study.space, ranked),
         _choices(study, valued, objective),
         _outcomes(study, ranked),
         _finals(study.final_tests),

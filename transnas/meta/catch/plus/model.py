@@ -85,7 +85,7 @@ def ensemble(
     space = candidates.space
     latents, predicted = latent.apply(inputs_of(space, candidates.features, candidates.kernel))
     smoothed = source_values(candidates, sources)
-    values = (smoothed + predicted) / 2 if settings.learnt_mean else smoothed
+    values: Float = (smoothed + predicted) * np.float32(0.5) if settings.learnt_mean else smoothed
     share = settings.latent_share
     columns = LatentColumns(candidates, latents, share) if share else candidates
     search = Ensemble(candidates, sources, values, columns)

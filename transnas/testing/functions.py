@@ -1,4 +1,4 @@
-"""Functions with known optima, as spaces of numbers and choices."""
+"""Functions with known optima on spaces of numbers and choices, to try searches on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import numpy as np
 from transnas.evaluation import Cost, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
 from transnas.strategies import Strategy
+
+__all__ = [
+    "SCORE",
+    "Branin",
+    "Function",
+    "Hartmann6",
+    "MixedToy",
+    "anytime",
+    "branin",
+    "hartmann6",
+    "mixed_toy",
+    "play",
+]
 
 SCORE = (Objective("score"),)
 Function = Callable[[Architecture], float]
@@ -80,4 +93,5 @@ def play(strategy: Strategy, function: Function, queries: int) -> list[Architect
 def anytime(strategy: Strategy, function: Function, queries: int) -> list[float]:
     """Return the best value after each query."""
     values = [function(a) for a in play(strategy, function, queries)]
-    return np.maximum.accumulate(values).tolist()
+    best: list[float] = np.maximum.accumulate(values).tolist()
+    return best

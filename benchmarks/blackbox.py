@@ -1,0 +1,240 @@
+"""Every strategy of the project on eleven tables: regret by query, ranking, seconds of its own.
+
+    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--only NAME ...]
+
+A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow, at least
+two. One whose single run of 150 queries takes more than five seconds is run on three tables only,
+one of each benchmark. Strategies are those of the registry, so a new one appears by itself.
+Those that ask with budgets are left out: their queries are not of one kind. `--only` runs these
+strategies and keeps the rows that are there of the others. Writes
+benchmarks/results/blackbox.json, docs/results/blackbox.md and its figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from _blackbox_page import write_page
+from _record import RESULTS, write_result
+
+from transnas import InputError, spaces, strategies, tasks
+from transnas.evaluation import Objective
+from transnas.evaluation.table import Table
+from transnas.spaces import Space
+from transnas.strategies._replicates import one_replicate
+
+Doubles = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+QUERIES, MOST_SEEDS = 150, 100
+POINTS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150)
+LAST = ("optuna-gp", "bo")
+PLAIN = "plain-botorch"
+"""BoTorch used as its tutorial does, 50 queries of one table."""
+SLOW = 5.0
+"""Seconds of one run above which a strategy is run on `FEW` tables only."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table: what a search sees, what it is judged by, and the space."""
+
+    name: str
+    space: Space
+    rewards: Doubles
+    final: Doubles
+
+    def regret(self, asked: Indices) -> Doubles:
+        """Return the regret of the best by reward after each query, [seeds, queries].
+
+        In units of the distance from the table's median to its best. -1 repeats what was before.
+        """
+        best, middle = np.nanmax(self.final), np.nanmedian(self.final)
+        rewards = np.where(np.isnan(self.rewards), -np.inf, self.rewards)
+        seen = np.where(asked >= 0, rewards[asked], -np.inf)
+        leading = np.maximum.accumulate(seen, axis=1)
+        first = np.where(seen == leading, np.arange(asked.shape[1]), 0)
+        chosen = np.maximum.accumulate(first, axis=1)
+        at = np.take_along_axis(asked, chosen, axis=1)
+        found: Doubles = (best - self.final[at]) / (best - middle)
+        return found
+
+
+def columns() -> list[Column]:
+    """Return the tables, one of each benchmark first."""
+    found = []
+    for name in ("cifar10", "cifar100", "imagenet16-120"):
+        table = Table(tasks.get(f"nasbench201/{name}"))
+        seen = table.rewards("validation_accuracy", 12)
+        final = table.rewards("validation_accuracy", 200)
+        found.append(Column(f"NAS-Bench-201 {name}", spaces.get("nasbench201"), seen, final))
+    micro = [n for n in tasks.names() if n.startswith("transnas101-micro/")]
+    for name in [*micro, "nasbench-macro/cifar10"]:
+        values = Table(tasks.get(name)).rewards()
+        space = spaces.get(name.partition("/")[0])
+        label = name.replace("transnas101-micro/", "TransNAS micro ").replace("/", " ")
+        found.append(Column(label, space, values, values))
+    return found
+
+
+def few(found: list[Column]) -> list[Column]:
+    """Return one table of each benchmark."""
+    first: dict[str, Column] = {}
+    for column in found:
+        first.setdefault(column.space.name, column)
+    return list(first.values())
+
+
+def run(name: str, column: Column, limit: float, queries: int) -> tuple[Indices, float]:
+    """Return what as many seeds as fit into `limit` seconds asked, and seconds a run."""
+    one_replicate(name, column.space, column.rewards, 0, 4)  # what is made once a space
+    started = time.process_time()
+    row = one_replicate(name, column.space, column.rewards, 0, queries)
+    single = time.process_time() - started
+    seeds = int(np.clip(limit / max(single, 1e-4), 2, MOST_SEEDS))
+    if single > SLOW:
+        return np.array([row]), single
+    started = time.process_time()
+    asked = strategies.replicate(name, column.space, column.rewards, range(seeds), queries)
+    return asked, (time.process_time() - started) / seeds
+
+
+def judge(column: Column, asked: Indices, seconds: float) -> dict[str, Any]:
+    """Return the regret at `POINTS` with the half width of its 95% interval."""
+    from scipy.stats import t
+
+    regret = column.regret(asked)
+    n = len(regret)
+    points = [p - 1 for p in POINTS if p <= asked.shape[1]]
+    half = t.ppf(0.975, n - 1) * regret.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else None
+    return {
+        "seeds": n,
+        "regret": regret.mean(axis=0)[points].tolist(),
+        "half_width": None if half is None else half[points].tolist(),
+        "ms_per_query": 1e3 * seconds / asked.shape[1],
+    }
+
+
+def refusal(name: str) -> str | None:
+    """Return why strategy `name` is not in this benchmark; None if it is."""
+    try:
+        strategy = strategies.create(name, spaces.get("nasbench201"), 0, (Objective("reward"),))
+    except InputError as error:
+        return str(error)
+    if strategy.full_budget is not None:
+        return "asks with budgets; its queries are not of one kind"
+    return None
+
+
+def plain_botorch(column: Column, queries: int) -> tuple[list[int], float]:
+    """Run BoTorch as its tutorial does: one-hot codes, all of them scored; asks are timed."""
+    import torch
+    from botorch.acquisition import LogExpectedImprovement
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    archs = list(column.space.architectures())
+    rows = torch.from_numpy(column.space.encode(archs)).double()
+    rng = np.random.default_rng(0)
+    asked = rng.choice(len(archs), 10, replace=False).tolist()
+    spent = []
+    while len(asked) < queries:
+        started = time.process_time()
+        y = torch.from_numpy(column.rewards[asked])[:, None]
+        model = SingleTaskGP(rows[asked], (y - y.mean()) / y.std())
+        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        worth = LogExpectedImprovement(model, best_f=((y - y.mean()) / y.std()).max())
+        with torch.no_grad():
+            values = torch.cat([worth(block[:, None]) for block in rows.split(2048)])
+        values[asked] = -torch.inf
+        asked.append(int(values.argmax()))
+        spent.append(time.process_time() - started)
+    return asked, float(np.mean(spent))
+
+
+def hits(found: list[Column], hyperparameters: str) -> dict[str, Any]:
+    """Return how many of 500 seeds try the 200-epoch optimum of NAS-Bench-201 in 50 queries."""
+    counted: dict[str, Any] = {}
+    for column in found[:3]:
+        started = time.process_time()
+        asked = strategies.replicate("architecture-bo", column.space, column.rewards, range(500),
+                                     50, hyperparameters=hyperparameters)  # fmt: skip
+        spent = time.process_time() - started
+        hit = (asked == int(np.nanargmax(column.final))).any(axis=1)
+        counted[column.name] = {"hits": int(hit.sum()), "ms_per_query": 1e3 * spent / asked.size}
+    return counted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="a strategy and table")
+    parser.add_argument("--quick", action="store_true", help="20 queries, to see that it runs")
+    parser.add_argument("--hits", nargs="*", default=[], choices=["fixed", "map", "marginal"],
+                        help="count hits of architecture-bo from scratch only")  # fmt: skip
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    given = parser.parse_args()
+    queries = 20 if given.quick else QUERIES
+    warnings.simplefilter("ignore")
+    found = columns()
+    rows: dict[str, dict[str, Any]] = {}
+    refused: dict[str, str] = {}
+    stored, counted = RESULTS / "blackbox.json", dict[str, Any]()
+    if (given.only or given.hits) and stored.exists():
+        earlier = json.loads(stored.read_text())
+        rows, refused, counted = earlier["rows"], earlier["refused"], earlier.get("hits", {})
+
+    def record() -> None:
+        """Write what there is, so that an interrupted run leaves its rows."""
+        result = {"queries": queries, "points": [p for p in POINTS if p <= queries],
+                  "seconds_allowed": given.seconds, "tables": [c.name for c in found],
+                  "rows": rows, "refused": refused, "hits": counted}  # fmt: skip
+        path = write_result("blackbox-quick" if given.quick else "blackbox", result)
+        if not given.quick:
+            write_page(path)
+
+    for hyperparameters in given.hits:
+        counted[hyperparameters] = hits(found, hyperparameters)
+        record()
+    if given.hits:
+        return
+    # The slow ones last: an interrupted run then lacks only them.
+    for name in sorted(strategies.names(), key=lambda n: n in LAST):
+        if given.only and name not in given.only:
+            continue
+        reason = refusal(name)
+        if reason is not None:
+            refused[name] = reason
+            continue
+        rows[name] = {}
+        todo = list(found)
+        while todo:
+            column = todo.pop(0)
+            asked, seconds = run(name, column, given.seconds, queries)
+            rows[name][column.name] = judge(column, asked, seconds)
+            if seconds > SLOW:
+                todo = [c for c in few(found) if c.name not in rows[name]]
+        print(f"{name:24s} {len(rows[name])} tables", flush=True)
+        record()
+    if given.only and PLAIN not in given.only:
+        return
+    asked_plain, seconds = plain_botorch(found[0], min(queries, 50))
+    rows[PLAIN] = {
+        found[0].name: judge(found[0], np.array([asked_plain]), seconds * len(asked_plain))
+    }
+    record()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""Interleaved multi-task search beside its baselines and ablations: five tasks, one an outlier.
+
+    python benchmarks/interleaved.py evidence --seeds 5     # accuracies; goes on where it stopped
+    python benchmarks/interleaved.py cells --seeds 3        # derived cells looked up in tables
+    python benchmarks/interleaved.py cost                   # seconds of a round, memory
+
+Every method sees the same number of images; phase 2 trains each architecture anew on each task, and
+looks at test data once, at its end. Results are written after every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from _record import RESULTS, write_result
+
+from transnas import evaluation, spaces, tasks
+from transnas.evaluation.training import Recipe, measure, workplace
+from transnas.meta.interleaved import InterleaveSettings, Interleaving
+from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, interleaved
+from transnas.meta.interleaved.phase2 import Trained, train_interleaved, train_separately
+from transnas.spaces import Architecture
+from transnas.tasks import DataTask
+from transnas.tasks._resized import resized
+
+RELATIVES, OUTLIER = ("usps", "mnist", "notmnist", "fashion-mnist"), "dtd10"
+SIDE, LIMIT, EPOCHS = 12, 24, 6
+SUPERNET, FINAL = {"channels": 4, "cells": 1}, {"channels": 8, "cells": 1}
+RECIPE = Recipe(batch_size=32, learning_rate=0.1)
+BASE = InterleaveSettings(
+    preset="joint", iterations=12, batch_size=8, anchors=4, views=8, logits_learning_rate=0.05,
+    learning_rate=0.05, match_every=4,
+)  # fmt: skip
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "interleaved (joint, M=2)": {},
+    "none, M=1": {"preset": "none", "transfer_weight": 0.0, "rounds": 1},
+    "none, M=2": {"preset": "none", "transfer_weight": 0.0},
+    "joint, M=1": {"rounds": 1},
+    "joint, M=3": {"rounds": 3},
+    "joint, M=4": {"rounds": 4},
+    "published": {"preset": "published", "transfer_weight": 1.0, "match_every": 1},
+    "soft": {"preset": "soft"},
+    "distil": {"preset": "distil"},
+    "example": {"preset": "example"},
+    "hypernetwork (chunked)": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
+    "hypernetwork (film)": {"hyper": "film", "hyper_hidden": 32},
+    "outlier first": {"order": "reverse"},
+    "order similar": {"order": "similar"},
+    "uncertainty": {"balance": "uncertainty"},
+    "pcgrad": {"balance": "pcgrad"},
+}
+
+
+def load(names: tuple[str, ...], side: int, channels: int | None, limit: int) -> list[DataTask]:
+    found = [cast(DataTask, tasks.get(name, limit=limit)) for name in names]
+    return [resized(task, side, channels) for task in found]
+
+
+class Final:
+    """Phase 2 of one seed: an architecture that several methods found is trained once a task."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.known: dict[tuple[str, str, str], dict[str, float]] = {}
+
+    def train(self, task: DataTask, arch: Architecture, skeleton: Mapping[str, Any]) -> Any:
+        p = self.problem
+        key = task.name, p.space.to_text(arch), json.dumps(dict(skeleton), sort_keys=True)
+        if key not in self.known:
+            trained = train_separately(task, p.space, arch, skeleton, RECIPE, EPOCHS, p.seed, "cpu")
+            self.known[key] = tested(task, trained)
+        return self.known[key]
+
+
+def tested(task: DataTask, trained: Trained) -> dict[str, float]:
+    """Return the metrics of phase 2 with the test accuracy, a recorded look."""
+    at = workplace("cpu", "32-true")
+    final = task.final_test(
+        trained.task,
+        lambda split: {"test_accuracy": measure(trained.network, split, at)["accuracy"]},
+    )
+    return {**trained.metrics, **final.metrics, "seconds": trained.seconds}
+
+
+def row(problem: Problem, found: Found, final: Final) -> dict[str, Any]:
+    skeleton = found.skeleton or problem.final_skeleton
+    pairs = zip(problem.tasks, found.architectures, strict=True)
+    measured = {task.name: final.train(task, arch, skeleton) for task, arch in pairs}
+    return {
+        "architectures": [problem.space.to_text(a) for a in found.architectures],
+        "tasks": measured,
+        "search_seconds": found.cost.seconds,
+        "transfer_seconds": found.cost.transfer_seconds,
+        "images": found.cost.images,
+        "matched_images": found.cost.matched_images,
+    }
+
+
+def evidence(seeds: int, minutes: float) -> None:
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
+    runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    torch.set_num_threads(1)
+    for seed in range(seeds):
+        problem = Problem(everything, spaces.get("nasbench201"), BASE, SUPERNET, FINAL, seed, "cpu")
+        done = runs.setdefault(str(seed), {})
+
+        def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
+            if name not in done and time.perf_counter() < until:
+                done[name] = make()
+                print(name, flush=True)
+                write_result("interleaved", {"settings": settings(), "runs": runs})
+
+        one_seed(problem, keep, done)
+
+
+def one_seed(
+    problem: Problem, keep: Callable[[str, Callable[[], Any]], None], done: Mapping[str, Any]
+) -> None:
+    """Run every method on one seed: first interleaving and its baselines, then ablations."""
+    final, space = Final(problem), problem.space
+    main, *others = ABLATIONS
+    keep(main, lambda: row(problem, interleaved(problem), final))
+    if main not in done:
+        return
+    arch = space.from_text(done[main]["architectures"][0])
+    for name, method in BASELINES.items():
+        keep(name, lambda m=method: row(problem, m(problem, arch), final))  # type: ignore[misc]
+    fewer = replace(problem, tasks=problem.tasks[:-1])
+    keep("without outlier", lambda: row(fewer, interleaved(fewer), final))
+    keep("phase 2 interleaved", lambda: at_fixed(problem, arch))
+    if "random" in done:
+        drawn = space.from_text(done["random"]["architectures"][0])
+        keep("random, phase 2 interleaved", lambda: at_fixed(problem, drawn))
+    for name in others:
+        changes = ABLATIONS[name]
+        keep(name, lambda c=changes: row(problem, interleaved(problem, **c), final))  # type: ignore[misc]
+
+
+def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
+    """Return the row of networks that are trained in turn, with transfer, at one architecture."""
+    found = train_interleaved(
+        problem.tasks, problem.space, arch, problem.final_skeleton, RECIPE, EPOCHS, problem.seed,
+        replace(BASE, preset="joint"), "cpu",
+    )  # fmt: skip
+    pairs = zip(problem.tasks, found, strict=True)
+    return {
+        "architectures": [problem.space.to_text(arch)] * len(problem.tasks),
+        "tasks": {task.name: tested(task, trained) for task, trained in pairs},
+        "search_seconds": 0.0,
+    }
+
+
+def settings() -> dict[str, Any]:
+    return {"tasks": [*RELATIVES, OUTLIER], "side": SIDE, "limit": LIMIT, "epochs": EPOCHS,
+            "supernet": SUPERNET, "final": FINAL, "iterations": BASE.iterations}  # fmt: skip
+
+
+def cells(seeds: int) -> None:
+    """Search on CIFAR-10, CIFAR-100 and mini-ImageNet at 16x16; look the cells up."""
+    three = load(("cifar10", "cifar100", "mini-imagenet"), 16, 3, 10)
+    columns = ("cifar10", "cifar100", "ImageNet16-120")
+    space, runs = spaces.get("nasbench201"), dict[str, Any]()
+    tables = {c: evaluation.Table(cast(Any, tasks.get(f"nasbench201/{c}"))) for c in columns}
+
+    def look_up(arch: Architecture) -> dict[str, float]:
+        return {
+            c: float(t.evaluate(arch).metrics["validation_accuracy"]) for c, t in tables.items()
+        }
+
+    for seed in range(seeds):
+        chosen = replace(BASE, batch_size=16)
+        problem = Problem(three, space, chosen, SUPERNET, FINAL, seed, "cpu")
+        together = interleaved(problem)
+        apart = BASELINES["separate"](problem, together.architectures[0])
+        alone = BASELINES["random"](problem, together.architectures[0])
+        runs[str(seed)] = {
+            name: [{"cell": space.to_text(a), **look_up(a)} for a in found.architectures]
+            for name, found in (("interleaved", together), ("separate", apart), ("random", alone))
+        }
+        print(seed, runs[str(seed)], flush=True)
+        write_result("interleaved-cells", {"columns": columns, "runs": runs})
+
+
+def cost() -> None:
+    """Measure rounds against their single-task steps, in turn in one process; count memory."""
+    everything = load((*RELATIVES, OUTLIER), 16, 1, 40)
+    space, found = spaces.get("nasbench201"), dict[str, Any]()
+    torch.set_num_threads(1)
+    options = {"iterations": 100000, "batch_size": 64, "transfer_ramp": 0.0, "rounds": 2}
+    for label, anchors, views in (("defaults (10 + 10 anchors, 8 views)", 10, 8),
+                                  ("small (4 + 4 anchors, 8 views)", 4, 8)):  # fmt: skip
+        pair = [
+            Interleaving(
+                everything,
+                space,
+                InterleaveSettings(
+                    preset=preset, anchors=anchors, views=views, warmup=1.0, **cast(Any, options)
+                ),
+                skeleton=SUPERNET,
+                device="cpu",
+            )
+            for preset in ("joint", "none")
+        ]
+        times: list[list[float]] = [[], []]
+        for _ in range(4):
+            for search, taken in zip(pair, times, strict=True):
+                before = time.process_time()
+                for _ in range(len(search.units)):
+                    search.advance()
+                taken.append(time.process_time() - before)
+        joint, plain = (sum(sorted(t)[:3]) for t in times)
+        share = pair[0].cost.transfer_seconds / pair[0].cost.seconds
+        found[label] = {"ratio": joint / plain, "transfer_share": share, "seconds": times}
+        print(
+            label,
+            f"round / single-task steps {joint / plain:.3f}, transfer {share:.1%}",
+            flush=True,
+        )
+    for k in (2, 5, 10):
+        many = [replace_name(everything[i % 5], f"{everything[i % 5].name}-{i}") for i in range(k)]
+        search = Interleaving(many, space, InterleaveSettings(), skeleton=SUPERNET, device="cpu")
+        for _ in range(2 * k):
+            search.advance()
+        tensors = [
+            p for x in search.learners for p in (*x.encoder.parameters(), *x.head.parameters())
+        ]
+        momentum = [
+            m for x in search.learners for s in x.optimiser.state.values() for m in s.values()
+        ]
+        held = sum(
+            {t.data_ptr(): t.numel() * 4 for t in [*tensors, *momentum] if t is not None}.values()
+        )
+        found[f"bytes held by {k} tasks"] = held
+        print(f"{k} tasks hold {held / 1e6:.2f} MB of weights and momentum", flush=True)
+    write_result("interleaved-cost", found)
+
+
+def replace_name(task: DataTask, name: str) -> DataTask:
+    return replace(task, name=name)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("evidence", "cells", "cost"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=11.0)
+    given = parser.parse_args()
+    if given.what == "evidence":
+        evidence(given.seeds, given.minutes)
+    elif given.what == "cells":
+        cells(given.seeds)
+    else:
+        cost()

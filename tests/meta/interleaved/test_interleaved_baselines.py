@@ -1,0 +1,109 @@
+"""Baselines at equal cost, joint training, phase 2, known designs, resized tasks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transnas import InputError, networks, spaces
+from transnas import tasks as built_in
+from transnas.evaluation.training import Recipe
+from transnas.meta.interleaved import InterleaveSettings, Interleaving
+from transnas.meta.interleaved.baselines import BASELINES, Problem, by_hand, handmade, interleaved
+from transnas.meta.interleaved.phase2 import train_interleaved, train_separately
+from transnas.spaces import Space
+from transnas.tasks import DataTask, Signature
+from transnas.tasks._resized import resized
+
+SETTINGS = InterleaveSettings(preset="joint", batch_size=8, anchors=2, views=4, iterations=4)
+RECIPE = Recipe(batch_size=8, learning_rate=0.1)
+
+
+@pytest.mark.parametrize("name", ["separate", "joint", "transferred"])
+def test_baselines_see_as_many_images_as_interleaving(
+    space: Space, tasks: list[DataTask], name: str
+) -> None:
+    problem = Problem(tasks, space, SETTINGS, {}, {}, 0, "cpu")
+    found = interleaved(problem)
+    baseline = BASELINES[name](problem, found.architectures[0])
+    assert baseline.cost.images == found.cost.images
+    assert len(baseline.architectures) == len(tasks)
+    for arch in baseline.architectures:
+        space.validate(arch)
+
+
+def test_joint_training_moves_the_encoder_down_the_mean_loss(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    settings = InterleaveSettings(
+        preset="hard", updates="summed", rounds=1, iterations=2, batch_size=8, momentum=0.0,
+        weight_decay=0.0, gradient_clip=1e9, learning_rate=0.1,
+    )  # fmt: skip
+    search, twin = (
+        Interleaving(tasks[:2], space, settings, skeleton={}, device="cpu") for _ in range(2)
+    )
+    search.advance()
+    losses: list[Tensor] = []
+    for learner in twin.learners:
+        images, labels = learner.train.next()
+        losses.append(F.cross_entropy(learner.head(learner.encoder(images, learner.mix())), labels))
+    gradients = torch.autograd.grad(torch.stack(losses).mean(), twin.shared)
+    for moved, start, g in zip(search.shared, twin.shared, gradients, strict=True):
+        torch.testing.assert_close(moved, start - 0.1 * g)
+    with pytest.raises(InputError, match="updates is 'summed' with preset 'joint'"):
+        InterleaveSettings(updates="summed")
+
+
+def test_phase_two_trains_whole_networks_both_ways(space: Space, tasks: list[DataTask]) -> None:
+    arch = space.architecture((0, 1))
+    alone = train_separately(tasks[0], space, arch, {}, RECIPE, 2, 0, "cpu")
+    again = train_separately(tasks[0], space, arch, {}, RECIPE, 2, 0, "cpu")
+    assert alone.metrics == again.metrics
+    assert alone.images == 2 * 16
+    for trained, task in zip(
+        train_interleaved(tasks, space, arch, {}, RECIPE, 2, 0, SETTINGS, "cpu"), tasks, strict=True
+    ):
+        scores = trained.network(torch.zeros(2, *task.signature.input_shape))
+        assert scores.shape == (2, 3)
+        assert 0.0 <= trained.metrics["validation_accuracy"] <= 1.0
+        assert trained.metrics["parameters"] == sum(p.numel() for p in trained.network.parameters())
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "darts", "proxyless"])
+def test_known_designs_are_architectures_of_their_spaces(name: str) -> None:
+    place = spaces.get(name)
+    place.validate(handmade(place))
+    with pytest.raises(InputError, match="space 'pnas' has no known design"):
+        handmade(spaces.get("pnas"))
+
+
+def test_the_network_by_hand_is_about_as_large() -> None:
+    place, task = spaces.get("nasbench201"), built_in.get("digits", limit=5)
+    assert isinstance(task, DataTask)
+    skeleton = {"channels": 8, "cells": 1}
+    wanted = place.from_text(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|none~2|"
+    )
+    found = by_hand(Problem([task], place, SETTINGS, skeleton, skeleton, 0, "cpu"), wanted)
+    assert found.skeleton is not None
+    sizes = [
+        sum(p.numel() for p in networks.build(place, arch, task.signature, **chosen).parameters())
+        for arch, chosen in ((wanted, skeleton), (found.architectures[0], found.skeleton))
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.15)
+
+
+def test_resized_tasks_average_pixels_and_keep_their_splits() -> None:
+    task = built_in.get("digits", limit=5)
+    assert isinstance(task, DataTask)
+    small = resized(task, 4, 3)
+    assert small.signature == Signature((3, 4, 4), 10)
+    image, label = small.train[7]
+    original, same = task.train[7]
+    assert label == same
+    torch.testing.assert_close(image[0], F.avg_pool2d(original, 2)[0])
+    assert small.has_test
+    with pytest.raises(InputError, match="size 2"):
+        resized(task, 2)

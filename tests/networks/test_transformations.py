@@ -1,0 +1,127 @@
+"""Transformed networks compute what they computed before, to 1e-5, and grow as predicted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from transnas import InputError
+from transnas.networks.transformations import Concatenated, deeper, replicate, split, widen
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """Return `network` in evaluation mode, with running statistics and affine terms of its own."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    network.train()
+    for _ in range(3):
+        network(torch.randn(8, 3, 9, 9) * 2 + 1)
+    return network.eval()
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.Conv2d(5, 5, 5, padding=2, groups=5, bias=False),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.Conv2d(5, 6, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    )
+
+
+def same(network: nn.Module, before: torch.Tensor, x: torch.Tensor) -> None:
+    with torch.no_grad():
+        assert float((network(x) - before).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_widening_keeps_the_function_through_norms_and_depthwise_layers(seed: int) -> None:
+    torch.manual_seed(seed)
+    network, x = settled(net()), torch.randn(4, 3, 9, 9)
+    before = network(x).detach()
+    draws = torch.Generator().manual_seed(seed)
+    widen(network[0], [network[1], network[3], network[4]], [network[6]], 12, draws)
+    assert network[3].groups == 12
+    same(network, before, x)
+    widen(network[6], [], [network[10]], 7, draws)
+    same(network, before, x)
+    # 12 - 5 more channels of 3 x 9 + 1, 25 and two norms of 2; 1x1: 12 x 7 + 7; linear 7 x 4 + 4.
+    count = sum(p.numel() for p in network.parameters())
+    assert count == 12 * 28 + 24 + 12 * 25 + 24 + 12 * 7 + 7 + 7 * 4 + 4
+    network.train()(x).sum().backward()  # and it trains on
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_noise_parts_the_copies() -> None:
+    torch.manual_seed(0)
+    network, x = settled(net()), torch.randn(4, 3, 9, 9)
+    before = network(x).detach()
+    widen(network[0], [network[1], network[3], network[4]], [network[6]], 8, noise=0.5)
+    difference = float((network(x) - before).abs().max().detach())
+    assert difference > 1e-4
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_deepening_keeps_the_function(kernel: int, depthwise: bool) -> None:
+    torch.manual_seed(kernel)
+    network, x = settled(net()), torch.randn(4, 3, 9, 9)
+    before = network(x).detach()
+    layers = list(network)
+    grown = nn.Sequential(*layers[:3], deeper(5, kernel, depthwise), *layers[3:]).eval()
+    same(grown, before, x)
+
+
+EDGES = {
+    "conv": nn.Conv2d(6, 7, 3, padding=1),
+    "strided conv": nn.Conv2d(6, 7, 3, stride=2, padding=1, bias=False),
+    "depthwise": nn.Conv2d(6, 6, 5, padding=2, groups=6),
+    "max": nn.MaxPool2d(3, 2, 1),
+    "avg": nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    "identity": nn.Identity(),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+@pytest.mark.parametrize("branches", [2, 3, 4])
+def test_splitting_and_replicating_an_edge_keep_the_function(name: str, branches: int) -> None:
+    edge, x = EDGES[name], torch.randn(2, 6, 8, 8)
+    before = edge(x).detach()
+    parts = split(edge, before.shape[1], branches)
+    assert isinstance(parts, Concatenated)
+    assert len(parts.branches) == branches
+    size = sum(p.numel() for p in edge.parameters())
+    assert sum(p.numel() for p in parts.parameters()) == size
+    same(parts, before, x)
+    copies = replicate(edge, branches)
+    assert sum(p.numel() for p in copies.parameters()) == branches * size
+    same(copies, before, x)
+    # One inside the other: a tree of paths.
+    same(replicate(split(edge, before.shape[1], 2), branches), before, x)
+
+
+def test_copies_are_independent_of_the_edge() -> None:
+    edge, x = nn.Conv2d(2, 2, 1), torch.randn(1, 2, 3, 3)
+    before, copies = edge(x).detach(), replicate(edge)
+    nn.init.zeros_(edge.weight)
+    same(copies, before, x)
+
+
+def test_what_cannot_be_transformed_is_refused() -> None:
+    with pytest.raises(InputError, match="as many or more"):
+        widen(nn.Conv2d(2, 4, 1), [], [], 3)
+    with pytest.raises(InputError, match="mixes channels"):
+        widen(nn.Conv2d(2, 4, 1), [nn.Conv2d(4, 4, 1)], [], 5)
+    with pytest.raises(InputError, match="cannot be split"):
+        split(nn.ReLU(), 4)
+    with pytest.raises(InputError, match="branches 5 of 4 channels"):
+        split(nn.Identity(), 4, 5)

@@ -1,0 +1,279 @@
+"""What each one-shot method adds: its rules, costs and estimators, against independent oracles."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oneshot_toys import Chain, ChainSupernet, brighter, quick
+from torch import Tensor
+
+from transnas import InputError, networks, oneshot, spaces
+from transnas.evaluation.training import workplace
+from transnas.networks.relaxations import Softmax
+from transnas.oneshot._controller import Controller
+from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
+from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
+from transnas.oneshot._indicators import operation_names
+from transnas.oneshot.bayesnas import reweighted
+from transnas.oneshot.p_darts import skip_dropout
+from transnas.oneshot.proxylessnas import penalised
+from transnas.oneshot.robust_darts import rises
+from transnas.tasks import Signature
+
+torch.set_num_threads(1)
+SIGNATURE = Signature((1, 8, 8), 4)
+
+
+def toy(method: str, **changes: Any) -> Any:
+    """Return a search on the toy before its first step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        kind = oneshot.get(method)
+        return kind(brighter(), Chain(), quick(method, **changes), {}, 0, workplace("cpu"))
+
+
+def nasbench201(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    return networks.supernet(
+        spaces.get("nasbench201"), SIGNATURE, Softmax(), channels=4, cells=1, **changes
+    )
+
+
+# Costs ------------------------------------------------------------------------------------------
+
+
+def test_expected_cost_is_the_mean_cost_of_samples() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.randn(6, 5, generator=generator).softmax(1)
+    costs = parameter_costs(nasbench201())
+    drawn = torch.multinomial(p, 100_000, replacement=True, generator=generator)
+    sampled = costs.gather(1, drawn).sum(0)
+    error = 4 * float(sampled.std()) / math.sqrt(len(sampled))
+    assert float(sampled.mean()) == pytest.approx(float(expected_cost(p, costs)), abs=error)
+
+
+def test_parameter_costs_are_those_of_discrete_networks() -> None:
+    space, net = spaces.get("nasbench201"), nasbench201()
+    costs = parameter_costs(net)
+
+    def size(text: str) -> int:
+        arch = space.from_text(text)
+        return sum(p.numel() for p in networks.build(space, arch, SIGNATURE, channels=4, cells=1)
+                   .parameters() if p.ndim > 1)  # fmt: skip
+
+    def text(operation: str) -> str:
+        return f"|{operation}~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+    ratio = float(costs[0, 2] / costs[0, 3])
+    empty = size(text("none"))
+    assert ratio == pytest.approx(
+        (size(text("nor_conv_1x1")) - empty) / (size(text("nor_conv_3x3")) - empty)
+    )
+    assert float(costs.max(dim=1).values.sum()) == pytest.approx(1.0)
+    assert costs[:, [0, 1, 4]].count_nonzero() == 0
+
+
+def test_a_table_of_latencies_has_all_operations(tmp_path: Path) -> None:
+    net = nasbench201()
+    table = {name: float(i) for i, name in enumerate(operation_names(net)[0])}
+    assert table_costs(net, table).tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 6
+    del table["none"]
+    with pytest.raises(InputError, match="lacks operation 'none'"):
+        table_costs(net, table)
+    (tmp_path / "bad.json").write_text(json.dumps([1]))
+    with pytest.raises(InputError, match="not readable"):
+        toy("proxylessnas", table=str(tmp_path / "bad.json"))
+
+
+def test_latency_enters_the_loss_as_published() -> None:
+    loss, expected = torch.tensor(2.0), torch.tensor(100.0)
+    added = penalised(loss, expected, 80.0, "add", 0.5)
+    assert float(added) == pytest.approx(2.0 + 0.5 * 20 / 80)
+    multiplied = penalised(loss, expected, 80.0, "multiply", 0.2)
+    assert float(multiplied) == pytest.approx(0.4 * (math.log(100) / math.log(80)) ** 0.3)
+
+
+# Rules ------------------------------------------------------------------------------------------
+
+
+def test_a_step_on_two_paths_leaves_the_probability_of_others() -> None:
+    search = toy("proxylessnas", logits_learning_rate=0.5)
+    search.epoch = 100
+    search.begin_epoch()
+    before = search.net.shares()
+    search.gates_step(search.held_out.next())
+    after = search.net.shares()
+    for old, new in zip(before, after, strict=True):
+        same = (old - new).abs() < 1e-6
+        assert int(same.sum()) == 1
+        assert not torch.equal(old, new)
+
+
+def test_eigenvalue_is_that_of_the_whole_hessian() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(40, 40, generator=generator, dtype=torch.float64)
+    x = torch.randn(40, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    def loss(x: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(a @ x).square().mean() + torch.tanh(x).prod()
+
+    hessian = torch.autograd.functional.hessian(loss, x.detach())
+    expected = float(torch.linalg.eigvalsh(hessian)[-1])
+    start = torch.randn(40, generator=generator, dtype=torch.float64)
+    found = dominant_eigenvalue(hessian_product(loss(x), x), start, steps=40)
+    assert found == pytest.approx(expected, rel=1e-8)
+    early = dominant_eigenvalue(hessian_product(loss(x), x), start, steps=20)
+    assert early == pytest.approx(expected, rel=1e-4)
+
+
+def test_eigenvalues_that_rise_are_seen_and_steady_ones_are_not() -> None:
+    steady = [1.0] * 20
+    assert not rises(steady, 4, 1.3)
+    assert not rises([*steady, 1.5], 4, 1.3)  # one value of five: a mean of 1.1
+    assert rises([*steady, 2.0, 2.5, 3.0], 4, 1.3)
+    assert not rises([1.0, 9.0], 4, 1.3)
+
+
+@pytest.mark.parametrize("response", ["stop", "adapt"])
+def test_a_rise_ends_the_search_or_raises_the_decay(response: str) -> None:
+    values = iter([1.0] * 6 + [5.0] * 60)
+    search = toy("robust-darts", response=response, every=1, delta=2, earliest=0, epochs=10)
+    search.eigenvalue = lambda: next(values)
+    for _ in range(8):
+        search.train_step(search.training.next())
+        search.end_epoch()
+        search.epoch += 1
+        if search.stopped:
+            break
+    if response == "stop":
+        assert search.epoch == 7
+        assert search.present() == search.space.from_json(search.measured[-3])
+    else:
+        assert search.epoch < 8
+        decay = search.by_weights.param_groups[0]["weight_decay"]
+        assert decay == pytest.approx(3e-4 * 3 ** round(math.log(decay / 3e-4, 3)))
+        assert 3e-4 < decay <= 0.0244
+
+
+def test_skip_dropout_falls_as_published() -> None:
+    rates = [skip_dropout(0.4, epoch, 10, 25) for epoch in (0, 9, 10, 24)]
+    expected = [0.4 * 24 / 25, 0.4 * 15 / 25, 0.4, 0.4 * math.exp(-2.8)]
+    assert rates == pytest.approx(expected)
+
+
+def test_stages_have_fewer_operations_and_limit_skips() -> None:
+    search = toy("p-darts", epochs=6, skips=1)
+    assert [len(codes) for codes in search.net.allowed] == [3, 3]
+    with torch.no_grad():
+        search.net.logits[:] = torch.tensor([[0.0, 2.0, 1.0], [0.0, 3.0, 1.0]])
+    assert search.present().values == (2, 1)  # the weaker skip gives way
+    allowed = search.strongest(2 / 3)
+    assert allowed == ((1, 2), (1, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        for _ in range(2):
+            search.end_epoch()
+            search.epoch += 1
+    assert search.stage == 1
+    assert [len(codes) for codes in search.net.allowed] == [2, 2]
+
+
+def test_darts_plus_stops_at_the_number_of_skips() -> None:
+    search = toy("darts-plus", skips=2, earliest=2, stop_before=True)
+    with torch.no_grad():
+        search.net.logits[:] = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    search.end_epoch()
+    search.epoch = 1
+    assert not search.stopped
+    with torch.no_grad():
+        search.net.logits[0, 1] = 2.0
+    search.end_epoch()
+    assert search.stopped
+    assert search.present().values == (0, 1)
+
+
+def test_switches_without_effect_lose_their_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 10, generator=generator)
+    truth = torch.zeros(10)
+    truth[:3] = torch.tensor([1.0, -2.0, 1.5])
+    y = x @ truth + 0.1 * torch.randn(400, generator=generator)
+    sparsity, gamma, omega = 0.1, torch.ones(10), torch.ones(10)
+    curvature = 2 * (x * x).mean(0)
+    for _ in range(20):
+        s = truth.new_zeros(10)
+        for _ in range(200):  # proximal gradient on the reweighted lasso
+            s = s - 0.2 * 2 * (x.T @ (x @ s - y)) / len(y)
+            s = s.sign() * (s.abs() - 0.2 * sparsity * omega).clamp_min(0.0)
+        gamma, omega = reweighted(s, gamma.clamp_min(1e-12), curvature, sparsity)
+    assert float(gamma[3:].max()) < 1e-3
+    assert float(gamma[:3].min()) > 0.1
+
+
+def test_the_controller_solves_a_bandit() -> None:
+    torch.manual_seed(0)
+    controller = Controller(spaces.get("nasbench201"), hidden=16)
+    optimiser = torch.optim.Adam(controller.parameters(), lr=0.02)
+    best, noise, baseline = (3, 1, 3, 1, 3, 1), torch.Generator().manual_seed(0), 0.0
+    for _ in range(150):
+        loss = torch.zeros(())
+        for _ in range(4):
+            sample = controller(noise)
+            hits = [a == b for a, b in zip(sample.arch.values, best, strict=True)]
+            reward = float(np.mean(hits))
+            baseline += 0.05 * (reward - baseline)
+            loss = loss - sample.log_probability * (reward - baseline)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert controller().arch.values == best
+    probabilities = [float(p[c]) for p, c in zip(controller().probabilities, best, strict=True)]
+    # The squash c tanh(l / T) with c = 2.5 keeps a choice of five below 0.98.
+    assert min(probabilities) > 0.8
+
+
+def test_controller_probabilities_are_those_of_its_samples() -> None:
+    torch.manual_seed(0)
+    controller, noise = Controller(Chain(), hidden=8), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in controller.parameters():
+            parameter.mul_(20)
+        drawn = [controller(noise) for _ in range(2000)]
+    counts: dict[tuple[int, ...], int] = {}
+    logs: dict[tuple[int, ...], float] = {}
+    for sample in drawn:
+        counts[sample.arch.values] = counts.get(sample.arch.values, 0) + 1
+        logs[sample.arch.values] = float(sample.log_probability)
+    for values, log_p in logs.items():
+        p = math.exp(log_p)
+        assert counts[values] / 2000 == pytest.approx(p, abs=4 * math.sqrt(p / 2000) + 1e-3)
+
+
+def test_partial_channels_that_do_not_divide_are_refused() -> None:
+    kind = oneshot.get("pc-darts")
+    settings = kind.Settings(partial=3)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="accepted: a divisor of 4"):
+        kind(brighter(), spaces.get("nasbench201"), settings, {"channels": 4, "cells": 1}, 0,
+             workplace("cpu"))  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["gdas", "rs-ws", "enas", "setn", "proxylessnas"])
+def test_weights_of_one_path_methods_see_one_operation_an_edge(method: str) -> None:
+    seen: list[Any] = []
+
+    class Watched(ChainSupernet):
+        def run(self, x: Tensor, mix: Any) -> Tensor:
+            seen.append(mix)
+            return super().run(x, mix)
+
+    search = toy(method)
+    search.net.__class__ = Watched
+    search.begin_epoch()
+    search.train_step(search.training.next())
+    assert [len(path) for path in seen[-1].paths] == [1, 1]

@@ -1,0 +1,168 @@
+"""Progressive search: published counts, the true beam, surrogates that extrapolate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from transnas import InputError, spaces, strategies
+from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture, Space
+from transnas.spaces._growing import GrowingCells, growing_choices
+from transnas.strategies._cell_surrogates import Ensemble, LSTMSurrogate, MLPSurrogate
+from transnas.strategies.pnas import PNAS, PNASSettings, Score
+from transnas.testing.strategies import Factory, StrategyContract, Tiny
+
+OBJECTIVE = Objective("score")
+
+
+class Small(GrowingCells):
+    """Up to three blocks of three operations."""
+
+    name = "small-growing"
+    kinds = ("cell",)
+    choices = growing_choices("cell", 3, ("a", "b", "c"))
+
+
+def value_of(codes: Sequence[int]) -> float:
+    """Return a made-up accuracy that no two cells in a test share: blocks count less and less."""
+    weights = np.cos(np.arange(1, 5))
+    blocks = np.array(codes, dtype=float).reshape(-1, 4)
+    symmetric = blocks[:, [1, 0, 3, 2]]
+    scores = np.sin(blocks @ weights + 1) + np.sin(symmetric @ weights + 1)
+    return float((scores * 0.7 ** np.arange(len(blocks))).sum())
+
+
+def told(space: GrowingCells, arch: Architecture) -> Measurement:
+    return Measurement({"score": value_of(arch.values[: 4 * space.blocks(arch)])})
+
+
+class Perfect(PNAS):
+    """Knows every result."""
+
+    def _fit(self) -> Score:
+        return lambda codes: np.array([value_of(row) for row in codes.tolist()])
+
+
+def run(strategy: PNAS, count: int) -> list[Architecture]:
+    asked = []
+    for _ in range(count):
+        asked.append(strategy.ask())
+        strategy.tell(asked[-1], told(strategy._cells, asked[-1]))
+    return asked
+
+
+def test_a_perfect_surrogate_returns_the_true_beam() -> None:
+    space, beam = Small(), 12
+    asked = run(Perfect(space, 0, (OBJECTIVE,), PNASSettings(beam=beam)), 21 + 2 * beam)
+    one = asked[:21]  # (2 x 3 pairs of input and operation, two of them in any order)
+    assert {space.canonical(a) for a in one} == {space.canonical(a) for a in space.extensions()}
+    before = one
+    for start in (21, 21 + beam):
+        parents = sorted(before, key=lambda a: -told(space, a).metrics["score"])[:beam]
+        everything: dict[Architecture, float] = {}
+        for parent in parents:  # by brute force
+            for arch in space.extensions(parent):
+                key = space.canonical(arch)
+                value = told(space, arch).metrics["score"]
+                everything[key] = max(value, everything.get(key, -np.inf))
+        best = sorted(everything, key=lambda a: -everything[a])[:beam]
+        found = asked[start : start + beam]
+        assert [space.canonical(a) for a in found] == best
+        before = found
+
+
+def test_it_tries_136_cells_and_then_a_beam_of_each_size() -> None:
+    space = spaces.get("pnas-growing")
+    assert isinstance(space, GrowingCells)
+    strategy = Perfect(space, 0, (OBJECTIVE,), PNASSettings(beam=4))
+    sizes = [space.blocks(a) for a in run(strategy, 136 + 4 * 4)]
+    assert sizes == [1] * 136 + [b for b in (2, 3, 4, 5) for _ in range(4)]
+    assert 136 + 4 * PNASSettings().beam == 1160  # published
+
+
+def test_workers_that_wait_for_results_are_given_the_next_best() -> None:
+    strategy = Perfect(Small(), 0, (OBJECTIVE,), PNASSettings(beam=3))
+    run(strategy, 21)
+    asked = [strategy.ask() for _ in range(8)]
+    assert {strategy._cells.blocks(a) for a in asked[:6]} == {2}
+    assert len(set(asked)) == 8
+
+
+@pytest.mark.parametrize("kind", [LSTMSurrogate, MLPSurrogate])
+def test_predictions_of_many_cells_equal_those_of_each(
+    kind: type[LSTMSurrogate] | type[MLPSurrogate],
+) -> None:
+    torch.manual_seed(0)
+    member = kind(5, 4).double()
+    tokens = np.random.default_rng(0).integers(0, 3, (200, 12))
+    tokens = tokens[np.lexsort(tokens.T[::-1])]
+    tokens[50:60] = tokens[49]  # neighbours that are equal
+    alone = torch.cat([member(torch.as_tensor(row)[None]) for row in tokens])
+    assert torch.allclose(member.predict(tokens), alone.detach(), atol=1e-12)
+
+
+def data_of(
+    sizes: Sequence[int], count: int, seed: int
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Return cells with an accuracy that adds up over blocks, scaled to 0..1."""
+    rng = np.random.default_rng(seed)
+    gain = np.linspace(-1, 1, 8)
+    found = []
+    for size in sizes:
+        tokens = np.concatenate(
+            [
+                np.stack([rng.integers(0, b + 2, count) for _ in range(2)]
+                         + [rng.integers(0, 8, count) for _ in range(2)], axis=1)
+                for b in range(size)
+            ],
+            axis=1,
+        )  # fmt: skip
+        blocks = tokens.reshape(count, size, 4)
+        mean = (gain[blocks[..., 2]] + gain[blocks[..., 3]]).mean(axis=1)
+        found.append((tokens, 0.5 + 0.2 * mean))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm"])
+def test_an_ensemble_extrapolates_to_larger_cells(kind: str) -> None:
+    train = data_of((1, 2), 300, 0)
+    [(tokens, targets)] = data_of((3,), 200, 1)
+    ensemble = Ensemble(kind, (6, 8), train, members=2, epochs=40, seed=0)  # type: ignore[arg-type]
+    assert spearmanr(ensemble.predict(tokens), targets).statistic > 0.9
+
+
+@pytest.mark.parametrize("surrogate", ["mlp", "lstm"])
+def test_surrogates_beat_random_cells_of_the_largest_size(surrogate: str) -> None:
+    space = Small()
+    settings = PNASSettings(beam=10, surrogate=surrogate, members=2, epochs=20)  # type: ignore[arg-type]
+    asked = run(PNAS(space, 0, (OBJECTIVE,), settings), 41)
+    found = [told(space, a).metrics["score"] for a in asked[31:]]
+    rng = np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(200)]
+    assert np.mean(found) > np.quantile([told(space, a).metrics["score"] for a in drawn], 0.8)
+
+
+def made(space: Space, seed: int, objectives: Sequence[Objective]) -> PNAS:
+    return PNAS(space, seed, objectives, PNASSettings(beam=3, members=2, epochs=1))
+
+
+class TestContract(StrategyContract):
+    @pytest.fixture
+    def factory(self) -> Factory:
+        return partial(made)
+
+    @pytest.fixture
+    def space(self) -> Space:
+        return Small()
+
+
+def test_spaces_without_smaller_cells_are_refused() -> None:
+    with pytest.raises(InputError, match="pnas-growing"):
+        strategies.create("pnas", Tiny())

@@ -1,0 +1,91 @@
+"""`diagnose`: ranks of shared weights against truth, spread, and signs of collapse."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import transnas
+from transnas import InputError, spaces, tasks
+from transnas.cli import main
+from transnas.evaluation import Training
+from transnas.oneshot._ranking import kendall, precision_at, recalibrate
+from transnas.studies import diagnose
+
+
+def test_kendall_counts_pairs_with_ties() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 6, 40).astype(float) for _ in range(2))
+    pairs = [(np.sign(a[i] - a[j]), np.sign(b[i] - b[j])) for i in range(40) for j in range(i)]
+    both = sum(x * y for x, y in pairs)
+    untied = [sum(p[k] != 0 for p in pairs) for k in (0, 1)]
+    assert kendall(a, b) == pytest.approx(both / math.sqrt(untied[0] * untied[1]))
+    assert math.isnan(kendall(a, np.ones(40)))
+
+
+def test_precision_is_the_part_of_the_best_that_is_found() -> None:
+    truth = np.arange(10.0)
+    assert precision_at(3, truth, truth) == 1.0
+    assert precision_at(3, -truth, truth) == 0.0
+    assert precision_at(2, np.array([0, 0, 0, 0, 0, 0, 0, 0, 5, 1.0]), truth) == 1.0
+    assert precision_at(4, np.array([9, 8, 0, 0, 0, 0, 0, 0, 7, 6.0]), truth) == 0.5
+
+
+def test_recalibrated_statistics_are_means_over_batches() -> None:
+    norm = nn.BatchNorm2d(2)
+    images = torch.randn(3, 8, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    recalibrate(norm, [(batch, torch.zeros(8)) for batch in images])
+    torch.testing.assert_close(norm.running_mean, images.mean(dim=(1, 3, 4)).mean(0))
+    per_batch = torch.stack([b.transpose(0, 1).flatten(1).var(1) for b in images])
+    torch.testing.assert_close(norm.running_var, per_batch.mean(0))
+    assert not norm.training
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return name and storage of a study of two small searches."""
+    storage = f"sqlite:///{tmp_path_factory.mktemp('studies')}/a.db"
+    task, space = tasks.get("digits"), spaces.get("nasbench201")
+    alone = Training(task, space, skeleton={"channels": 2, "cells": 1})
+    study = transnas.search(
+        task, space, "gdas", 2, storage=storage, evaluator=alone, epochs=1, progress=False,
+        settings={"epochs": 1, "batch_size": 512},
+    )  # fmt: skip
+    return study.name, storage
+
+
+def test_findings_of_a_study(
+    studied: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, storage = studied
+    found = diagnose(name, storage, "nasbench201/cifar10", architectures=10)
+    assert found.searches == 2
+    assert found.low <= found.value <= found.high
+    for number in (found.tau, found.tau_recalibrated, found.tau_top):
+        assert -1 <= number <= 1
+    assert 0 <= found.precision <= 1
+    assert 0.1 < found.random < 0.95
+    out = tmp_path / "found.json"
+    assert main(["diagnose", name, "--storage", storage, "--json", str(out)]) == 0
+    assert "collapsed" in capsys.readouterr().out
+    (read,) = json.loads(out.read_text())
+    assert read["tau"] is None
+    assert read["value"] == pytest.approx(found.value)
+
+
+def test_what_cannot_be_diagnosed_is_refused(studied: tuple[str, str]) -> None:
+    name, storage = studied
+    with pytest.raises(InputError, match="'digits' is no table of space 'nasbench201'"):
+        diagnose(name, storage, "digits")
+    with pytest.raises(InputError, match="too few"):
+        diagnose(name, storage, architectures=2)
+    study = transnas.search("nasbench201/cifar10", "nasbench201", "random", 2,
+                            storage="memory://plain", progress=False)  # fmt: skip
+    with pytest.raises(InputError, match="no finished one-shot search"):
+        diagnose(study)

@@ -1,0 +1,121 @@
+"""Studies of detection and segmentation from search to report, export and pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import transnas as tn
+from transnas import InputError, networks, spaces
+from transnas.studies.export import export, load_network
+from transnas.studies.final import train_final
+from transnas.studies.pictures import pictures, predictions
+from transnas.studies.report import report_html
+from transnas.tasks import DataTask, Signature
+from transnas.tasks._boxes import BoxSplit
+from transnas.tasks._masks import MaskSplit
+
+SPACE = spaces.get("residual-small")
+ARCH = SPACE.from_text("basic_8_1-21-2-1")
+ZERO, ONE = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+
+
+def images(side: int) -> torch.Tensor:
+    found = torch.zeros(6, 3, side, side, dtype=torch.uint8)
+    found[:, 1, 8:24, 4:20] = 250
+    return found
+
+
+def masks_task() -> DataTask:
+    masks = (images(32)[:, 1] > 0).to(torch.uint8)
+    split = MaskSplit(images(32), masks, ZERO, ONE)
+    signature = Signature((3, 32, 32), 2, "segmentation")
+    return DataTask(
+        "land", signature, "validation_miou", train=split, validation=split,
+        classes=("ground", "house"), _test=split,
+    )  # fmt: skip
+
+
+def boxes_task() -> DataTask:
+    box, label = torch.tensor([[4.0, 8, 20, 24]]), torch.tensor([0])
+    split = BoxSplit(images(64), (box,) * 6, (label,) * 6, ZERO, ONE)
+    signature = Signature((3, 64, 64), 1, "detection")
+    return DataTask(
+        "pets", signature, "validation_map", train=split, validation=split,
+        classes=("cat",), _test=split,
+    )  # fmt: skip
+
+
+def test_a_search_by_default_space_shows_its_predictions(tmp_path: Path) -> None:
+    task = masks_task()
+    storage = f"sqlite:///{tmp_path}/s.db"
+    study = tn.search(task, strategy="random", trials=2, epochs=1, storage=storage, progress=False)
+    assert study.space.name == "residual-small"
+    assert study.best is not None
+    assert study.objectives[0].metric == "validation_miou"
+    drawn = pictures(study, task, 2)
+    assert [p.caption.split(":")[0] for p in drawn] == ["validation image 0", "validation image 5"]
+    page = report_html([study], pictures={study.name: drawn})
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "pixels right" in page
+    other = boxes_task()
+    with pytest.raises(InputError, match="does not go with task 'pets'"):
+        pictures(study, other)
+
+
+def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
+    class Sees(torch.nn.Module):
+        """Finds one square, and takes all pixels for class 1."""
+
+        def __init__(self, kind: str) -> None:
+            super().__init__()
+            self.kind = kind
+
+        def forward(self, x: torch.Tensor) -> object:
+            if self.kind == "segmentation":
+                return torch.tensor([0.0, 1.0])[None, :, None, None].expand(len(x), 2, *x.shape[2:])
+            box = torch.tensor([[30.0, 30, 50, 50], [0, 0, 9, 9]])
+            scores = torch.tensor([0.9, 0.2])  # the second is too unsure to be drawn
+            return [{"boxes": box, "labels": torch.tensor([0, 0]), "scores": scores}] * len(x)
+
+    (picture,) = predictions(Sees("detection"), boxes_task(), 1)
+    assert picture.caption.endswith("1 true boxes, 1 found with score 0.5 or more")
+    pixels = np.asarray(Image.open(io.BytesIO(picture.jpeg))).astype(int)
+    half, factor = (pixels.shape[1] - 6) // 2, 6
+    assert pixels[10 * factor, 4 * factor, 0] > 180  # the truth's left edge, yellow
+    assert pixels[40 * factor, half + 6 + 30 * factor, 0] > 180
+    assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
+    (picture,) = predictions(Sees("segmentation"), masks_task(), 1)
+    assert picture.caption.endswith("25.0 % of the pixels right")
+
+
+@pytest.mark.slow
+def test_a_segmentation_network_is_trained_tested_and_exported(tmp_path: Path) -> None:
+    task = masks_task()
+    network, test = train_final(task, SPACE, ARCH, epochs=1)
+    assert set(test.metrics) == {"test_miou", "test_pixel_accuracy", "test_loss"}
+    written = export(network, task.signature, tmp_path, ("safetensors", "onnx", "torch"))
+    assert set(written.differences) == {"onnx", "torch"}
+    again = load_network(tmp_path)
+    assert networks.origin(again) == networks.origin(network)
+    batch = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(batch), network(batch))
+
+
+def test_a_detector_is_trained_and_written_as_safetensors(tmp_path: Path) -> None:
+    task = boxes_task()
+    network, test = train_final(task, SPACE, ARCH, epochs=1)
+    assert set(test.metrics) == {"test_map", "test_map50", "test_map75"}
+    with pytest.raises(InputError, match="'onnx' does not fit a detector; accepted: safetensors"):
+        export(network, task.signature, tmp_path, ("safetensors", "onnx"))
+    export(network, task.signature, tmp_path, ("safetensors",))
+    batch = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        first, second = network(batch)[0], load_network(tmp_path)(batch)[0]
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,0 +1,169 @@
+"""Transformations of a trained network that leave its function as it is.
+
+Chen, Goodfellow & Shlens, "Net2Net" (ICLR 2016): wider and deeper; Cai et al., "Path-Level Network
+Transformation" (ICML 2018): replication and splitting of an edge. Exact in evaluation mode, to
+rounding; in training mode batch statistics of copies are those of their originals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from transnas._errors import InputError
+
+__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "widen"]
+
+
+def widen(
+    producer: nn.Conv2d,
+    followers: Sequence[nn.BatchNorm2d | nn.Conv2d],
+    consumers: Sequence[nn.Conv2d | nn.Linear],
+    channels: int,
+    generator: torch.Generator | None = None,
+    noise: float = 0.0,
+) -> None:
+    """Give `producer` (an undivided convolution) `channels` outputs, in place: Net2Wider.
+
+    New channels copy random old ones. `followers` work on each channel alone (normalisations,
+    depthwise convolutions) and copy theirs; every one of the `consumers` reads all channels,
+    divided by how often each now occurs. A linear consumer reads a row of pooled channels. `noise`
+    is the size of a random disturbance of the copies, in standard deviations of the producer's
+    weights, which lets them part in training and is no longer exact. Raises `InputError` for fewer
+    channels than there are, a divided producer or a follower that mixes channels.
+    """
+    old = producer.out_channels
+    if channels < old or producer.groups != 1:
+        raise InputError(
+            f"channels {channels} of a convolution with {old} outputs and {producer.groups} "
+            "group(s) are not accepted; accepted: as many or more, of one group"
+        )
+    for follower in followers:
+        if isinstance(follower, nn.Conv2d) and not follower.groups == follower.out_channels == old:
+            raise InputError(
+                f"follower {follower} mixes channels; accepted: normalisations and depthwise "
+                f"convolutions of {old} channels"
+            )
+    copied = torch.randint(old, (channels - old,), generator=generator)
+    source = torch.cat([torch.arange(old), copied])
+    times = torch.bincount(source, minlength=old)[source]
+    _take(producer, source)
+    if noise:
+        weight = producer.weight.data
+        drawn = torch.randn(weight[old:].shape, generator=generator).to(weight)
+        weight[old:] += noise * weight.std() * drawn
+    producer.out_channels = channels
+    for follower in followers:
+        _take(follower, source)
+        if isinstance(follower, nn.Conv2d):
+            follower.in_channels = follower.out_channels = follower.groups = channels
+        else:
+            follower.num_features = channels
+    for consumer in consumers:
+        shape = (1, -1) + (1,) * (consumer.weight.ndim - 2)
+        weight = consumer.weight.detach()[:, source] / times.to(consumer.weight).view(shape)
+        consumer.weight = nn.Parameter(weight)
+        if isinstance(consumer, nn.Conv2d):
+            consumer.in_channels = channels
+        else:
+            consumer.in_features = channels
+
+
+def deeper(channels: int, kernel: int = 3, depthwise: bool = False) -> nn.Sequential:
+    """Return convolution, normalisation and ReLU that pass on what is not negative: Net2Deeper.
+
+    To be put after a ReLU. The normalisation undoes its own running statistics.
+    """
+    groups = channels if depthwise else 1
+    conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False)
+    nn.init.dirac_(conv.weight, groups)
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
+    return nn.Sequential(conv, norm, nn.ReLU())
+
+
+class Replicated(nn.Module):
+    """The mean of branches that read the same input."""
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the shape of a branch."""
+        return torch.stack([branch(x) for branch in self.branches]).mean(dim=0)
+
+
+class Concatenated(nn.Module):
+    """Branches whose outputs are concatenated; each reads all channels, or (`parts`) its own."""
+
+    def __init__(self, branches: Sequence[nn.Module], parts: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.parts = None if parts is None else list(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, sum of the branches' channels, ...]."""
+        count = len(self.branches)
+        inputs = [x] * count if self.parts is None else torch.split(x, self.parts, dim=1)
+        branches = zip(self.branches, inputs, strict=True)
+        return torch.cat([branch(part) for branch, part in branches], dim=1)
+
+
+def replicate(
+    edge: nn.Module,
+    branches: int = 2,
+    generator: torch.Generator | None = None,
+    noise: float = 0.0,
+) -> Replicated:
+    """Return `edge` as the mean of so many copies; all but the first disturbed by `noise`.
+
+    `noise` is in standard deviations of each weight tensor; 0 keeps the function.
+    """
+    copies = [deepcopy(edge) for _ in range(branches)]
+    for copy in copies[1:] if noise else ():
+        for weight in copy.parameters():
+            if weight.ndim > 1:
+                drawn = torch.randn(weight.shape, generator=generator).to(weight)
+                weight.data += noise * weight.data.std() * drawn
+    return Replicated(copies)
+
+
+def split(edge: nn.Module, channels: int, branches: int = 2) -> Concatenated:
+    """Return `edge` as branches that make a part of its output channels each.
+
+    A convolution gives each branch all inputs and some of its outputs; a depthwise convolution,
+    pooling or identity gives each branch some channels. `channels` are the edge's outputs.
+    Raises `InputError` for other edges, and for more branches than channels.
+    """
+    if not 1 <= branches <= channels:
+        raise InputError(f"branches {branches} of {channels} channels; accepted: 1..{channels}")
+    parts = [len(part) for part in torch.tensor_split(torch.arange(channels), branches)]
+    if isinstance(edge, nn.Conv2d):
+        depthwise = edge.groups == edge.in_channels == edge.out_channels and edge.groups > 1
+        if edge.groups != 1 and not depthwise:
+            raise InputError(f"edge {edge} has groups; accepted: one, or one for each channel")
+        found = []
+        for rows in torch.split(torch.arange(channels), parts):
+            branch = deepcopy(edge)
+            _take(branch, rows)
+            branch.out_channels = len(rows)
+            if depthwise:
+                branch.in_channels = branch.groups = len(rows)
+            found.append(branch)
+        return Concatenated(found, parts if depthwise else None)
+    if isinstance(edge, (nn.MaxPool2d, nn.AvgPool2d, nn.Identity)):
+        return Concatenated([deepcopy(edge) for _ in parts], parts)
+    raise InputError(f"edge {edge} cannot be split; accepted: convolutions, pools and identities")
+
+
+def _take(module: nn.Conv2d | nn.BatchNorm2d, rows: Tensor) -> None:
+    """Let every tensor of `module` that has a row for each channel consist of these rows."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(parameter.detach()[rows].clone()))
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        if buffer.ndim:
+            setattr(module, name, buffer[rows].clone())

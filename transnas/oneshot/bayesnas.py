@@ -1,0 +1,155 @@
+"""BayesNAS: switches on operations under a sparse prior that depends on their edge.
+
+Zhou et al., "BayesNAS: A Bayesian Approach for Neural Architecture Search", ICML 2019. A switch s
+multiplies each operation but `none`; its prior is N(0, gamma). Laplace's approximation gives a
+reweighted lasso and, with the Hessian's diagonal H, the update (one a search in the release, here
+one after each pair of epochs):
+
+    C = 1 / (1 / gamma + H / lambda)
+    omega = sqrt(|1 / gamma - C / gamma^2|)
+    gamma = |s| / omega
+
+An operation needs its edge: 1 / gamma_child = 1 / gamma + 1 / gamma_edge. Deviations: an edge's
+gamma is that of its switches as one group, and H comes from differentiation in place of the
+release's recursion through layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transnas.networks.relaxations import Mix, Relaxation
+from transnas.oneshot._base import Batch, OneShot
+from transnas.oneshot._hessian import hessian_product
+from transnas.oneshot._indicators import operation_names
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+from transnas.spaces import Architecture
+
+__all__ = ["BayesNAS", "BayesSettings", "dependent", "reweighted"]
+
+_TINY = 1e-12
+_PRUNED = 0.0585
+"""gamma below which a switch's entropy ln(2 pi e gamma) / 2 is negative."""
+
+
+@dataclass(frozen=True)
+class BayesSettings(Settings):
+    """As released, with as many rounds as `epochs` has pairs."""
+
+    epochs: int = 2
+    batch_size: int = 18
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+    logits_learning_rate: float = 0.01
+    """Of the switches."""
+    logits_decay: float = 0.0
+    sparsity: float = 0.01
+    """lambda, the weight of the reweighted lasso."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("sparsity",), 1e-12)
+
+
+@register("bayesnas")
+class BayesNAS(OneShot):
+    """Derives the operations of largest variance; an edge whose switches are all pruned is none."""
+
+    Settings = BayesSettings
+
+    def begin(self) -> None:
+        """Set all switches to 1; `none` has none, and stays 0."""
+        super().begin()
+        names = operation_names(self.net)
+        live = [[name != "none" for name in row] for row in names]
+        self.live = torch.tensor(live, device=self.at.device) & ~self.net.missing
+        with torch.no_grad():
+            self.net.logits.copy_(self.live.to(self.net.logits))
+        self.gamma = torch.ones_like(self.net.logits, requires_grad=False)
+        self.omega = torch.ones_like(self.gamma)
+
+    def relaxation(self) -> Relaxation:
+        """Return the switches themselves."""
+        return lambda logits: Mix(torch.where(self.live, logits, 0.0))
+
+    def train_step(self, batch: Batch) -> None:
+        """Move weights in even epochs, switches in odd ones, on training data."""
+        if self.epoch % 2 == 0:
+            self.weights_step(batch)
+            return
+        loss, accuracy = self.loss(batch)
+        self.log("train_loss", loss)
+        self.log("supernet_accuracy", accuracy)
+        switches = torch.where(self.live, self.net.logits, 0.0)
+        self.descend_logits(loss + self.settings.sparsity * (self.omega * switches).abs().sum())
+
+    def end_epoch(self) -> None:
+        """Update the prior's variances after an epoch of the switches."""
+        if self.epoch % 2 == 0:
+            return
+        switches = self.net.logits.detach()
+        curvature = self.curvature()
+        gamma, self.omega = reweighted(switches, self.gamma, curvature, self.settings.sparsity)
+        self.gamma = torch.where(self.live, dependent(gamma), 0.0).clamp_min(_TINY)
+
+    def curvature(self) -> Tensor:
+        """Return the diagonal of the loss's Hessian in the switches, [edges, operations]."""
+        loss, _ = self.loss(next(self.checks.epoch()))
+        logits = self.net.logits
+        product = hessian_product(loss, logits)
+        unit = torch.eye(logits.numel(), device=logits.device)
+        diagonal = [product(unit[i])[i] if on else unit[i, i] * 0 for i, on in self._numbered()]
+        return torch.stack(diagonal).view_as(logits).clamp_min(0.0)
+
+    def _numbered(self) -> list[tuple[int, bool]]:
+        return list(enumerate(self.live.flatten().tolist()))
+
+    def shares(self) -> Tensor:
+        """Return each edge's variances as parts of their sum; all on `none` if all are pruned."""
+        if not self.net.logits.isfinite().all():
+            return self.net.shares()  # which says so
+        worth = torch.where(self.live, self.gamma * self.net.logits.detach().square(), 0.0).double()
+        worth = torch.where(self.gamma > _PRUNED, worth, worth * _TINY)
+        without = ~self.live & ~self.net.missing
+        nothing = (self.gamma <= _PRUNED).all(dim=1, keepdim=True) & without
+        worth = torch.where(nothing, 1.0, worth + _TINY * self.live)
+        shares: Tensor = (worth / worth.sum(dim=1, keepdim=True)).cpu()
+        return shares
+
+    def present(self) -> Architecture:
+        """Return the architecture of the largest shares."""
+        return self.net.discretise(self.shares())
+
+    def state(self) -> dict[str, Any]:
+        """See `OneShot.state`."""
+        return {**super().state(), "gamma": self.gamma, "omega": self.omega}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `OneShot.restore`."""
+        super().restore(state)
+        self.gamma, self.omega = (state[k].to(self.at.device) for k in ("gamma", "omega"))
+
+
+def reweighted(
+    switches: Tensor, gamma: Tensor, curvature: Tensor, sparsity: float
+) -> tuple[Tensor, Tensor]:
+    """Return the next gamma and omega, of the shape of all arguments."""
+    c = 1 / (1 / gamma + curvature / sparsity)
+    omega = (1 / gamma - c / gamma.square()).abs().sqrt().clamp_min(_TINY)
+    return switches.abs() / omega, omega
+
+
+def dependent(gamma: Tensor) -> Tensor:
+    """Return the variances [edges, operations] of operations that need their edge.
+
+    An edge's variance is the norm of its operations' variances.
+    """
+    edge = gamma.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    child: Tensor = 1 / (1 / gamma.clamp_min(_TINY) + 1 / edge)
+    return child

@@ -1,0 +1,102 @@
+"""DARTS+: first-order DARTS that stops before skip connections take over.
+
+Liang et al., "DARTS+: Improved Differentiable Architecture Search with Early Stopping", 2019.
+Deviation: no stop before epoch `earliest`, since the first logits are noise, and so are the skips
+among what they derive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transnas.networks.relaxations import Relaxation, Softmax
+from transnas.oneshot._indicators import is_parametric, operation_names, skip_rows
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+from transnas.oneshot.darts import Bilevel
+from transnas.spaces import Architecture
+
+__all__ = ["DARTSPlus", "DARTSPlusSettings"]
+
+
+@dataclass(frozen=True)
+class DARTSPlusSettings(Settings):
+    """As DARTS, with the stop rules of the paper."""
+
+    criterion: Literal["skips", "ranking"] = "skips"
+    """Stop when the (normal) cell has `skips` of them, or when the ranking has settled."""
+    skips: int = 2
+    patience: int = 10
+    """Epochs in which the strongest operations with weights must stay the same."""
+    earliest: int = 10
+    """Epochs before the first stop."""
+    stop_before: bool = False
+    """Derive from the epoch before the stop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("skips", "patience"), 1)
+        require(self, ("earliest",), 0)
+
+
+@register("darts-plus")
+class DARTSPlus(Bilevel):
+    """Derives from the epoch at which the rule stops the search."""
+
+    Settings = DARTSPlusSettings
+
+    def begin(self) -> None:
+        """Also begin a record of what each epoch would derive."""
+        super().begin()
+        self.before: Architecture | None = None
+        self.ranking: list[int] = []
+        self.settled = 0
+
+    def relaxation(self) -> Relaxation:
+        """See `Softmax`."""
+        return Softmax()
+
+    def end_epoch(self) -> None:
+        """Stop if the rule says so."""
+        super().end_epoch()
+        s, arch, ranking = self.settings, self.net.derive(), self.rank()
+        self.settled = self.settled + 1 if ranking == self.ranking else 0
+        self.ranking = ranking
+        if s.criterion == "skips":
+            ripe = len(skip_rows(self.net, arch)) >= s.skips
+        else:
+            ripe = self.settled >= s.patience
+        self.stopped = ripe and self.epoch + 1 >= s.earliest
+        if not self.stopped:
+            self.before = arch
+
+    def rank(self) -> list[int]:
+        """Return the strongest operation with weights of each edge; -1 where there is none."""
+        found = []
+        rows = zip(self.net.shares().tolist(), operation_names(self.net), strict=True)
+        for shares, names in rows:
+            codes = [code for code, name in enumerate(names) if is_parametric(name)]
+            found.append(max(codes, key=shares.__getitem__) if codes else -1)
+        return found
+
+    def present(self) -> Architecture:
+        """Return what the present epoch, or the one before the stop, derives."""
+        if self.stopped and self.settings.stop_before and self.before is not None:
+            return self.before
+        return self.net.derive()
+
+    def state(self) -> dict[str, Any]:
+        """See `OneShot.state`."""
+        before = None if self.before is None else self.space.to_json(self.before)
+        rule = {"before": before, "ranking": self.ranking, "settled": self.settled}
+        return {**super().state(), "rule": rule}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `OneShot.restore`."""
+        super().restore(state)
+        rule = state["rule"]
+        text = rule["before"]
+        self.before = None if text is None else self.space.from_json(text)
+        self.ranking, self.settled = rule["ranking"], rule["settled"]

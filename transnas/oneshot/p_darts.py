@@ -1,0 +1,168 @@
+"""P-DARTS: the supernet grows deeper in stages while operations are dropped.
+
+Chen et al., "Progressive Differentiable Architecture Search: Bridging the Depth Gap Between Search
+and Evaluation", ICCV 2019. Published on the DARTS space: 5, 11 and 17 cells with 8, 5 and 3
+operations an edge; other spaces keep the same parts of theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transnas.networks import Form
+from transnas.networks.relaxations import Relaxation, Softmax
+from transnas.oneshot._indicators import is_skip, operation_names, skip_rows
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+from transnas.oneshot.darts import Bilevel
+from transnas.spaces import Architecture
+
+__all__ = ["PDARTS", "PDARTSSettings", "skip_dropout"]
+
+_STAGES = 3
+_PARTS = (1.0, 5 / 8, 3 / 8)
+"""Share of the operations that each stage has."""
+_DEPTHS = {"layers": 1, "cells": 3}
+"""What skeletons call their depth, and how often the network repeats that many cells."""
+
+
+@dataclass(frozen=True)
+class PDARTSSettings(Settings):
+    """As published on CIFAR-10; 25 epochs a stage."""
+
+    epochs: int = 75
+    batch_size: int = 96
+    least_learning_rate: float = 0.0
+    logits_learning_rate: float = 6e-4
+    logits_from: int = 10
+    """Epochs of each stage in which the logits rest."""
+    deeper: int = 6
+    """Cells added from stage to stage."""
+    first_dropout: float = 0.0
+    second_dropout: float = 0.4
+    third_dropout: float = 0.7
+    """Dropout on skip connections at the start of each stage."""
+    skips: int = 2
+    """Most skip connections of the derived (normal) cell."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("epochs",), _STAGES)
+        require(self, ("deeper", "skips"), 0)
+        require(self, ("first_dropout", "second_dropout", "third_dropout"), 0.0, 1.0)
+
+
+@register("p-darts")
+class PDARTS(Bilevel):
+    """Derives the strongest operations of the last stage, with a limited number of skips."""
+
+    Settings = PDARTSSettings
+
+    def begin(self) -> None:
+        """Begin with the shallow supernet of all operations."""
+        self.stage = 0
+        self.allowed: tuple[tuple[int, ...], ...] | None = None
+        self.build_stage()
+
+    def build_stage(self) -> None:
+        """Install the present stage's supernet, with new weights and logits."""
+        added = self.stage * self.settings.deeper
+        known = {key: times for key, times in _DEPTHS.items() if key in self.skeleton}
+        deeper = {key: self.skeleton[key] + added // times for key, times in known.items()}
+        self.install(self.supernet(**deeper))
+
+    def relaxation(self) -> Relaxation:
+        """See `Softmax`."""
+        return Softmax()
+
+    def form(self) -> Form:
+        """Return mixed edges of the operations that are left."""
+        return Form(allowed=self.allowed)
+
+    # Epochs of a stage ------------------------------------------------------------------------
+
+    @property
+    def stage_epochs(self) -> int:
+        """Epochs of a stage; the last may be shorter."""
+        epochs: int = self.settings.epochs
+        return math.ceil(epochs / _STAGES)
+
+    @property
+    def epoch_of_stage(self) -> int:
+        """Epochs of this stage that are done."""
+        return int(self.epoch - self.stage * self.stage_epochs)
+
+    def rests(self) -> bool:
+        """Return whether the logits still rest in this stage."""
+        return bool(self.epoch_of_stage < min(self.settings.logits_from, self.stage_epochs - 1))
+
+    def rate(self) -> float:
+        """Return the learning rate, which falls anew in each stage."""
+        done = (self.epoch_of_stage + self.step_of_epoch / len(self.training)) / self.stage_epochs
+        return float(self.settings.rate(min(1.0, done)))
+
+    def begin_epoch(self) -> None:
+        """Set the dropout of skip connections."""
+        s = self.settings
+        first = (s.first_dropout, s.second_dropout, s.third_dropout)[self.stage]
+        rate = skip_dropout(first, self.epoch_of_stage, s.logits_from, self.stage_epochs)
+        self.net.drop(skip=rate)
+
+    def end_epoch(self) -> None:
+        """Go to the next stage after the last epoch of this one."""
+        super().end_epoch()
+        last = self.epoch_of_stage + 1 == self.stage_epochs
+        if last and self.epoch + 1 < self.settings.epochs:
+            self.stage += 1
+            self.allowed = self.strongest(_PARTS[self.stage])
+            self.build_stage()
+
+    def strongest(self, part: float) -> tuple[tuple[int, ...], ...]:
+        """Return the codes of the operations of largest share on each edge, that part of all."""
+        shares = self.net.shares().tolist()
+        columns = len(shares[0])
+        keep = max(1, round(part * columns))
+        return tuple(
+            tuple(sorted(sorted(codes, key=lambda code: -row[code])[:keep]))
+            for row, codes in zip(shares, self.net.allowed, strict=True)
+        )
+
+    # Derivation -------------------------------------------------------------------------------
+
+    def present(self) -> Architecture:
+        """Return the strongest architecture with at most `skips` skip connections.
+
+        While there are more, the weakest one is given share 0 and the cell is derived again.
+        """
+        shares, names = self.net.shares(), operation_names(self.net)
+        while True:
+            arch = self.net.discretise(shares)
+            rows = skip_rows(self.net, arch)
+            if len(rows) <= self.settings.skips:
+                return arch
+            skips = {row: next(c for c, n in enumerate(names[row]) if is_skip(n)) for row in rows}
+            weakest = min(rows, key=lambda row: float(shares[row, skips[row]]))
+            shares[weakest, skips[weakest]] = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """See `OneShot.state`."""
+        return {**super().state(), "stage": self.stage, "allowed": self.allowed}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `OneShot.restore`."""
+        self.stage, self.allowed = state["stage"], state["allowed"]
+        self.build_stage()
+        super().restore(state)
+
+
+def skip_dropout(first: float, epoch: int, rests: int, epochs: int) -> float:
+    """Return the dropout of skip connections in `epoch` (from 0) of a stage of `epochs`.
+
+    It falls linearly while the logits rest, and exponentially from `first` on afterwards.
+    """
+    if epoch < rests:
+        return first * (epochs - epoch - 1) / epochs
+    return first * math.exp(-0.2 * (epoch - rests))

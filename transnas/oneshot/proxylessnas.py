@@ -1,0 +1,141 @@
+"""ProxylessNAS: binary gates, two paths for each step of the logits, and a latency in the loss.
+
+Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and Hardware", ICLR
+2019. After a warm-up on uniform paths, weights are trained on paths drawn by the softmax, and every
+few steps the logits on two drawn paths, whose joint probability then stays as it was.
+Deviation: without a table of latencies, the cost is the number of parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from transnas._errors import InputError
+from transnas.networks.relaxations import Binarised, Relaxation, Sampled, Uniform, keep_mass
+from transnas.oneshot._base import Batch, OneShot
+from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
+from transnas.oneshot._registry import register
+from transnas.oneshot._settings import Settings, require
+
+__all__ = ["ProxylessNAS", "ProxylessSettings", "penalised"]
+
+
+@dataclass(frozen=True)
+class ProxylessSettings(Settings):
+    """As published on ImageNet."""
+
+    epochs: int = 160
+    """Warm-up included."""
+    batch_size: int = 256
+    learning_rate: float = 0.05
+    least_learning_rate: float = 0.0
+    nesterov: bool = True
+    weight_decay: float = 4e-5
+    logits_learning_rate: float = 1e-3
+    logits_beta: float = 0.0
+    logits_decay: float = 0.0
+    logits_from: int = 40
+    """Epochs of warm-up, on uniform paths; the first one after it leaves the logits alone too."""
+    logits_every: int = 5
+    label_smoothing: float = 0.1
+    table: str = ""
+    """File of a JSON object with the latency of each operation by name; empty: parameters."""
+    reference: float = 0.0
+    """Latency (of the same unit) to stay near to; 0: no latency in the loss."""
+    penalty: Literal["add", "multiply"] = "multiply"
+    """CE + weight (E - ref) / ref, or weight CE (log E / log ref)^0.3."""
+    weight: float = 0.2
+    """lambda of `add`, alpha of `multiply`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, ("reference", "weight"), 0.0)
+        require(self, ("label_smoothing",), 0.0, 1.0)
+
+
+@register("proxylessnas")
+class ProxylessNAS(OneShot):
+    """Derives the most probable operations."""
+
+    Settings = ProxylessSettings
+
+    def begin(self) -> None:
+        """Also look up what the operations cost."""
+        super().begin()
+        self.gates = Binarised(2, self.generator("architecture noise"))
+        self.costs = _costs_of(self)
+
+    def relaxation(self) -> Relaxation:
+        """Return uniform paths, for the warm-up."""
+        self.warming = Uniform(self.generator("architecture noise"))
+        self.sampling = Sampled(self.generator("architecture noise"))
+        return self.warming
+
+    def begin_epoch(self) -> None:
+        """Draw paths uniformly, then by their probability."""
+        warm = self.epoch >= self.settings.logits_from
+        self.net.relaxation = self.sampling if warm else self.warming
+
+    def train_step(self, batch: Batch) -> None:
+        """Move the weights on one path; every few steps, the logits on two."""
+        s = self.settings
+        self.smoothing = s.label_smoothing
+        self.weights_step(batch)
+        due = s.logits_every and self.step_of_epoch % s.logits_every == 0
+        if self.epoch > s.logits_from and due:
+            self.smoothing = 0.0
+            self.gates_step(self.held_out.next())
+
+    def gates_step(self, batch: Batch) -> None:
+        """Move the logits of two paths an edge, and keep their joint probability."""
+        logits = self.net.logits
+        before = logits.detach().clone()
+        self.net.relaxation = self.gates
+        mix = self.net.mix()
+        self.net.relaxation = self.sampling
+        loss, accuracy = self.loss(batch, mix)
+        self.log("supernet_loss", loss)
+        self.log("supernet_accuracy", accuracy)
+        self.descend_logits(self.with_latency(loss))
+        assert mix.paths is not None
+        keep_mass(logits, before, mix.paths)
+
+    def with_latency(self, loss: Tensor) -> Tensor:
+        """Return the loss with the expected latency in it."""
+        s = self.settings
+        if s.reference == 0.0:
+            return loss
+        gaps = self.net.logits.masked_fill(self.net.missing, -math.inf)
+        expected = expected_cost(gaps.softmax(dim=1), self.costs)
+        self.log("latency", expected)
+        return penalised(loss, expected, s.reference, s.penalty, s.weight)
+
+
+def penalised(
+    loss: Tensor, expected: Tensor, reference: float, penalty: str, weight: float
+) -> Tensor:
+    """Return cross-entropy and expected latency as one loss; see `ProxylessSettings.penalty`."""
+    if penalty == "add":
+        return loss + weight * (expected - reference) / reference
+    ratio = torch.log(expected) / math.log(reference)
+    return weight * loss * ratio.clamp_min(1e-6) ** 0.3
+
+
+def _costs_of(search: ProxylessNAS) -> Tensor:
+    path = search.settings.table
+    if not path:
+        return parameter_costs(search.net)
+    try:
+        table = {str(k): float(v) for k, v in json.loads(Path(path).read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"table {path!r} is not readable; accepted: a JSON object of latencies by operation"
+        ) from error
+    return table_costs(search.net, table)
