@@ -74,8 +74,7 @@ def _reading(rows: dict[str, dict[str, Any]]) -> list[str]:
         told.append(
             f"- **Architectures are the tasks' own**: {row['distinct']} distinct ones for "
             f"{row['of']} test tasks, on average {row['hamming']:.1f} of 32 choices away from the "
-            f"meta-learnt one; logits move by up to {row['moved']:.1f}. With one shot and an inner "
-            "rate of 30 that is as much noise as signal: see the next line."
+            f"meta-learnt one; logits move by up to {row['moved']:.1f}."
         )
     searched = [r["accuracy"] for n, r in rows.items() if n.startswith("t-nas retrain")]
     uniform = [r["accuracy"] for n, r in rows.items() if n.startswith("random retrain")]
