@@ -1,7 +1,7 @@
 """Few-shot tables: meta-train, adapt to test episodes, and write one JSON a cell.
 
     python benchmarks/few_shot_tables.py omniglot-5-1 --seed 0 --scale cpu
-    python benchmarks/few_shot_tables.py --list
+    python benchmarks/few_shot_tables.py omniglot-5-1 --scale gpu --device cuda --max-seconds 540
 
 A cell that has a result is left alone, and an unfinished meta-training goes on from its
 checkpoint, so the same command may be repeated. `benchmarks/_few_shot_page.py` makes
@@ -95,7 +95,10 @@ RATES = {
 class Cell:
     """One data set, way, shot and seed at one scale."""
 
-    def __init__(self, name: str, seed: int, scale_name: str, device: str) -> None:
+    def __init__(
+        self, name: str, seed: int, scale_name: str, device: str, seconds: float | None = None
+    ) -> None:
+        self.until = None if seconds is None else time.monotonic() + seconds
         data, way, shot = name.rsplit("-", 2)
         self.name = f"{name}-{seed}" if scale_name == "cpu" else f"{name}-{seed}-{scale_name}"
         self.seed, self.scale = seed, SCALES[scale_name]
@@ -137,7 +140,11 @@ class Cell:
             self.seed,
         )  # fmt: skip
         folder = CHECKPOINTS / self.name / key.replace(" ", "-")
-        return meta_train(learner, self.source, plan, folder)
+        left = None if self.until is None else max(self.until - time.monotonic(), 0.0)
+        found = meta_train(learner, self.source, plan, folder, left)
+        if found.finished < steps:
+            sys.exit(f"{self.name} {key}: {found.finished} of {steps} meta-steps; run it again")
+        return found
 
     def score(
         self, learner: Learner, meta: dict[str, torch.Tensor], episodes: int | None = None
@@ -265,10 +272,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--max-seconds", type=float, help="stop then, to be continued")
     parser.add_argument("--parts", nargs="*", default=["maml", "maml++", "anil", "reptile", "t-nas",
                                                        "auto-maml", "random"])  # fmt: skip
     given = parser.parse_args()
-    cell = Cell(given.cell, given.seed, given.scale, given.device)
+    cell = Cell(given.cell, given.seed, given.scale, given.device, given.max_seconds)
     for part in given.parts:
         if part == "random":
             random_architectures(cell)

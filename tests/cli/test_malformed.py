@@ -361,7 +361,7 @@ def _priors() -> Iterator[Case]:
     for folder in ("absent", "network", "file", "prior-words", "prior-list"):
         yield ["adapt", folder, *new], f"prior '{folder}' is not readable"
     yield ["adapt", "prior-cut", *new], "prior 'prior-cut' is damaged"
-    yield ["adapt", "prior-other", *new], "kind 'crystal-ball'; accepted: catch, store"
+    yield ["adapt", "prior-other", *new], "kind 'crystal-ball'; accepted: catch, "
     yield ["adapt", "prior", "--task", "digits", "--space", "darts"], "space 'nasbench201'"
     yield ["adapt", "prior", "--task", "digist"], "did you mean 'digits'"
     yield ["adapt", "prior", *new, "--trials", "0"], "trials"
