@@ -33,8 +33,8 @@ class FewShotStrategySettings:
 class FewShotStrategy(Strategy):
     """Asks the architecture that the logits decode to, then Gumbel samples around them.
 
-    The logits are the meta-learnt ones of the prior. Measurements change nothing: what was learnt is in the
-    prior. Without a prior every architecture is as likely as any other.
+    The logits are the meta-learnt ones of the prior. Measurements change nothing: what was learnt
+    is in the prior. Without a prior every architecture is as likely as any other.
     """
 
     Settings = FewShotStrategySettings
