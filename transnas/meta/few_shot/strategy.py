@@ -11,6 +11,7 @@ from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies import Strategy, generator_state, register, restore_generator
+from transnas.strategies._draws import packed, unpack
 
 if TYPE_CHECKING:
     from transnas.meta.few_shot.prior import FewShotPrior
@@ -83,9 +84,8 @@ class FewShotStrategy(Strategy):
         self._asked.add(arch)
 
     def state(self) -> dict[str, Any]:
-        asked = sorted(list(arch.values) for arch in self._asked)
-        return {"asked": asked, "rng": generator_state(self.rng)}
+        return {"asked": packed(self._asked), "rng": generator_state(self.rng)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._asked = {Architecture(self.space.name, tuple(v)) for v in state["asked"]}
+        self._asked = {unpack(self.space, a) for a in state["asked"]}
         restore_generator(self.rng, state["rng"])
