@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from transnas import spaces, studies
+from transnas import InputError, spaces, studies, tasks
 from transnas.cli import main
 from transnas.meta.interleaved import Interleaving
 from transnas.meta.interleaved.baselines import BASELINES
 from transnas.studies import _interleave
 from transnas.studies.export import load_network
+from transnas.tasks import DataTask
 
 QUICK = ["--iterations=3", "--epochs=1", "--set=batch_size=8", "--set=anchors=2", "--set=views=2"]
 SETTINGS: dict[str, Any] = {"batch_size": 8, "anchors": 2, "views": 2}
@@ -145,6 +147,11 @@ def test_what_is_refused(
 def test_other_kinds_and_other_records_are_refused(
     pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    rows = tasks.get(pair[0])
+    assert isinstance(rows, DataTask)
+    masks = replace(rows, name="masks", signature=replace(rows.signature, kind="segmentation"))
+    with pytest.raises(InputError, match="task 'masks' is segmentation; accepted: classification"):
+        studies.interleave([rows, masks], out=tmp_path)
     line = ["interleave", "--tasks", *pair, "--out", str(tmp_path)]
     (tmp_path / "result.json").write_text('{"definition": {"seed": 5}, "methods": {}}')
     assert main(line) == 2
