@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 import transnas
-from transnas.cli import _compare, _diagnose, _learn, _listing, _report, _search, _show, _train
+from transnas.cli import (
+    _compare,
+    _diagnose,
+    _interleave,
+    _learn,
+    _listing,
+    _report,
+    _search,
+    _show,
+    _train,
+)
 from transnas.cli._variadic import VariadicCommand
 
 __all__ = ["app"]
@@ -43,6 +53,7 @@ def transnas_(
 app.command("search")(_search.search)
 app.command("learn", cls=VariadicCommand)(_learn.learn)
 app.command("adapt")(_learn.adapt)
+app.command("interleave", cls=VariadicCommand)(_interleave.interleave)
 app.command("report")(_report.report)
 app.command("train")(_train.train)
 app.command("export")(_train.export)

@@ -4,6 +4,7 @@ from transnas.studies._compare import compare
 from transnas.studies._comparison import Comparison
 from transnas.studies._diagnose import Diagnosis, diagnose
 from transnas.studies._errors import SearchError, StorageError
+from transnas.studies._interleave import interleave
 from transnas.studies._learn import adapt, adapt_at_once, learn
 from transnas.studies._search import search
 from transnas.studies._study import Study, list_studies, load_study
@@ -23,6 +24,7 @@ __all__ = [
     "adapt_at_once",
     "compare",
     "diagnose",
+    "interleave",
     "learn",
     "list_studies",
     "load_study",
