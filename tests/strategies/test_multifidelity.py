@@ -149,7 +149,7 @@ def test_the_model_of_bohb_leads_to_better_architectures() -> None:
     assert means["bohb"] > means["hyperband"] + 0.05
 
 
-def test_two_fidelities_of_the_table_and_the_cost_of_both() -> None:
+def test_studies_record_what_was_stopped_and_pay_for_every_training() -> None:
     """The study records what was stopped as pruned, and pays for every training in full."""
     study = tn.search("digits", SPACE, "successive-halving", 40, storage="memory://",
                       evaluator=Curves())  # fmt: skip
