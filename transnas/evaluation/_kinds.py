@@ -14,12 +14,11 @@ from torch.nn import functional as F
 from transnas._errors import InputError
 from transnas.evaluation.recipe import Recipe
 from transnas.tasks import Signature
+from transnas.tasks._base import IGNORED
 
 __all__ = ["Kind", "kind_of"]
 
 Batch = tuple[Tensor, Any]
-IGNORED = 255
-"""Class of pixels that count neither in the loss nor in the metric."""
 
 
 class Kind(ABC):

@@ -8,6 +8,7 @@ much of it is unread, the product of what later pairs leave of it, which is exac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -20,7 +21,7 @@ from transnas.networks.relaxations import Mix
 from transnas.spaces import Architecture
 from transnas.spaces._cells import Block, Cell, CellSpace
 
-__all__ = ["MakeOperation", "PairCell", "PairRows"]
+__all__ = ["MakeOperation", "PairCell", "PairRows", "source_cell"]
 
 MakeOperation = Callable[[str, int, int, int], nn.Module]
 """(name, channels in, channels out, stride) -> operation."""
@@ -201,3 +202,12 @@ class PairCell(nn.Module):
             (unread if share is None else unread * share) * x
             for x, share in zip(variants, shares, strict=True)
         ]
+
+
+def source_cell(name: str, cells: int) -> int | None:
+    """Return which of a network's `cells` the weight called `name` reads; None: not one of them."""
+    reads = re.fullmatch(r"cells\.(\d+)\.(older|newer)\.\w+\.weight", name)
+    if reads:
+        source = int(reads[1]) - (2 if reads[2] == "older" else 1)
+        return source if source >= 0 else None
+    return cells - 1 if name == "head.weight" else None

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from transnas.networks._pairs import PairCell, PairRows
+from transnas.networks._pairs import PairCell, PairRows, source_cell
 from transnas.networks._registry import skeleton_from
 from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
 from transnas.networks.nasnet import (
@@ -115,14 +115,8 @@ class NASNetSupernet(Supernet):
     ) -> Tensor | None:
         """Return the weight, and of one that reads a cell the part that reads unread blocks."""
         value = super().shared_value(shared, name, codes)
-        reads = re.fullmatch(r"cells\.(\d+)\.(older|newer)\.\w+\.weight", name)
-        if reads:
-            source = int(reads[1]) - (2 if reads[2] == "older" else 1)
-        elif name == "head.weight":
-            source = len(self.layers) - 1
-        else:
-            return value
-        if value is None or source < 0:
+        source = source_cell(name, len(self.layers))
+        if value is None or source is None:
             return value
         arch = self.layout.architecture([code for code in codes if code is not None])
         layer = self.layers[source]

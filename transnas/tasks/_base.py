@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "DataTask", "FinalTest", "Signature", "TableTask", "Task"]
 
 KINDS = ("classification", "detection", "segmentation", "language")
+IGNORED = 255
+"""Class of pixels that count neither in the loss nor in the metric."""
 
 
 @dataclass(frozen=True, slots=True)

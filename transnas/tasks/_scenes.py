@@ -13,12 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from transnas.tasks._base import IGNORED
 from transnas.tasks._split import Array
 
 __all__ = ["IGNORED", "Frame", "Lazy", "Stack", "frame_of", "stacked"]
 
-IGNORED = 255
-"""Class of pixels that count neither in the loss nor in the metric."""
 _SIDE = 320
 """Longest side of the frame where nothing else is said."""
 _MEMORY = 2 * 2**30
