@@ -72,8 +72,8 @@ CASES = {
     "digits": Case(("random", *oneshot.names()), epochs=15, final_epochs=15),
     "cifar10": Case(
         ("random", "darts", "gdas", "pc-darts", "enas"),
-        epochs=15,
-        final_epochs=15,
+        epochs=10,
+        final_epochs=10,
         limit=200,
         side=16,
     ),
