@@ -210,6 +210,10 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
         }
         return tuple(chosen.get(edge) for edge in self.edges)
 
+    def selectable(self, row: int) -> tuple[int, ...]:
+        """Return the activations of an edge, without `none`."""
+        return tuple(code for code in self.allowed[row] if code > 0)
+
     def discretise(self, shares: Tensor) -> Architecture:
         """Return, for each node, the edge with the largest share of one activation."""
         nodes = []
