@@ -102,7 +102,7 @@ def run(name: str, column: Column, limit: float, queries: int) -> tuple[Indices,
     """Return what as many seeds as fit into `limit` seconds asked, and seconds a run."""
     one_replicate(name, column.space, column.rewards, 0, 4)  # what is made once a space
     started = time.process_time()
-    row = one_replicate(name, column.space, column.rewards, 0, queries)
+    one_replicate(name, column.space, column.rewards, 0, queries)
     single = time.process_time() - started
     seeds = int(np.clip(limit / max(single, 1e-4), 2, MOST_SEEDS))
     started = time.process_time()

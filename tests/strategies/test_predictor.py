@@ -117,8 +117,8 @@ def test_numbers_are_searched_beside_choices() -> None:
 
 def test_what_is_believed_of_waiting_workers_keeps_means_and_lowers_deviations() -> None:
     rng = np.random.default_rng(1)
-    known, waiting, others = (SPACE.encode(list(map(SPACE.at, rng.integers(15625, size=n)))).astype(np.float64)
-                              for n in (8, 3, 20))  # fmt: skip
+    drawn = SPACE.encode([SPACE.at(int(i)) for i in rng.integers(15625, size=31)])
+    known, waiting, others = np.split(drawn.astype(np.float64), [8, 11])
     targets = rng.normal(size=8)
     regression = Regression(np.concatenate([others, waiting, known]), 6, 0.1)
     regression.extend(known)
