@@ -156,8 +156,8 @@ def _hits(hits: dict[str, Any]) -> list[str]:
         )
         lines += [
             f"With the noise `{name}`, of the seeds that missed it {missed} had tried the cell "
-            f"that looks best after 12 epochs. The best after 200 is number {ranks} after 12 epochs "
-            "of 4,930 different cells.",
+            f"that looks best after 12 epochs. The best after 200 is number {ranks} after 12 "
+            "epochs, of 4,930 different cells.",
             "",
         ]
     return [*lines, *LIMITS]
