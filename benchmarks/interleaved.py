@@ -58,16 +58,19 @@ ABLATIONS: dict[str, Changes] = {
     "published": {"preset": "published", "transfer_weight": 1.0, "match_every": 1},
     "soft": {"preset": "soft"},
     "distil": {"preset": "distil"},
-    "example": {"preset": "example"},
-    "initialised": {**ALONE, "init_from": "predecessor"},
     "hypernetwork, chunked": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
     "hypernetwork, film": {"hyper": "film", "hyper_hidden": 32},
     "outlier first": {"order": "reverse"},
     "order similar": {"order": "similar"},
-    "uncertainty": {"balance": "uncertainty"},
-    "pcgrad": {"balance": "pcgrad"},
 }
 """Rows that every seed has; each changes the method in what is named."""
+BALANCES: dict[str, Changes] = {
+    "uncertainty": {"balance": "uncertainty"},
+    "pcgrad": {"balance": "pcgrad"},
+    "example": {"preset": "example"},
+    "initialised": {**ALONE, "init_from": "predecessor"},
+}
+"""Rows that are run next."""
 SENSITIVITY: dict[str, Changes] = {
     "fine-tuned": {**ALONE, "init_from": "predecessor_always"},
     "post hoc": {"alpha_schedule": "posthoc"},
@@ -147,13 +150,13 @@ def row(problem: Problem, find: Callable[[], Found], final: Final) -> dict[str, 
 
 
 def evidence(seeds: int, minutes: float) -> None:
-    """Run what is missing until `minutes` are over: all rows of all seeds, then `SENSITIVITY`."""
+    """Run what is missing until `minutes` are over: all rows of all seeds, then the others."""
     everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
     path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
     finals: dict[int, Final] = {}
-    for table in (ABLATIONS, SENSITIVITY):
+    for table in (ABLATIONS, BALANCES, SENSITIVITY):
         for seed in range(seeds):
             space = spaces.get("nasbench201")
             problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
@@ -168,6 +171,9 @@ def evidence(seeds: int, minutes: float) -> None:
             final = finals.setdefault(seed, Final(problem))
             if table is ABLATIONS:
                 baselines(problem, keep, done, final)
+            elif table is BALANCES and "random" in done:
+                drawn = space.from_text(done["random"]["architectures"][0])
+                keep("random, phase 2 interleaved", partial(at_fixed, problem, drawn))
             for name, changes in table.items():
                 keep(name, partial(row, problem, partial(interleaved, problem, **changes), final))
 
@@ -186,10 +192,7 @@ def baselines(problem: Problem, keep: Keep, done: Mapping[str, Any], final: Fina
         keep(name, partial(row, problem, partial(method, problem, arch), final))
     fewer = replace(problem, tasks=problem.tasks[:-1])
     keep("without outlier", partial(row, fewer, partial(interleaved, fewer), final))
-    keep("phase 2 interleaved", lambda: at_fixed(problem, arch))
-    if "random" in done:
-        drawn = space.from_text(done["random"]["architectures"][0])
-        keep("random, phase 2 interleaved", lambda: at_fixed(problem, drawn))
+    keep("phase 2 interleaved", partial(at_fixed, problem, arch))
 
 
 def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
