@@ -57,6 +57,8 @@ class Encoder(nn.Module):
         self.network = network
         self._mixed = isinstance(network, Supernet)
         self._dense = dense
+        self._statistics = [n for n, b in self.named_buffers() if b.dtype != torch.bool]
+        """Buffers that running moves; masks do not."""
 
     def forward(self, images: Tensor, mix: Mix | None = None, maps: bool = False) -> Any:
         """[B, C, H, W] -> [B, d]; `mix` are the edge weights of a supernet.
@@ -86,7 +88,7 @@ class Encoder(nn.Module):
         """
         replaced = dict(weights or {})
         if keep_buffers:
-            replaced |= {name: b.clone() for name, b in self.named_buffers()}
+            replaced |= {name: self.get_buffer(name).clone() for name in self._statistics}
         if not replaced:
             return self(images, mix, maps)
         return torch.func.functional_call(self, replaced, (images, mix, maps))

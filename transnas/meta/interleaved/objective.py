@@ -79,14 +79,13 @@ class Objective:
             with torch.no_grad():
                 return run(images)
 
-        student = Side(
-            self.learner.features(mix, weights),
-            {**self.learner.encoder.cell_weights(), **(weights or {})},
-            self.learner.project,
-        )
-        theirs = {**self.teacher.encoder.cell_weights(), **(teacher_weights or {})}
+        term, own, theirs = self.settings.variant.term, dict[str, Tensor](), dict[str, Tensor]()
+        if term == "soft":  # the others look at features only
+            own = {**self.learner.encoder.cell_weights(), **(weights or {})}
+            theirs = {**self.teacher.encoder.cell_weights(), **(teacher_weights or {})}
+        student = Side(self.learner.features(mix, weights), own, self.learner.project)
         teacher = Side(constant, {n: w.detach() for n, w in theirs.items()}, self.learner.project)
-        return TERMS[self.settings.variant.term](student, teacher, self.matched, self.settings)
+        return TERMS[term](student, teacher, self.matched, self.settings)
 
     def inner_loss(self, weights: Weights, teacher_weights: Weights | None) -> Tensor:
         """Return the same loss [] as a function of given weights and of the architecture."""
