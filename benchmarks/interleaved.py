@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -30,31 +31,68 @@ from transnas.tasks import DataTask
 from transnas.tasks._resized import resized
 
 RELATIVES, OUTLIER = ("usps", "mnist", "notmnist", "fashion-mnist"), "dtd10"
-SIDE, LIMIT, EPOCHS = 12, 24, 6
-SUPERNET, FINAL = {"channels": 4, "cells": 1}, {"channels": 8, "cells": 1}
-RECIPE = Recipe(batch_size=32, learning_rate=0.1)
+SIDE, LIMIT, EPOCHS = 12, 40, 8
+SUPERNET, FINAL = {"channels": 8, "cells": 1}, {"channels": 8, "cells": 1}
+RECIPE = Recipe(batch_size=25, learning_rate=0.05)
 BASE = InterleaveSettings(
-    preset="joint", iterations=12, batch_size=8, anchors=4, views=8, logits_learning_rate=0.05,
+    preset="joint", iterations=16, batch_size=8, anchors=4, views=8, logits_learning_rate=0.05,
     learning_rate=0.05, match_every=4,
 )  # fmt: skip
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "interleaved (joint, M=2)": {},
-    "none, M=1": {"preset": "none", "transfer_weight": 0.0, "rounds": 1},
-    "none, M=2": {"preset": "none", "transfer_weight": 0.0},
-    "joint, M=1": {"rounds": 1},
-    "joint, M=3": {"rounds": 3},
-    "joint, M=4": {"rounds": 4},
+MAIN = "interleaved"
+Changes = Mapping[str, Any]
+ALONE: Changes = {"preset": "none", "transfer_weight": 0.0}
+
+
+def _rounds(m: int) -> Changes:
+    """Return M rounds with as many iterations as keep the images: M + 1 batches each of a task."""
+    assert BASE.iterations is not None
+    return {"rounds": m, "iterations": round(BASE.iterations * (BASE.rounds + 1) / (m + 1))}
+
+
+ABLATIONS: dict[str, Changes] = {
+    "none, M=1": {**ALONE, **_rounds(1)},
+    "none": ALONE,
+    "M=1": _rounds(1),
+    "M=3": _rounds(3),
+    "M=4": _rounds(4),
     "published": {"preset": "published", "transfer_weight": 1.0, "match_every": 1},
     "soft": {"preset": "soft"},
     "distil": {"preset": "distil"},
-    "example": {"preset": "example"},
-    "hypernetwork (chunked)": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
-    "hypernetwork (film)": {"hyper": "film", "hyper_hidden": 32},
+    "hypernetwork, chunked": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
+    "hypernetwork, film": {"hyper": "film", "hyper_hidden": 32},
     "outlier first": {"order": "reverse"},
     "order similar": {"order": "similar"},
+}
+"""Rows that every seed has; each changes the method in what is named."""
+BALANCES: dict[str, Changes] = {
     "uncertainty": {"balance": "uncertainty"},
     "pcgrad": {"balance": "pcgrad"},
+    "example": {"preset": "example"},
+    "initialised": {**ALONE, "init_from": "predecessor"},
 }
+"""Rows that are run next."""
+SENSITIVITY: dict[str, Changes] = {
+    "fine-tuned": {**ALONE, "init_from": "predecessor_always"},
+    "post hoc": {"alpha_schedule": "posthoc"},
+    "order random": {"order": "random"},
+    "order dissimilar": {"order": "dissimilar"},
+    "normalised by first loss": {"normalise": "initial"},
+    "normalised by running mean": {"normalise": "ema"},
+    "not normalised": {"normalise": "none"},
+    "normalised gradients": {"normalise": "gradnorm"},
+    "lambda 0.03": {"transfer_weight": 0.03},
+    "lambda 0.3": {"transfer_weight": 0.3},
+    "lambda 1": {"transfer_weight": 1.0},
+    "threshold null": {"threshold": "null"},
+    "published constants": {"threshold": "absolute", "threshold_value": 5.0, "views": 20,
+                            "kernel_scale": 0.1},
+    "2 anchors": {"anchors": 2},
+    "10 anchors": {"anchors": 10},
+    "4 views": {"views": 4},
+    "16 views": {"views": 16},
+    "last step unrolled": {"paths": "last"},
+}  # fmt: skip
+"""Rows of fewer seeds, run after all others."""
 
 
 def load(names: tuple[str, ...], side: int, channels: int | None, limit: int) -> list[DataTask]:
@@ -88,59 +126,73 @@ def tested(task: DataTask, trained: Trained) -> dict[str, float]:
     return {**trained.metrics, **final.metrics, "seconds": trained.seconds}
 
 
-def row(problem: Problem, found: Found, final: Final) -> dict[str, Any]:
+def row(problem: Problem, find: Callable[[], Found], final: Final) -> dict[str, Any]:
+    """Return what a method found, what that took, and what its networks reach."""
+    before = time.process_time()
+    found = find()
+    used = time.process_time() - before
     skeleton = found.skeleton or problem.final_skeleton
     pairs = zip(problem.tasks, found.architectures, strict=True)
     measured = {task.name: final.train(task, arch, skeleton) for task, arch in pairs}
+    search = found.searches[0] if len(found.searches) == 1 else None
+    newest = search.history.points[-1] if search is not None else {}
     return {
         "architectures": [problem.space.to_text(a) for a in found.architectures],
         "tasks": measured,
-        "search_seconds": found.cost.seconds,
+        "search_cpu_seconds": used,
         "transfer_seconds": found.cost.transfer_seconds,
+        "search_seconds": found.cost.seconds,
+        "iterations": None if search is None else search.iterations,
         "images": found.cost.images,
         "matched_images": found.cost.matched_images,
+        "newest_point": newest,
     }
 
 
 def evidence(seeds: int, minutes: float) -> None:
+    """Run what is missing until `minutes` are over: all rows of all seeds, then the others."""
     everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
     path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
-    for seed in range(seeds):
-        problem = Problem(everything, spaces.get("nasbench201"), BASE, SUPERNET, FINAL, seed, "cpu")
-        done = runs.setdefault(str(seed), {})
+    finals: dict[int, Final] = {}
+    for table in (ABLATIONS, BALANCES, SENSITIVITY):
+        for seed in range(seeds):
+            space = spaces.get("nasbench201")
+            problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
+            done = runs.setdefault(str(seed), {})
 
-        def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
-            if name not in done and time.perf_counter() < until:
-                done[name] = make()
-                print(name, flush=True)
-                write_result("interleaved", {"settings": settings(), "runs": runs})
+            def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
+                if name not in done and time.perf_counter() < until:
+                    done[name] = make()
+                    print(seed, name, f"{time.process_time():.0f} s", flush=True)  # noqa: B023
+                    write_result("interleaved", {"settings": settings(), "runs": runs})
 
-        one_seed(problem, keep, done)
+            final = finals.setdefault(seed, Final(problem))
+            if table is ABLATIONS:
+                baselines(problem, keep, done, final)
+            elif table is BALANCES and "random" in done:
+                drawn = space.from_text(done["random"]["architectures"][0])
+                keep("random, phase 2 interleaved", partial(at_fixed, problem, drawn))
+            for name, changes in table.items():
+                keep(name, partial(row, problem, partial(interleaved, problem, **changes), final))
 
 
-def one_seed(
-    problem: Problem, keep: Callable[[str, Callable[[], Any]], None], done: Mapping[str, Any]
-) -> None:
-    """Run every method on one seed: first interleaving and its baselines, then ablations."""
-    final, space = Final(problem), problem.space
-    main, *others = ABLATIONS
-    keep(main, lambda: row(problem, interleaved(problem), final))
-    if main not in done:
+Keep = Callable[[str, Callable[[], Any]], None]
+
+
+def baselines(problem: Problem, keep: Keep, done: Mapping[str, Any], final: Final) -> None:
+    """Run the method and what it is compared with on one seed."""
+    space = problem.space
+    keep(MAIN, partial(row, problem, partial(interleaved, problem), final))
+    if MAIN not in done:
         return
-    arch = space.from_text(done[main]["architectures"][0])
+    arch = space.from_text(done[MAIN]["architectures"][0])
     for name, method in BASELINES.items():
-        keep(name, lambda m=method: row(problem, m(problem, arch), final))  # type: ignore[misc]
+        keep(name, partial(row, problem, partial(method, problem, arch), final))
     fewer = replace(problem, tasks=problem.tasks[:-1])
-    keep("without outlier", lambda: row(fewer, interleaved(fewer), final))
-    keep("phase 2 interleaved", lambda: at_fixed(problem, arch))
-    if "random" in done:
-        drawn = space.from_text(done["random"]["architectures"][0])
-        keep("random, phase 2 interleaved", lambda: at_fixed(problem, drawn))
-    for name in others:
-        changes = ABLATIONS[name]
-        keep(name, lambda c=changes: row(problem, interleaved(problem, **c), final))  # type: ignore[misc]
+    keep("without outlier", partial(row, fewer, partial(interleaved, fewer), final))
+    keep("phase 2 interleaved", partial(at_fixed, problem, arch))
 
 
 def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
@@ -153,7 +205,7 @@ def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
     return {
         "architectures": [problem.space.to_text(arch)] * len(problem.tasks),
         "tasks": {task.name: tested(task, trained) for task, trained in pairs},
-        "search_seconds": 0.0,
+        "search_cpu_seconds": 0.0,
     }
 
 

@@ -16,9 +16,11 @@ from torch import nn
 
 from transnas import networks
 from transnas.evaluation._counting import flops, parameters
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.training import Recipe, deterministic, fit, measure, workplace
 from transnas.meta.interleaved.algorithm import Interleaving
 from transnas.meta.interleaved.settings import InterleaveSettings
+from transnas.meta.interleaved.setup import own_skeleton
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask
@@ -45,7 +47,7 @@ def train_separately(
     space: Space,
     arch: Architecture,
     skeleton: Mapping[str, Any],
-    recipe: Recipe,
+    recipe: Recipe | None,
     epochs: int,
     seed: int,
     device: str = "auto",
@@ -53,9 +55,12 @@ def train_separately(
 ) -> Trained:
     """Train the network of `arch` on one task; raises `Stopped` if the loss is not finite.
 
+    `recipe`: None for that of the task's kind. The stem suits the task (`setup.own_skeleton`).
     What is drawn depends on `seed` and the task's name.
     """
     started = time.perf_counter()
+    recipe = kind_of(task.kind).recipe if recipe is None else recipe
+    skeleton = own_skeleton(space, skeleton, task.signature)
     at, own = workplace(device, recipe.precision), stream_seed(seed, task.name, "phase 2")
     with deterministic(own, at.device):
         network = networks.build(space, arch, task.signature, **skeleton)
@@ -68,6 +73,7 @@ def train_separately(
             epochs=epochs,
             seed=own,
             augmentation=task.augmentation,
+            kind=task.kind,
             at=at,
             progress=progress,
         )
@@ -118,7 +124,7 @@ def train_interleaved(
     at, found = workplace(device, "32-true"), []
     for learner in search.learners:
         network = learner.whole()
-        held = measure(network, learner.task.validation, at)
+        held = measure(network, learner.task.validation, at, learner.task.kind)
         size = _size(network, learner.task)
         seconds = search.cost.task_seconds[learner.task.name]
         images = search.cost.images // len(tasks)
