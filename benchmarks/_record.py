@@ -21,17 +21,26 @@ def machine() -> dict[str, Any]:
     if cpuinfo.exists():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
-    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     packages = ("numpy", "scipy", "torch", "optuna")
     return {
         "processor": model,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
-        "commit": commit,
+        "commit": _commit(),
         "date": date.today().isoformat(),
     }
+
+
+def _commit() -> str:
+    """Return the commit, marked `-dirty` if anything but results differs from it."""
+
+    def git(*words: str) -> str:
+        call = ["git", "-C", str(RESULTS.parents[1]), *words]
+        return subprocess.run(call, capture_output=True, text=True).stdout.strip()
+
+    changed = git("diff", "--stat", "HEAD", "--", ".", ":!benchmarks/results", ":!docs/results")
+    return git("describe", "--always") + ("-dirty" if changed else "")
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
