@@ -10,7 +10,7 @@ import numpy as np
 from _catch_statistics import interval
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "catch-residual.md"
-CUTS = (10, 20, 30)
+CUTS = (8, 16, 25)
 """CPU seconds at which searches are compared."""
 
 HEAD = """\
