@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _record import RESULTS, machine
+from _record import RESULTS, write_result
 from torch.nn import functional as F
 
 from transnas.meta.few_shot import (
@@ -128,9 +128,8 @@ class Cell:
             "cpu_seconds": round(time.process_time() - cpu, 1),
         }
         self.rows[name] = found
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        told = {"machine": machine(), "scale": repr(self.scale), "rows": self.rows}
-        self.path.write_text(json.dumps(told, indent=1) + "\n")
+        told = {"scale": repr(self.scale), "rows": self.rows}
+        write_result(f"{self.folder}/{self.name}", told)
         shown = {k: v for k, v in found.items() if k in ("accuracy", "half", "wall_seconds")}
         print(self.name, name, shown, flush=True)
 
