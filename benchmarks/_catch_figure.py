@@ -35,7 +35,7 @@ def draw(rows: dict[str, Any], best: dict[str, float], path: Path) -> None:
                 continue
             curve = rows[name]["targets"][target]["curve"]
             queries = range(1, len(curve) + 1)
-            mean, low, high = ([best[target] - c[i] for c in curve] for i in range(3))
+            mean, low, high = ([max(best[target] - c[i], 1e-3) for c in curve] for i in range(3))
             panel.plot(queries, mean, color=colour, linewidth=1.6, label=name)
             panel.fill_between(queries, high, low, color=colour, alpha=0.18, linewidth=0)
         panel.set_title(title)
