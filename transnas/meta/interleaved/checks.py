@@ -16,7 +16,7 @@ from transnas.tasks import DataTask, Task
 
 __all__ = ["check_tasks"]
 
-_STAGED = ("nasbench201",)
+_STAGED = ("nasbench201", "proxyless")
 """Spaces whose supernets have `stages`."""
 
 

@@ -25,7 +25,7 @@ from transnas.meta.interleaved.streams import stream_seed
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask
 
-__all__ = ["Trained", "train_interleaved", "train_separately"]
+__all__ = ["Trained", "at_fixed", "finished", "train_interleaved", "train_separately"]
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,22 @@ def train_interleaved(
     settings: InterleaveSettings,
     device: str = "auto",
 ) -> list[Trained]:
-    """Train the networks of `arch` on all tasks in turn, with the transfer term of `settings`.
+    """Train the networks of `arch` on all tasks in turn, with the transfer term of `settings`."""
+    chosen = at_fixed(settings, recipe, epochs)
+    search = Interleaving(
+        tasks, space, chosen, skeleton=skeleton, architecture=arch, seed=seed, device=device
+    )
+    search.run()
+    return finished(search)
+
+
+def at_fixed(settings: InterleaveSettings, recipe: Recipe, epochs: int) -> InterleaveSettings:
+    """Return the settings that train the networks of one architecture.
 
     Learning rate, momentum, decay and batches are those of `recipe`, without its warm-up and
     smoothing; one round an iteration, so that the largest task gets `epochs` epochs.
     """
-    chosen = replace(
+    return replace(
         settings,
         rounds=1,
         steps=1,
@@ -117,11 +127,12 @@ def train_interleaved(
         weight_decay=recipe.weight_decay,
         gradient_clip=recipe.gradient_clip,
     )
-    search = Interleaving(
-        tasks, space, chosen, skeleton=skeleton, architecture=arch, seed=seed, device=device
-    )
-    search.run()
-    at, found = workplace(device, "32-true"), []
+
+
+def finished(search: Interleaving) -> list[Trained]:
+    """Return the networks of a search at a fixed architecture that is done."""
+    tasks = search.tasks
+    at, found = workplace(str(search.device), "32-true"), []
     for learner in search.learners:
         network = learner.whole()
         held = measure(network, learner.task.validation, at, learner.task.kind)

@@ -107,7 +107,7 @@ class InterleaveSettings:
     or from those at every stage (sequential fine-tuning)."""
 
     transfer_weight: float | None = None
-    """lambda: weight of the transfer term; 0.1, published preset 1. Ours."""
+    """lambda: weight of the transfer term; 0.1, published preset 1, none without term. Ours."""
     transfer_ramp: float = 0.1
     """Share of the iterations over which lambda rises from 0. Ours."""
     match_every: int | None = None
@@ -182,7 +182,7 @@ class InterleaveSettings:
                 "transfers nothing; accepted: 0, or another preset"
             )
         later = {
-            "transfer_weight": 0.1,
+            "transfer_weight": 0.0 if preset.term == "none" else 0.1,
             "anchors": 10,
             "views": 8,
             "threshold": "quantile",
