@@ -1,6 +1,6 @@
 """Every strategy of the project on eleven tables: regret by query, ranking, seconds of its own.
 
-    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--more] [--only NAME ..]
+    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--more] [--only NAME]
 
 A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow (an eighth
 of that outside NAS-Bench-201), at least two. One whose single run of 150 queries takes more than
