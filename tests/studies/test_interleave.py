@@ -150,8 +150,8 @@ def test_other_kinds_and_other_records_are_refused(
     rows = tasks.get(pair[0])
     assert isinstance(rows, DataTask)
     masks = replace(rows, name="masks", signature=replace(rows.signature, kind="segmentation"))
-    with pytest.raises(InputError, match="task 'masks' is segmentation; accepted: classification"):
-        studies.interleave([rows, masks], out=tmp_path)
+    with pytest.raises(InputError, match="no stages; accepted: nasbench201, proxyless"):
+        studies.interleave([rows, masks], out=tmp_path, space="darts")
     line = ["interleave", "--tasks", *pair, "--out", str(tmp_path)]
     (tmp_path / "result.json").write_text('{"definition": {"seed": 5}, "methods": {}}')
     assert main(line) == 2

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from transnas.networks import Supernet
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
+from transnas.tasks._text import Continuation
 
 __all__ = ["DARTS", "Bilevel", "DARTSSettings", "SecondOrder"]
 
@@ -60,7 +62,7 @@ class SecondOrder(Bilevel):
             return super().architecture_step(validation, training)
         s, net = self.settings, self.net
         gradient, loss = unrolled_gradient(
-            self.functional_loss(training),
+            self.functional_loss(training, forgets=True),
             self.functional_loss(validation),
             self.weights,
             net.logits,
@@ -75,25 +77,41 @@ class SecondOrder(Bilevel):
         self.by_logits.step()
         return None
 
-    def functional_loss(self, batch: Batch) -> Loss:
+    def functional_loss(self, batch: Batch, forgets: bool = False) -> Loss:
         """Return the loss of a batch as a function of weights and logits.
 
-        Every call draws the same noise, so that differences of losses are not those of noise.
+        Every call draws the same noise, so that differences of losses are not those of noise. If
+        it `forgets`, the state that a language model carries on stays as it was.
         """
         own = {id(weight) for weight in self.weights}
         names = [name for name, p in self.net.named_parameters() if id(p) in own]
         noise = {key: g.get_state() for key, g in self.generators.items()}
         overall = torch.get_rng_state()
-        images, labels = batch
+        inputs, targets = batch
+        scoring = _Predictions(self.net)
 
         def loss(weights: Sequence[Tensor], logits: Tensor) -> Tensor:
             for key, state in noise.items():
                 self.generators[key].set_state(state)
             torch.set_rng_state(overall)
-            given = dict(zip(names, weights, strict=True), logits=logits)
-            return F.cross_entropy(functional_call(self.net, given, (images,)), labels)
+            given = {f"net.{name}": w for name, w in zip(names, weights, strict=True)}
+            given["net.logits"] = logits
+            aims = targets.apart() if forgets and isinstance(targets, Continuation) else targets
+            scores, labels = functional_call(scoring, given, (inputs, aims))
+            return F.cross_entropy(scores, labels)
 
         return loss
+
+
+class _Predictions(nn.Module):
+    """`Supernet.predictions` as the call of a module."""
+
+    def __init__(self, net: Supernet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
+        return self.net.predictions(inputs, targets)
 
 
 @dataclass(frozen=True)
