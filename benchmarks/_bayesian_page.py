@@ -25,11 +25,11 @@ def _functions(result: dict[str, Any]) -> list[str]:
     lines = [
         "## Against random search on functions",
         "",
-        "`python benchmarks/bayesian.py`: strategy `bo` with its defaults (Matérn 5/2, log expected "
-        "improvement, most probable hyperparameters, 8 random points before the first model) and "
-        "`random`, the best value found (greater is better), and the difference of the two at the "
-        "same seed, which gives both the same random start, with its 95% interval. `mixed-toy` "
-        "has a choice beside two numbers.",
+        "`python benchmarks/bayesian.py`: strategy `bo` with its defaults (Matérn 5/2, log "
+        "expected improvement, most probable hyperparameters, 8 random points before the first "
+        "model) and `random`, the best value found (greater is better), and the difference of the "
+        "two at the same seed, which gives both the same random start, with its 95% interval. "
+        "`mixed-toy` has a choice beside two numbers.",
         "",
         _machine(result),
         "",
@@ -55,8 +55,8 @@ def _joint(result: dict[str, Any]) -> list[str]:
         f"`python benchmarks/joint.py`: a NAS-Bench-201 cell (one a stage, 4 channels), a learning "
         "rate of 0.001 to 1 and a weight decay of 1e-5 to 0.01 (both logarithmic) are searched at "
         f"once. Hyperband trains for 1 to {result['full']} epochs, and anew what it promotes; "
-        f"random search trains each for {result['full']}. Both stop at {result['epochs']} epochs in "
-        "all. What counts is the validation accuracy of the best full training.",
+        f"random search trains each for {result['full']}. Both stop at {result['epochs']} epochs "
+        "in all. What counts is the validation accuracy of the best full training.",
         "",
         _machine(result),
         "",
@@ -74,9 +74,9 @@ def _joint(result: dict[str, Any]) -> list[str]:
         low, high = found["difference"] - half, found["difference"] + half
         verdict = "is above" if low > 0 else "is below" if high < 0 else "cannot be told from"
         lines.append(
-            f"Hyperband {verdict} random search: difference {found['difference']:.4f}, 95% interval "
-            f"{low:.4f} to {high:.4f} over {found['seeds']} paired seeds. On digits both are within "
-            "two hundredths of perfect, so that there is little left to win."
+            f"Hyperband {verdict} random search: difference {found['difference']:.4f}, 95% "
+            f"interval {low:.4f} to {high:.4f} over {found['seeds']} paired seeds. On digits both "
+            "are within two hundredths of perfect, so that there is little left to win."
         )
     return [*lines, ""]
 

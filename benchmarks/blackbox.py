@@ -1,14 +1,14 @@
 """Every strategy of the project on eleven tables: regret by query, ranking, seconds of its own.
 
-    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--only NAME ...]
+    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--more] [--only NAME]
 
 A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow (an eighth
 of that outside NAS-Bench-201), at least two. One whose single run of 150 queries takes more than
 five seconds is run on three tables only, one of each benchmark. Strategies are those of the
-registry, so a new one appears by itself.
-Those that ask with budgets are left out: their queries are not of one kind. `--only` runs these
-strategies and keeps the rows that are there of the others. Writes
-benchmarks/results/blackbox.json, docs/results/blackbox.md and its figure.
+registry, so a new one appears by itself. Those that ask with budgets are left out: their queries
+are not of one kind. `--only` runs these strategies and keeps the rows that are there of the others;
+with `--more` their seeds go on from those that are there. Writes benchmarks/results/blackbox.json,
+docs/results/blackbox.md and its figure.
 """
 
 from __future__ import annotations
@@ -98,32 +98,41 @@ def few(found: list[Column]) -> list[Column]:
     return list(first.values())
 
 
-def run(name: str, column: Column, limit: float, queries: int) -> tuple[Indices, float]:
-    """Return what as many seeds as fit into `limit` seconds asked, and seconds a run."""
+def run(name: str, column: Column, limit: float, queries: int, first: int) -> tuple[Indices, float]:
+    """Return what as many seeds from `first` on as fit into `limit` seconds asked, and seconds."""
     one_replicate(name, column.space, column.rewards, 0, 4)  # what is made once a space
     started = time.process_time()
-    one_replicate(name, column.space, column.rewards, 0, queries)
+    alone = one_replicate(name, column.space, column.rewards, first, queries)
     single = time.process_time() - started
-    seeds = int(np.clip(limit / max(single, 1e-4), 2, MOST_SEEDS))
+    more = int(np.clip(limit / max(single, 1e-4), 1, max(1, MOST_SEEDS - first - 1)))
     started = time.process_time()
-    asked = strategies.replicate(name, column.space, column.rewards, range(seeds), queries)
-    return asked, (time.process_time() - started) / seeds
+    seeds = range(first + 1, first + 1 + more)
+    asked = strategies.replicate(name, column.space, column.rewards, seeds, queries)
+    return np.vstack([alone, asked]), (time.process_time() - started) / more
 
 
-def judge(column: Column, asked: Indices, seconds: float) -> dict[str, Any]:
-    """Return the regret at `POINTS` with the half width of its 95% interval."""
+def judge(
+    column: Column, asked: Indices, seconds: float, earlier: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the regret at `POINTS` with the half width of its 95% interval.
+
+    `earlier` is what this returned for other seeds, which are counted too.
+    """
     from scipy.stats import t
 
-    regret = column.regret(asked)
-    n = len(regret)
-    points = [p - 1 for p in POINTS if p <= asked.shape[1]]
-    half = t.ppf(0.975, n - 1) * regret.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else None
-    return {
-        "seeds": n,
-        "regret": regret.mean(axis=0)[points].tolist(),
-        "half_width": None if half is None else half[points].tolist(),
-        "ms_per_query": 1e3 * seconds / asked.shape[1],
-    }
+    regret = column.regret(asked)[:, [p - 1 for p in POINTS if p <= asked.shape[1]]]
+    n, mean = len(regret), regret.mean(axis=0)
+    squares = ((regret - mean) ** 2).sum(axis=0)
+    ms = 1e3 * seconds / asked.shape[1]
+    if earlier is not None:
+        m, before = earlier["seeds"], np.array(earlier["regret"])
+        spread = np.array(earlier["half_width"]) * np.sqrt(m) / t.ppf(0.975, m - 1)
+        squares += spread**2 * (m - 1) + (mean - before) ** 2 * n * m / (n + m)
+        mean = (n * mean + m * before) / (n + m)
+        ms = (n * ms + m * earlier["ms_per_query"]) / (n + m)
+        n += m
+    half = t.ppf(0.975, n - 1) * np.sqrt(squares / (n - 1) / n)
+    return {"seeds": n, "regret": mean.tolist(), "half_width": half.tolist(), "ms_per_query": ms}
 
 
 def refusal(name: str) -> str | None:
@@ -196,6 +205,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 queries, to see that it runs")
     parser.add_argument("--hits", nargs="*", default=[], choices=["fixed", "map", "marginal"],
                         help="count hits of architecture-bo from scratch only")  # fmt: skip
+    parser.add_argument("--more", action="store_true", help="further seeds of these strategies")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     given = parser.parse_args()
     queries = 20 if given.quick else QUERIES
@@ -230,15 +240,22 @@ def main() -> None:
         if reason is not None:
             refused[name] = reason
             continue
-        rows[name] = {}
+        known = rows.pop(name, {}) if given.more else {}
+        row: dict[str, Any] = {}
         todo = list(found)
         while todo:
             column = todo.pop(0)
+            earlier = known.get(column.name)
+            first = earlier["seeds"] if earlier else 0
+            if first >= MOST_SEEDS:
+                row[column.name] = earlier
+                continue
             share = 1.0 if "201" in column.name else 0.125
-            asked, seconds = run(name, column, share * given.seconds, queries)
-            rows[name][column.name] = judge(column, asked, seconds)
+            asked, seconds = run(name, column, share * given.seconds, queries, first)
+            row[column.name] = judge(column, asked, seconds, earlier)
             if seconds > SLOW:
-                todo = [c for c in few(found) if c.name not in rows[name]]
+                todo = [c for c in few(found) if c.name not in row]
+        rows[name] = row
         print(f"{name:24s} {len(rows[name])} tables", flush=True)
         record()
     if given.only and PLAIN not in given.only:

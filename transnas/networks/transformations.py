@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 
-__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "widen"]
+__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "split_layer", "widen"]
 
 
 def widen(
@@ -158,6 +158,22 @@ def split(edge: nn.Module, channels: int, branches: int = 2) -> Concatenated:
     if isinstance(edge, (nn.MaxPool2d, nn.AvgPool2d, nn.Identity)):
         return Concatenated([deepcopy(edge) for _ in parts], parts)
     raise InputError(f"edge {edge} cannot be split; accepted: convolutions, pools and identities")
+
+
+def split_layer(layer: nn.Sequential, branches: int = 2) -> Concatenated:
+    """Return convolution, normalisation and ReLU as branches that make a part of the channels each.
+
+    A depthwise convolution gives each branch its own channels. Raises `InputError` as `split`.
+    """
+    convs = split(layer[0], layer[0].out_channels, branches)
+    sizes = [conv.out_channels for conv in convs.branches]
+    parts = []
+    for conv, rows in zip(convs.branches, torch.arange(sum(sizes)).split(sizes), strict=True):
+        norm = deepcopy(layer[1])
+        _take(norm, rows)
+        norm.num_features = len(rows)
+        parts.append(nn.Sequential(conv, norm, deepcopy(layer[2])))
+    return Concatenated(parts, convs.parts)
 
 
 def _take(module: nn.Conv2d | nn.BatchNorm2d, rows: Tensor) -> None:
