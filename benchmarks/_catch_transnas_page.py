@@ -19,9 +19,9 @@ HEAD = """\
 # CATCH on TransNAS-Bench-101: leave one task out
 
 Each of the 7 tasks is once the target, the other six are what is learnt from: 25 x 20 queries for
-CATCH, 71 random cells a task for the store model and catch+. 50 queries on the 4,096 cells of the micro
-space; the reward is validation after the last epoch, of the table's one seed, and also what is
-judged. One command writes this page and `benchmarks/results/catch-transnas.json`:
+CATCH, 71 random cells a task for the store model and catch+. 50 queries on the 4,096 cells of the
+micro space; the reward is validation after the last epoch, of the table's one seed, and also what
+is judged. One command writes this page and `benchmarks/results/catch-transnas.json`:
 
     TRANSNAS_DATA=... python benchmarks/catch_transnas.py
 
