@@ -112,8 +112,8 @@ def write_page(path: Path) -> None:
         lines.append(f"| {name} | {place} | {' | '.join(cells)} | {own:.3g} |")
     lines += [
         "",
-        "– : one run takes more than five seconds; one table of each benchmark, not ranked, and for "
-        "`bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after 50 "
+        "– : one run takes more than five seconds; one table of each benchmark, not ranked, and "
+        "for `bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after 50 "
         "queries instead of 150. Times are processor time of ask and tell, or of the "
         "vectorised replicates where a strategy has them.",
         "",

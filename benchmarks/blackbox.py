@@ -5,10 +5,11 @@
 A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow (an eighth
 of that outside NAS-Bench-201), at least two. One whose single run of 150 queries takes more than
 five seconds is run on three tables only, one of each benchmark; `bo`, `optuna-gp` and plain BoTorch
-also stop at 50 queries. Strategies are those of the registry, so a new one appears by itself. Those that ask with budgets are left out: their queries
-are not of one kind. `--only` runs these strategies and keeps the rows that are there of the others;
-with `--more` their seeds go on from those that are there. Writes benchmarks/results/blackbox.json,
-docs/results/blackbox.md and its figure.
+also stop at 50 queries. Strategies are those of the registry, so a new one appears by itself.
+Those that ask with budgets are left out: their queries are not of one kind. `--only` runs these
+strategies and keeps the rows that are there of the others; with `--more` their seeds go on from
+those that are there. Writes benchmarks/results/blackbox.json, docs/results/blackbox.md and its
+figure.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def studied(method: Method, seed: int, trials: int) -> list[float]:
             "digits", method.space, method.strategy, trials, seed=seed, workers=method.workers,
             storage=f"sqlite:///{folder}/studies.db" if real else "memory://",
             evaluator=Agreement(method.space, 0.02 if real else 0.0), objectives="score",
-            settings=method.settings, progress=False, name=f"{method.strategy}-{seed}",
+            settings=method.settings, progress=False, name=f"{method.strategy}-{method.space}-{method.workers}-{seed}",
         )  # fmt: skip
     return [trial.metrics["score"] for trial in study.trials]
 
