@@ -158,27 +158,28 @@ def evidence(seeds: int, minutes: float) -> None:
     path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
-    finals: dict[int, Final] = {}
+
+    def keep(seed: int, name: str, make: Callable[[], dict[str, Any]]) -> None:
+        done = runs.setdefault(str(seed), {})
+        if name not in done and time.perf_counter() < until:
+            done[name] = make()
+            print(seed, name, f"{time.process_time():.0f} s", flush=True)
+            write_result("interleaved", {"settings": settings(), "runs": runs})
+
+    space, problems = spaces.get("nasbench201"), dict[int, tuple[Problem, Final]]()
+    for seed in range(seeds):
+        problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
+        problems[seed] = problem, Final(problem)
+        baselines(problem, partial(keep, seed), runs.setdefault(str(seed), {}), problems[seed][1])
     for table in (ABLATIONS, BALANCES, SENSITIVITY):
-        for seed in range(seeds):
-            space = spaces.get("nasbench201")
-            problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
-            done = runs.setdefault(str(seed), {})
-
-            def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
-                if name not in done and time.perf_counter() < until:
-                    done[name] = make()
-                    print(seed, name, f"{time.process_time():.0f} s", flush=True)  # noqa: B023
-                    write_result("interleaved", {"settings": settings(), "runs": runs})
-
-            final = finals.setdefault(seed, Final(problem))
-            if table is ABLATIONS:
-                baselines(problem, keep, done, final)
-            elif table is BALANCES and "random" in done:
-                drawn = space.from_text(done["random"]["architectures"][0])
-                keep("random, phase 2 interleaved", partial(at_fixed, problem, drawn))
-            for name, changes in table.items():
-                keep(name, partial(row, problem, partial(interleaved, problem, **changes), final))
+        for name, changes in table.items():
+            for seed, (problem, final) in problems.items():
+                find = partial(interleaved, problem, **changes)
+                keep(seed, name, partial(row, problem, find, final))
+    for seed, (problem, _) in problems.items():
+        if "random" in runs[str(seed)]:
+            drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
+            keep(seed, "random, phase 2 interleaved", partial(at_fixed, problem, drawn))
 
 
 Keep = Callable[[str, Callable[[], Any]], None]
