@@ -374,14 +374,14 @@ def _batched(everything: list[DataTask], space: Space) -> dict[str, Any]:
     return {"tasks": len(everything), "ratio": ratio, "seconds": times}
 
 
-MIXED = ("cifar10:limit=40", "bccd:size=128", "camvid:size=128")
+MIXED = ("cifar10:limit=40", "bccd:size=96", "camvid:size=96")
 
 
 def mixed(folder: Path) -> None:
     """Search one architecture for a classification, a detection and a segmentation."""
     torch.set_num_threads(1)
     started, before = time.perf_counter(), time.process_time()
-    options: dict[str, Any] = {"iterations": 40, "epochs": 8, "seed": 0}
+    options: dict[str, Any] = {"iterations": 24, "epochs": 6, "seed": 0}
     chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.02}
     record = studies.interleave(MIXED, out=folder, settings=chosen, device="cpu", **options)
     words = [f"--{k} {v}" for k, v in options.items()] + [
