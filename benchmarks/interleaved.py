@@ -4,6 +4,7 @@
     python benchmarks/interleaved.py cells --seeds 3        # derived cells looked up in tables
     python benchmarks/interleaved.py cost                   # seconds of a round, memory
     python benchmarks/interleaved.py mixed                  # three kinds of task in one run
+    python benchmarks/interleaved.py similarity             # distances between the tasks
 
 Every method sees the same number of images; phase 2 trains each architecture anew on each task, and
 looks at test data once, at its end. Results are written after every seed.
@@ -27,6 +28,7 @@ from transnas import evaluation, spaces, studies, tasks
 from transnas.evaluation.training import Recipe, measure, workplace
 from transnas.meta.interleaved import InterleaveSettings, Interleaving
 from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, interleaved
+from transnas.meta.interleaved.order import task_distances
 from transnas.meta.interleaved.phase2 import Trained, train_interleaved, train_separately
 from transnas.spaces import Architecture, Space
 from transnas.studies.report._interleaved import headline
@@ -374,6 +376,21 @@ def _batched(everything: list[DataTask], space: Space) -> dict[str, Any]:
     return {"tasks": len(everything), "ratio": ratio, "seconds": times}
 
 
+def similarity(seeds: int) -> None:
+    """Measure how far each task is from its predecessor, by features of random encoders."""
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    torch.set_num_threads(1)
+    found = {}
+    for seed in range(seeds):
+        search = Interleaving(
+            everything, spaces.get("nasbench201"), BASE, skeleton=SUPERNET, seed=seed, device="cpu"
+        )
+        first = search.learners[0]
+        found[str(seed)] = task_distances(everything, first.encoder, first.task, seed).tolist()
+    names = [task.name for task in everything]
+    write_result("interleaved-similarity", {"tasks": names, "mmd2": found})
+
+
 MIXED = ("cifar10:limit=40", "bccd:size=96", "camvid:size=96")
 
 
@@ -411,7 +428,7 @@ def mixed(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed"))
+    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed", "similarity"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=11.0, help="of evidence, then stop")
     parser.add_argument("--out", type=Path, default=Path("interleaved-mixed"))
@@ -422,5 +439,7 @@ if __name__ == "__main__":
         cells(given.seeds)
     elif given.what == "mixed":
         mixed(given.out)
+    elif given.what == "similarity":
+        similarity(given.seeds)
     else:
         cost()
