@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BEFORE", "GROUPS", "LIMITS", "SAYS", "VERDICT"]
+__all__ = ["BEFORE", "GROUPS", "LIMITS", "SAYS"]
 
 BEFORE = """# Interleaved multi-task search beside its baselines
 
@@ -18,8 +18,6 @@ Intervals are 95 % t-intervals over seeds; differences are paired by seed and av
 `python benchmarks/interleaved.py evidence`, `cells`, `cost`, `mixed` measure this page and
 `python benchmarks/_interleaved_page.py` writes it.
 """
-
-VERDICT = ""
 
 SAYS = {
     "interleaved": "joint, M=2, matched sets",
