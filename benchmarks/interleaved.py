@@ -259,7 +259,7 @@ def cells(seeds: int) -> None:
 
 def cost() -> None:
     """Measure rounds against their single-task steps, in turn in one process; count memory."""
-    everything = load((*RELATIVES, OUTLIER), 16, 1, 40)
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
     space = spaces.get("nasbench201")
     torch.set_num_threads(1)
     rounds, memory = dict[str, Any](), dict[str, Any]()
@@ -283,7 +283,7 @@ def cost() -> None:
 
 
 def _ratio(everything: list[DataTask], space: Space, changes: Changes) -> dict[str, Any]:
-    """Return the median cost of rounds with transfer over that of rounds without."""
+    """Return the cost of rounds with transfer over that of rounds without, over whole periods."""
     pair = []
     for preset in ("joint", "none"):
         settings = InterleaveSettings(
@@ -299,7 +299,7 @@ def _ratio(everything: list[DataTask], space: Space, changes: Changes) -> dict[s
     for search in pair:
         for _ in search.units:
             search.advance()
-    for _ in range(every if every > 4 else 2 * every):  # whole periods of the transfer
+    for _ in range(every):
         for search, taken in zip(pair, times, strict=True):
             before = time.process_time()
             for _ in search.units:
