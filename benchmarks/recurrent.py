@@ -27,9 +27,9 @@ from transnas.tasks import DataTask
 
 SEEDS = 2
 WINDOW = 35
-SEARCH = {"hidden": 64, "streams": 32, "steps": 40, "epochs": 2}
+SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 2}
 """Steps are those of an epoch."""
-TRAINING = {"hidden": 100, "streams": 20, "steps": 300}
+TRAINING = {"hidden": 100, "streams": 20, "steps": 200}
 PUBLISHED = {
     "learning_rate": 20.0,
     "least_learning_rate": 20.0,
@@ -44,7 +44,7 @@ OWN: dict[str, dict[str, Any]] = {
     "darts": {"logits_learning_rate": 3e-3},
     "enas": {
         "nesterov": False,
-        "controller_steps": 10,
+        "controller_steps": 5,
         "rewards": 5,
         "controller_learning_rate": 0.01,
         "candidates": 20,
