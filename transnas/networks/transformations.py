@@ -165,14 +165,19 @@ def split_layer(layer: nn.Sequential, branches: int = 2) -> Concatenated:
 
     A depthwise convolution gives each branch its own channels. Raises `InputError` as `split`.
     """
-    convs = split(layer[0], layer[0].out_channels, branches)
-    sizes = [conv.out_channels for conv in convs.branches]
-    parts = []
-    for conv, rows in zip(convs.branches, torch.arange(sum(sizes)).split(sizes), strict=True):
-        norm = deepcopy(layer[1])
-        _take(norm, rows)
-        norm.num_features = len(rows)
-        parts.append(nn.Sequential(conv, norm, deepcopy(layer[2])))
+    conv, norm, relu = layer
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    convs = split(conv, conv.out_channels, branches)
+    parts: list[nn.Module] = []
+    first = 0
+    for branch in convs.branches:
+        assert isinstance(branch, nn.Conv2d)
+        own = deepcopy(norm)
+        own.num_features = branch.out_channels
+        _take(own, torch.arange(first, first + branch.out_channels))
+        first += branch.out_channels
+        parts.append(nn.Sequential(branch, own, deepcopy(relu)))
     return Concatenated(parts, convs.parts)
 
 
