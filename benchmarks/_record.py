@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from datetime import date
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+_FLAT = re.compile(r"\[[^][{}]*\]")
+"""A list of numbers or names: one line of the file."""
 
 
 def machine() -> dict[str, Any]:
@@ -44,8 +47,9 @@ def _commit() -> str:
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write benchmarks/results/<name>.json and return its path."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write benchmarks/results/<name>.json, with the machine, and return its path."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"machine": machine(), **result}, indent=1)
+    path.write_text(_FLAT.sub(lambda found: " ".join(found[0].split()), text) + "\n")
     return path

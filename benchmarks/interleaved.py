@@ -3,6 +3,8 @@
     python benchmarks/interleaved.py evidence --seeds 5     # accuracies; goes on where it stopped
     python benchmarks/interleaved.py cells --seeds 3        # derived cells looked up in tables
     python benchmarks/interleaved.py cost                   # seconds of a round, memory
+    python benchmarks/interleaved.py mixed                  # three kinds of task in one run
+    python benchmarks/interleaved.py similarity             # distances between the tasks
 
 Every method sees the same number of images; phase 2 trains each architecture anew on each task, and
 looks at test data once, at its end. Results are written after every seed.
@@ -15,46 +17,87 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from _record import RESULTS, write_result
 
-from transnas import evaluation, spaces, tasks
+from transnas import evaluation, spaces, studies, tasks
 from transnas.evaluation.training import Recipe, measure, workplace
 from transnas.meta.interleaved import InterleaveSettings, Interleaving
 from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, interleaved
+from transnas.meta.interleaved.order import task_distances
 from transnas.meta.interleaved.phase2 import Trained, train_interleaved, train_separately
-from transnas.spaces import Architecture
+from transnas.spaces import Architecture, Space
+from transnas.studies.report._interleaved import headline
 from transnas.tasks import DataTask
 from transnas.tasks._resized import resized
 
 RELATIVES, OUTLIER = ("usps", "mnist", "notmnist", "fashion-mnist"), "dtd10"
-SIDE, LIMIT, EPOCHS = 12, 24, 6
-SUPERNET, FINAL = {"channels": 4, "cells": 1}, {"channels": 8, "cells": 1}
-RECIPE = Recipe(batch_size=32, learning_rate=0.1)
+SIDE, LIMIT, EPOCHS = 12, 40, 8
+SUPERNET, FINAL = {"channels": 8, "cells": 1}, {"channels": 8, "cells": 1}
+RECIPE = Recipe(batch_size=25, learning_rate=0.05)
 BASE = InterleaveSettings(
-    preset="joint", iterations=12, batch_size=8, anchors=4, views=8, logits_learning_rate=0.05,
+    preset="joint", iterations=16, batch_size=8, anchors=4, views=8, logits_learning_rate=0.05,
     learning_rate=0.05, match_every=4,
 )  # fmt: skip
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "interleaved (joint, M=2)": {},
-    "none, M=1": {"preset": "none", "transfer_weight": 0.0, "rounds": 1},
-    "none, M=2": {"preset": "none", "transfer_weight": 0.0},
-    "joint, M=1": {"rounds": 1},
-    "joint, M=3": {"rounds": 3},
-    "joint, M=4": {"rounds": 4},
+MAIN = "interleaved"
+Changes = Mapping[str, Any]
+ALONE: Changes = {"preset": "none", "transfer_weight": 0.0}
+
+
+def _rounds(m: int) -> Changes:
+    """Return M rounds with as many iterations as keep the images: M + 1 batches each of a task."""
+    assert BASE.iterations is not None
+    return {"rounds": m, "iterations": round(BASE.iterations * (BASE.rounds + 1) / (m + 1))}
+
+
+ABLATIONS: dict[str, Changes] = {
+    "none, M=1": {**ALONE, **_rounds(1)},
+    "none": ALONE,
+    "M=1": _rounds(1),
+    "M=3": _rounds(3),
+    "M=4": _rounds(4),
     "published": {"preset": "published", "transfer_weight": 1.0, "match_every": 1},
     "soft": {"preset": "soft"},
     "distil": {"preset": "distil"},
-    "example": {"preset": "example"},
-    "hypernetwork (chunked)": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
-    "hypernetwork (film)": {"hyper": "film", "hyper_hidden": 32},
+    "hypernetwork, chunked": {"hyper": "chunked", "hyper_chunk": 1024, "hyper_hidden": 32},
+    "hypernetwork, film": {"hyper": "film", "hyper_hidden": 32},
     "outlier first": {"order": "reverse"},
     "order similar": {"order": "similar"},
+}
+"""Rows that every seed has; each changes the method in what is named."""
+BALANCES: dict[str, Changes] = {
     "uncertainty": {"balance": "uncertainty"},
     "pcgrad": {"balance": "pcgrad"},
+    "example": {"preset": "example"},
+    "initialised": {**ALONE, "init_from": "predecessor"},
 }
+"""Rows that are run next."""
+SENSITIVITY: dict[str, Changes] = {
+    "fine-tuned": {**ALONE, "init_from": "predecessor_always"},
+    "post hoc": {"alpha_schedule": "posthoc"},
+    "order random": {"order": "random"},
+    "order dissimilar": {"order": "dissimilar"},
+    "normalised by first loss": {"normalise": "initial"},
+    "normalised by running mean": {"normalise": "ema"},
+    "not normalised": {"normalise": "none"},
+    "normalised gradients": {"normalise": "gradnorm"},
+    "lambda 0.03": {"transfer_weight": 0.03},
+    "lambda 0.3": {"transfer_weight": 0.3},
+    "lambda 1": {"transfer_weight": 1.0},
+    "threshold null": {"threshold": "null"},
+    "published constants": {"threshold": "absolute", "threshold_value": 5.0, "views": 20,
+                            "kernel_scale": 0.1},
+    "2 anchors": {"anchors": 2},
+    "10 anchors": {"anchors": 10},
+    "4 views": {"views": 4},
+    "16 views": {"views": 16},
+    "last step unrolled": {"paths": "last"},
+}  # fmt: skip
+"""Rows of fewer seeds, run after all others."""
 
 
 def load(names: tuple[str, ...], side: int, channels: int | None, limit: int) -> list[DataTask]:
@@ -88,59 +131,74 @@ def tested(task: DataTask, trained: Trained) -> dict[str, float]:
     return {**trained.metrics, **final.metrics, "seconds": trained.seconds}
 
 
-def row(problem: Problem, found: Found, final: Final) -> dict[str, Any]:
+def row(problem: Problem, find: Callable[[], Found], final: Final) -> dict[str, Any]:
+    """Return what a method found, what that took, and what its networks reach."""
+    before = time.process_time()
+    found = find()
+    used = time.process_time() - before
     skeleton = found.skeleton or problem.final_skeleton
     pairs = zip(problem.tasks, found.architectures, strict=True)
     measured = {task.name: final.train(task, arch, skeleton) for task, arch in pairs}
+    search = found.searches[0] if len(found.searches) == 1 else None
+    newest = search.history.points[-1] if search is not None else {}
     return {
         "architectures": [problem.space.to_text(a) for a in found.architectures],
         "tasks": measured,
-        "search_seconds": found.cost.seconds,
+        "search_cpu_seconds": used,
         "transfer_seconds": found.cost.transfer_seconds,
+        "search_seconds": found.cost.seconds,
+        "iterations": None if search is None else search.iterations,
         "images": found.cost.images,
         "matched_images": found.cost.matched_images,
+        "newest_point": newest,
     }
 
 
 def evidence(seeds: int, minutes: float) -> None:
+    """Run what is missing until `minutes` are over: all rows of all seeds, then the others."""
     everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
     path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
-    for seed in range(seeds):
-        problem = Problem(everything, spaces.get("nasbench201"), BASE, SUPERNET, FINAL, seed, "cpu")
+
+    def keep(seed: int, name: str, make: Callable[[], dict[str, Any]]) -> None:
         done = runs.setdefault(str(seed), {})
+        if name not in done and time.perf_counter() < until:
+            done[name] = make()
+            print(seed, name, f"{time.process_time():.0f} s", flush=True)
+            write_result("interleaved", {"settings": settings(), "runs": runs})
 
-        def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
-            if name not in done and time.perf_counter() < until:
-                done[name] = make()
-                print(name, flush=True)
-                write_result("interleaved", {"settings": settings(), "runs": runs})
+    space, problems = spaces.get("nasbench201"), dict[int, tuple[Problem, Final]]()
+    for seed in range(seeds):
+        problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
+        problems[seed] = problem, Final(problem)
+        baselines(problem, partial(keep, seed), runs.setdefault(str(seed), {}), problems[seed][1])
+    for table in (ABLATIONS, BALANCES, SENSITIVITY):
+        for name, changes in table.items():
+            for seed, (problem, final) in problems.items():
+                find = partial(interleaved, problem, **changes)
+                keep(seed, name, partial(row, problem, find, final))
+    for seed, (problem, _) in problems.items():
+        if "random" in runs[str(seed)]:
+            drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
+            keep(seed, "random, phase 2 interleaved", partial(at_fixed, problem, drawn))
 
-        one_seed(problem, keep, done)
+
+Keep = Callable[[str, Callable[[], Any]], None]
 
 
-def one_seed(
-    problem: Problem, keep: Callable[[str, Callable[[], Any]], None], done: Mapping[str, Any]
-) -> None:
-    """Run every method on one seed: first interleaving and its baselines, then ablations."""
-    final, space = Final(problem), problem.space
-    main, *others = ABLATIONS
-    keep(main, lambda: row(problem, interleaved(problem), final))
-    if main not in done:
+def baselines(problem: Problem, keep: Keep, done: Mapping[str, Any], final: Final) -> None:
+    """Run the method and what it is compared with on one seed."""
+    space = problem.space
+    keep(MAIN, partial(row, problem, partial(interleaved, problem), final))
+    if MAIN not in done:
         return
-    arch = space.from_text(done[main]["architectures"][0])
+    arch = space.from_text(done[MAIN]["architectures"][0])
     for name, method in BASELINES.items():
-        keep(name, lambda m=method: row(problem, m(problem, arch), final))  # type: ignore[misc]
+        keep(name, partial(row, problem, partial(method, problem, arch), final))
     fewer = replace(problem, tasks=problem.tasks[:-1])
-    keep("without outlier", lambda: row(fewer, interleaved(fewer), final))
-    keep("phase 2 interleaved", lambda: at_fixed(problem, arch))
-    if "random" in done:
-        drawn = space.from_text(done["random"]["architectures"][0])
-        keep("random, phase 2 interleaved", lambda: at_fixed(problem, drawn))
-    for name in others:
-        changes = ABLATIONS[name]
-        keep(name, lambda c=changes: row(problem, interleaved(problem, **c), final))  # type: ignore[misc]
+    keep("without outlier", partial(row, fewer, partial(interleaved, fewer), final))
+    keep("phase 2 interleaved", partial(at_fixed, problem, arch))
 
 
 def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
@@ -153,7 +211,7 @@ def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
     return {
         "architectures": [problem.space.to_text(arch)] * len(problem.tasks),
         "tasks": {task.name: tested(task, trained) for task, trained in pairs},
-        "search_seconds": 0.0,
+        "search_cpu_seconds": 0.0,
     }
 
 
@@ -164,10 +222,13 @@ def settings() -> dict[str, Any]:
 
 def cells(seeds: int) -> None:
     """Search on CIFAR-10, CIFAR-100 and mini-ImageNet at 16x16; look the cells up."""
-    three = load(("cifar10", "cifar100", "mini-imagenet"), 16, 3, 10)
+    three = load(("cifar10", "cifar100", "mini-imagenet"), 16, 3, 20)
     columns = ("cifar10", "cifar100", "ImageNet16-120")
-    space, runs = spaces.get("nasbench201"), dict[str, Any]()
+    path = RESULTS / "interleaved-cells.json"
+    runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
+    space = spaces.get("nasbench201")
     tables = {c: evaluation.Table(cast(Any, tasks.get(f"nasbench201/{c}"))) for c in columns}
+    torch.set_num_threads(1)
 
     def look_up(arch: Architecture) -> dict[str, float]:
         return {
@@ -175,86 +236,210 @@ def cells(seeds: int) -> None:
         }
 
     for seed in range(seeds):
-        chosen = replace(BASE, batch_size=16)
+        if str(seed) in runs:
+            continue
+        chosen = replace(BASE, batch_size=16, iterations=30)
         problem = Problem(three, space, chosen, SUPERNET, FINAL, seed, "cpu")
         together = interleaved(problem)
-        apart = BASELINES["separate"](problem, together.architectures[0])
-        alone = BASELINES["random"](problem, together.architectures[0])
+        cell = together.architectures[0]
+        compared = {
+            "interleaved": together,
+            "none, M=1": interleaved(problem, **ALONE, rounds=1, iterations=45),
+            "separate": BASELINES["separate"](problem, cell),
+            "random": BASELINES["random"](problem, cell),
+            "by hand": BASELINES["by hand"](problem, cell),
+        }
         runs[str(seed)] = {
             name: [{"cell": space.to_text(a), **look_up(a)} for a in found.architectures]
-            for name, found in (("interleaved", together), ("separate", apart), ("random", alone))
+            for name, found in compared.items()
         }
-        print(seed, runs[str(seed)], flush=True)
+        print(seed, runs[str(seed)]["interleaved"][0], flush=True)
         write_result("interleaved-cells", {"columns": columns, "runs": runs})
 
 
 def cost() -> None:
     """Measure rounds against their single-task steps, in turn in one process; count memory."""
-    everything = load((*RELATIVES, OUTLIER), 16, 1, 40)
-    space, found = spaces.get("nasbench201"), dict[str, Any]()
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    space = spaces.get("nasbench201")
     torch.set_num_threads(1)
-    options = {"iterations": 100000, "batch_size": 64, "transfer_ramp": 0.0, "rounds": 2}
-    for label, anchors, views in (("defaults (10 + 10 anchors, 8 views)", 10, 8),
-                                  ("small (4 + 4 anchors, 8 views)", 4, 8)):  # fmt: skip
-        pair = [
-            Interleaving(
-                everything,
-                space,
-                InterleaveSettings(
-                    preset=preset, anchors=anchors, views=views, warmup=1.0, **cast(Any, options)
-                ),
-                skeleton=SUPERNET,
-                device="cpu",
-            )
-            for preset in ("joint", "none")
-        ]
-        times: list[list[float]] = [[], []]
-        for _ in range(4):
-            for search, taken in zip(pair, times, strict=True):
-                before = time.process_time()
-                for _ in range(len(search.units)):
-                    search.advance()
-                taken.append(time.process_time() - before)
-        joint, plain = (sum(sorted(t)[:3]) for t in times)
-        share = pair[0].cost.transfer_seconds / pair[0].cost.seconds
-        found[label] = {"ratio": joint / plain, "transfer_share": share, "seconds": times}
-        print(
-            label,
-            f"round / single-task steps {joint / plain:.3f}, transfer {share:.1%}",
-            flush=True,
-        )
+    rounds, memory = dict[str, Any](), dict[str, Any]()
+    found = {"rounds": rounds, "memory": memory}
+    for label, changes in (
+        ("defaults, batches of 64", {"batch_size": 64}),
+        ("defaults, batches of 256 (published)", {"batch_size": 256}),
+        ("batches of 64, matched sets every 4 steps", {"batch_size": 64, "match_every": 4}),
+    ):
+        rounds[label] = _ratio(everything, space, changes)
+        print(label, rounds[label]["ratio"], rounds[label]["transfer_share"], flush=True)
+        write_result("interleaved-cost", found)
     for k in (2, 5, 10):
-        many = [replace_name(everything[i % 5], f"{everything[i % 5].name}-{i}") for i in range(k)]
-        search = Interleaving(many, space, InterleaveSettings(), skeleton=SUPERNET, device="cpu")
-        for _ in range(2 * k):
-            search.advance()
-        tensors = [
-            p for x in search.learners for p in (*x.encoder.parameters(), *x.head.parameters())
-        ]
-        momentum = [
-            m for x in search.learners for s in x.optimiser.state.values() for m in s.values()
-        ]
-        held = sum(
-            {t.data_ptr(): t.numel() * 4 for t in [*tensors, *momentum] if t is not None}.values()
-        )
-        found[f"bytes held by {k} tasks"] = held
-        print(f"{k} tasks hold {held / 1e6:.2f} MB of weights and momentum", flush=True)
+        many = [replace(everything[i % 5], name=f"{everything[i % 5].name}-{i}") for i in range(k)]
+        memory[str(k)] = _memory(many, space)
+        print(k, memory[str(k)], flush=True)
+        write_result("interleaved-cost", found)
+    found["batched"] = _batched(everything, space)
+    print("batched", found["batched"], flush=True)
     write_result("interleaved-cost", found)
 
 
-def replace_name(task: DataTask, name: str) -> DataTask:
-    return replace(task, name=name)
+def _ratio(everything: list[DataTask], space: Space, changes: Changes) -> dict[str, Any]:
+    """Return the cost of rounds with transfer over that of rounds without, over whole periods."""
+    pair = []
+    for preset in ("joint", "none"):
+        settings = InterleaveSettings(
+            preset=preset, iterations=100000, transfer_ramp=0.0, warmup=1.0, **changes
+        )
+        pair.append(
+            Interleaving(everything, space, settings, skeleton={"channels": 8, "cells": 1},
+                         device="cpu")
+        )  # fmt: skip
+    every = pair[0].settings.match_every
+    assert every is not None
+    times: list[list[float]] = [[], []]
+    for search in pair:
+        for _ in search.units:
+            search.advance()
+    for _ in range(every):
+        for search, taken in zip(pair, times, strict=True):
+            before = time.process_time()
+            for _ in search.units:
+                search.advance()
+            taken.append(time.process_time() - before)
+    joint, plain = sum(times[0]), sum(times[1])
+    share = pair[0].cost.transfer_seconds / pair[0].cost.seconds
+    counted = pair[0].cost
+    return {
+        "ratio": joint / plain,
+        "transfer_share": share,
+        "match_every": every,
+        "seconds": times,
+        "images": counted.images,
+        "matched": counted.matched_images,
+    }
+
+
+def _memory(many: list[DataTask], space: Space) -> dict[str, int]:
+    """Return the bytes that a search of `many` tasks holds, and the most that a pass adds."""
+    from torch.profiler import ProfilerActivity, profile
+
+    settings = InterleaveSettings(match_every=1, iterations=100, transfer_ramp=0.0)
+    search = Interleaving(many, space, settings, skeleton={"channels": 8, "cells": 1}, device="cpu")
+    for _ in search.units:  # momentum is there after the first steps
+        search.advance()
+    held = {
+        t.data_ptr(): t.numel() * t.element_size()
+        for x in search.learners
+        for t in (*x.encoder.parameters(), *x.head.parameters(), *_momenta(x.optimiser))
+    }
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        for _ in search.units:
+            search.advance()
+    now = most = 0
+    for event in watched.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return {"held": sum(held.values()), "peak": most}
+
+
+def _momenta(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [v for s in optimiser.state.values() for v in s.values() if torch.is_tensor(v)]
+
+
+def _batched(everything: list[DataTask], space: Space) -> dict[str, Any]:
+    """Return the time of all tasks' passes in one batched pass over that of one after another."""
+    settings = InterleaveSettings(**ALONE, paths="last", iterations=10)  # the kernel has no vmap
+    search = Interleaving(
+        everything, space, settings, skeleton={"channels": 8, "cells": 1}, device="cpu"
+    )
+    encoders = [x.encoder for x in search.learners]
+    alone = Interleaving(
+        everything, space, InterleaveSettings(**ALONE, iterations=10),
+        skeleton={"channels": 8, "cells": 1}, device="cpu",
+    )  # fmt: skip
+    weights, buffers = torch.func.stack_module_state(encoders)
+    images = torch.stack([x.train.next()[0] for x in search.learners])
+
+    def one(w: Any, b: Any, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, torch.func.functional_call(encoders[0], (w, b), (x,)))
+
+    times: list[list[float]] = [[], []]
+    for _ in range(5):
+        before = time.process_time()
+        for learner, x in zip(alone.learners, images, strict=True):
+            torch.autograd.backward(learner.encoder(x, learner.mix()).square().mean())
+        times[0].append(time.process_time() - before)
+        before = time.process_time()
+        torch.autograd.backward(torch.vmap(one)(weights, buffers, images).square().mean())
+        times[1].append(time.process_time() - before)
+    ratio = sorted(times[1])[2] / sorted(times[0])[2]
+    return {"tasks": len(everything), "ratio": ratio, "seconds": times}
+
+
+def similarity(seeds: int) -> None:
+    """Measure how far each task is from its predecessor, by features of random encoders."""
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    torch.set_num_threads(1)
+    found = {}
+    for seed in range(seeds):
+        search = Interleaving(
+            everything, spaces.get("nasbench201"), BASE, skeleton=SUPERNET, seed=seed, device="cpu"
+        )
+        first = search.learners[0]
+        found[str(seed)] = task_distances(everything, first.encoder, first.task, seed).tolist()
+    names = [task.name for task in everything]
+    write_result("interleaved-similarity", {"tasks": names, "mmd2": found})
+
+
+MIXED = ("cifar10:limit=40", "bccd:size=96", "camvid:size=96")
+
+
+def mixed(folder: Path) -> None:
+    """Search one architecture for a classification, a detection and a segmentation."""
+    torch.set_num_threads(1)
+    started, before = time.perf_counter(), time.process_time()
+    options: dict[str, Any] = {"iterations": 24, "epochs": 6, "seed": 0}
+    chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.02}
+    record = studies.interleave(MIXED, out=folder, settings=chosen, device="cpu", **options)
+    words = [f"--{k} {v}" for k, v in options.items()] + [
+        f"--set {k}={v}" for k, v in chosen.items()
+    ]
+    main, curves = record["methods"]["interleaved"], record["curves"]
+    found = {
+        name: {
+            "metric": headline(cell["metrics"]),
+            "metrics": cell["metrics"],
+            "parameters": cell["metrics"]["parameters"],
+            "first": curves[0]["tasks"][name]["validation"],
+            "last": curves[-1]["tasks"][name]["validation"],
+        }
+        for name, cell in main["tasks"].items()
+    }
+    result = {
+        "command": f"transnas interleave --tasks {' '.join(MIXED)} {' '.join(words)}",
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - before,
+        "architecture": next(iter(main["architectures"].values())),
+        "tasks": found,
+        "cost": main["cost"],
+    }
+    write_result("interleaved-mixed", result)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("evidence", "cells", "cost"))
+    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed", "similarity"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=11.0)
+    parser.add_argument("--minutes", type=float, default=11.0, help="of evidence, then stop")
+    parser.add_argument("--out", type=Path, default=Path("interleaved-mixed"))
     given = parser.parse_args()
     if given.what == "evidence":
         evidence(given.seeds, given.minutes)
     elif given.what == "cells":
         cells(given.seeds)
+    elif given.what == "mixed":
+        mixed(given.out)
+    elif given.what == "similarity":
+        similarity(given.seeds)
     else:
         cost()

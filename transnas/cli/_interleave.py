@@ -18,7 +18,11 @@ __all__ = ["interleave"]
 def interleave(
     context: typer.Context,
     tasks: Annotated[
-        list[str], typer.Option(help="Two or more classification tasks.", show_default=False)
+        list[str],
+        typer.Option(
+            help="Two or more tasks: classification, detection, segmentation.",
+            show_default=False,
+        ),
     ],
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Run all baselines too, on as many images.")
@@ -77,7 +81,7 @@ def interleave(
         print(sentence)
     for task, text in record["methods"]["interleaved"]["architectures"].items():
         print(f"architecture  {task}: {text}")
-    print(f"written       {out / 'result.json'}, {out / 'networks'}")
+    print(f"written       {out / 'result.json'}, {out / 'report.html'}, {out / 'networks'}")
 
 
 def _show(record: Mapping[str, Any]) -> None:
@@ -85,10 +89,11 @@ def _show(record: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from transnas.studies.report import duration, format_value
+    from transnas.studies.report import duration
+    from transnas.studies.report._interleaved import headline
 
     names = list(record["definition"]["tasks"])
-    table = Table(title="accuracy (test; * validation)", title_justify="left", box=None)
+    table = Table(title="test metrics (* validation)", title_justify="left", box=None)
     table.add_column("method", no_wrap=True)
     for heading in (*names, "parameters", "search", "training"):
         table.add_column(heading, justify="right", overflow="fold")
@@ -96,15 +101,9 @@ def _show(record: Mapping[str, Any]) -> None:
         cells = [row["tasks"][name] for name in names]
         table.add_row(
             method,
-            *(_accuracy(cell["metrics"], format_value) for cell in cells),
+            *(headline(cell["metrics"]) for cell in cells),
             f"{sum(c['metrics']['parameters'] for c in cells):,.0f}",
             duration(row["cost"]["seconds"]),
             duration(sum(c["seconds"] for c in cells)),
         )
     Console(highlight=False, markup=False).print(table)
-
-
-def _accuracy(metrics: Mapping[str, float], written: Any) -> str:
-    if "test_accuracy" in metrics:
-        return str(written("test_accuracy", metrics["test_accuracy"]))
-    return f"{written('validation_accuracy', metrics['validation_accuracy'])} *"

@@ -20,7 +20,8 @@ from transnas.tasks import Signature
 __all__ = ["Detector"]
 
 _LEVELS = 4
-"""Stages that enter the pyramid: the last ones."""
+"""Stages that enter the pyramid: the last ones, or all of a backbone of three."""
+_FEWEST = 3
 _SMALL = 400
 """Below so many pixels a side objects are few and small: finer anchors, fewer proposals."""
 _SMALLEST = 64
@@ -61,7 +62,7 @@ class Detector(nn.Module):
     ) -> None:
         super().__init__()
         height, width = signature.input_shape[1:]
-        if min(height, width) < _SMALLEST or len(backbone.channels) < _LEVELS:
+        if min(height, width) < _SMALLEST or len(backbone.channels) < _FEWEST:
             raise InputError(
                 f"images of {width}x{height} pixels are too small for a feature pyramid; accepted "
                 f"for detection: {_SMALLEST} pixels a side or more (task option size)"

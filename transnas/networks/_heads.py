@@ -5,14 +5,22 @@ A space whose builder makes a `FeatureStages` gets networks for every kind with 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from transnas.tasks import Signature
 
-__all__ = ["KINDS", "Classifier", "FeatureStages", "Segmenter", "attach"]
+__all__ = [
+    "KINDS",
+    "Classifier",
+    "FeatureStages",
+    "Segmenter",
+    "attach",
+    "backbone_of",
+    "put_backbone",
+]
 
 
 KINDS = ("classification", "detection", "segmentation")
@@ -46,6 +54,21 @@ def attach(
 
         return Detector(backbone, signature, pyramid, head)
     return Classifier(backbone, signature.outputs)
+
+
+def backbone_of(network: nn.Module) -> Any:
+    """Return the backbone that `attach` put a head on."""
+    return _owner(network).backbone
+
+
+def put_backbone(network: nn.Module, backbone: nn.Module) -> None:
+    """Let the head of a network made by `attach` stand on another backbone of equal channels."""
+    _owner(network).backbone = backbone
+
+
+def _owner(network: nn.Module) -> Any:
+    detector = getattr(network, "detector", None)
+    return network if detector is None else detector.backbone
 
 
 class Classifier(nn.Module):

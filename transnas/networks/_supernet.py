@@ -205,6 +205,15 @@ class Supernet(nn.Module, ABC):
     def run(self, x: Tensor, mix: Mix) -> Tensor:
         """[B, C, H, W] -> [B, outputs] under the edge weights of `mix`."""
 
+    def stages(self, x: Tensor, mix: Mix) -> list[Tensor]:
+        """[B, C, H, W] -> the features that heads of other kinds stand on, finer ones first."""
+        raise NotImplementedError
+
+    @property
+    def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Channels and strides of `stages`; None: there are none."""
+        return None
+
     @abstractmethod
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         """Return the operation of each edge in `arch`; None: the edge is not there."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transnas.networks._heads import KINDS, attach
 from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import positive, register, skeleton_from
 from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
@@ -42,9 +43,13 @@ class Skeleton:
     """Cells a stage."""
     stem_stride: int = 1
     """Stride of the first convolution: 2 or 4 make images of more than 64 pixels affordable."""
+    pyramid: int = 64
+    """Detection: channels of the feature pyramid."""
+    head: int = 256
+    """Detection: units of the box head."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "cells", "stem_stride"):
+        for name in ("channels", "cells", "stem_stride", "pyramid", "head"):
             positive(name, getattr(self, name))
 
     @property
@@ -55,15 +60,24 @@ class Skeleton:
     def maps(self, signature: Signature) -> tuple[int, ...]:
         """Pixels of each stage's map."""
         height, width = signature.input_shape[1:]
-        strides = [self.stem_stride * 2**stage for stage in range(_STAGES)]
-        return tuple(-(-height // s) * -(-width // s) for s in strides)
+        return tuple(-(-height // s) * -(-width // s) for s in self.strides)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Reduction of each stage's map."""
+        return tuple(self.stem_stride * 2**stage for stage in range(_STAGES))
 
 
 def suggest(signature: Signature) -> dict[str, int]:
-    """Return the published skeleton for maps around 32x32, fewer cells below, a stride above."""
+    """Return the published skeleton for maps around 32x32, fewer cells below, a stride above.
+
+    Detection and segmentation have one cell a stage, and maps of at most 32 pixels a side.
+    """
     side = max(signature.input_shape[1:])
     if side <= 16:
         return {"channels": 16, "cells": 1}
+    if signature.kind != "classification":
+        return {"cells": 1, "stem_stride": 2 ** max(0, (side - 1).bit_length() - 5)}
     return {"stem_stride": 2 ** max(0, (side - 1).bit_length() - 6)}
 
 
@@ -129,16 +143,27 @@ class _Frame(nn.Module):
             body += [cell(width) for _ in range(skeleton.cells)]
         self.body = nn.Sequential(*body)
         self.norm = mode.norm(skeleton.widths[-1])
-        self.head = nn.Linear(skeleton.widths[-1], signature.outputs)
+        self.channels, self.strides = skeleton.widths, skeleton.strides
+        self.head: nn.Module | None = None
+        if signature.kind == "classification":
+            self.head = nn.Linear(skeleton.widths[-1], signature.outputs)
 
     def run(self, x: Tensor, *mix: Mix) -> Tensor:
         """[B, C, H, W] -> [B, outputs]; `mix` is for cells that are mixtures."""
-        x = self.stem(x)
-        for layer in self.body:
-            x = layer(x) if isinstance(layer, Reduction) else layer(x, *mix)
-        x = F.relu(self.norm(x))
-        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        assert self.head is not None
+        out: Tensor = self.head(self.stages(x, *mix)[-1].mean(dim=(2, 3)))
         return out
+
+    def stages(self, x: Tensor, *mix: Mix) -> list[Tensor]:
+        """[B, C, H, W] -> each stage's features [B, channels, H / stride, W / stride]."""
+        x, found = self.stem(x), []
+        for layer in self.body:
+            if isinstance(layer, Reduction):
+                found.append(x)
+                x = layer(x)
+            else:
+                x = layer(x, *mix)
+        return [*found, F.relu(self.norm(x))]
 
 
 class Network(_Frame):
@@ -154,12 +179,24 @@ class Network(_Frame):
         return self.run(x)
 
 
-@register("nasbench201", suggest)
+class Backbone(Network):
+    """The same without classifier, for the heads of other kinds of task."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """[B, C, H, W] -> each stage's features."""
+        return self.stages(x)
+
+
+@register("nasbench201", suggest, kinds=KINDS)
 def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
     """Return the network of a NAS-Bench-201 cell; keywords are the fields of `Skeleton`."""
     operations = tuple(OPERATIONS[code] for code in arch.values)
-    network = Network(operations, signature, skeleton_from(Skeleton, skeleton), Mode())
+    chosen = skeleton_from(Skeleton, skeleton)
+    kind = Network if signature.kind == "classification" else Backbone
+    network = kind(operations, signature, chosen, Mode())
     initialise(network)
+    if isinstance(network, Backbone):
+        return attach(network, signature, chosen.pyramid, chosen.head)
     return network
 
 
@@ -224,6 +261,15 @@ class NASBench201Supernet(Supernet):
     def run(self, x: Tensor, mix: Mix) -> Tensor:
         """[B, C, H, W] -> [B, outputs] under the edge weights of `mix` [6, 5]."""
         return self.network.run(x, mix)
+
+    def stages(self, x: Tensor, mix: Mix) -> list[Tensor]:
+        """[B, C, H, W] -> each stage's features under the edge weights of `mix`."""
+        return self.network.stages(x, mix)
+
+    @property
+    def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and strides of `stages`."""
+        return self.network.channels, self.network.strides
 
     def codes(self, arch: Architecture) -> tuple[int, ...]:
         """Return the operation of each edge, which are the values of `arch`."""

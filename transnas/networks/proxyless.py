@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from transnas._errors import InputError
+from transnas.networks._heads import KINDS, attach
 from transnas.networks._registry import positive, register, skeleton_from
 from transnas.networks.operations import Mode
 from transnas.spaces import Architecture, Space
@@ -40,9 +41,13 @@ class Skeleton:
     """Stride of the first convolution."""
     strides: tuple[int, ...] = STRIDES
     """Stride of the first block of each stage."""
+    pyramid: int = 64
+    """Detection: channels of the feature pyramid."""
+    head: int = 256
+    """Detection: units of the box head."""
 
     def __post_init__(self) -> None:
-        for name in ("stem", "first", "last", "stem_stride"):
+        for name in ("stem", "first", "last", "stem_stride", "pyramid", "head"):
             positive(name, getattr(self, name))
         for name in ("widths", "strides"):
             if len(getattr(self, name)) != len(CELLS):
@@ -146,24 +151,42 @@ class Frame(nn.Module):
             InvertedBottleneck(stem, skeleton.first, "mb1_k3", 1, mode),
         )
         self.blocks = nn.ModuleList()
-        index, channels = 0, skeleton.first
+        index, channels, reduced = 0, skeleton.first, skeleton.stem_stride
+        outline: list[tuple[int, int]] = []
+        self._halving: list[int] = []
         for count, width, stride in zip(CELLS, skeleton.widths, skeleton.strides, strict=True):
             for b in range(count):
                 block = make(index, channels, width, 1 if b else stride)
                 index += 1
+                if b == 0 and stride > 1:
+                    self._halving.append(len(self.blocks))
+                    outline.append((channels, reduced))
+                    reduced *= stride
                 if block is not None:
                     self.blocks.append(block)
                     channels = width
         self.mix = nn.Sequential(*_convolution(channels, skeleton.last, 1, mode=mode), nn.ReLU6())
-        self.head = nn.Linear(skeleton.last, signature.outputs)
+        outline.append((skeleton.last, reduced))
+        self.channels = tuple(c for c, _ in outline)
+        self.strides = tuple(r for _, r in outline)
+        self.head: nn.Module | None = None
+        if signature.kind == "classification":
+            self.head = nn.Linear(skeleton.last, signature.outputs)
 
     def run(self, x: Tensor, *extra: Any) -> Tensor:
         """[B, C, H, W] -> [B, outputs]; blocks are given `extra`."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x, *extra)
-        out: Tensor = self.head(self.mix(x).mean(dim=(2, 3)))
+        assert self.head is not None
+        out: Tensor = self.head(self.stages(x, *extra)[-1].mean(dim=(2, 3)))
         return out
+
+    def stages(self, x: Tensor, *extra: Any) -> list[Tensor]:
+        """[B, C, H, W] -> features before each halving, and the last [B, channels, H', W']."""
+        x, found = self.stem(x), []
+        for i, block in enumerate(self.blocks):
+            if i in self._halving:
+                found.append(x)
+            x = block(x, *extra)
+        return [*found, self.mix(x)]
 
 
 class Network(Frame):
@@ -182,8 +205,20 @@ class Network(Frame):
         return self.run(x)
 
 
-@register("proxyless", suggest)
+class Backbone(Network):
+    """The same without classifier, for the heads of other kinds of task."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """[B, C, H, W] -> each stage's features."""
+        return self.stages(x)
+
+
+@register("proxyless", suggest, kinds=KINDS)
 def build(space: Space, arch: Architecture, signature: Signature, **skeleton: Any) -> nn.Module:
     """Return the network of a chain; keywords are the fields of `Skeleton`."""
     assert isinstance(space, ProxylessNAS)
-    return Network(space.blocks(arch), signature, skeleton_from(Skeleton, skeleton))
+    chosen = skeleton_from(Skeleton, skeleton)
+    if signature.kind == "classification":
+        return Network(space.blocks(arch), signature, chosen)
+    backbone = Backbone(space.blocks(arch), signature, chosen)
+    return attach(backbone, signature, chosen.pyramid, chosen.head)

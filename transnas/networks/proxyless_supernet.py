@@ -94,6 +94,15 @@ class ProxylessSupernet(Supernet):
         """[B, C, H, W] -> [B, outputs] under the weights of `mix` [21, 7]."""
         return self.network.run(x, mix)
 
+    def stages(self, x: Tensor, mix: Mix) -> list[Tensor]:
+        """[B, C, H, W] -> features before each halving, and the last, under `mix`."""
+        return self.network.stages(x, mix)
+
+    @property
+    def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels and strides of `stages`."""
+        return self.network.channels, self.network.strides
+
     def codes(self, arch: Architecture) -> tuple[int, ...]:
         """Return the operation of each block, which are the values of `arch`."""
         return arch.values

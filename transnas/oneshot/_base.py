@@ -305,10 +305,15 @@ class Sampled(OneShot):
 
 
 def check_task(task: Task) -> DataTask:
-    """Return `task`; raises `InputError` if it has no data."""
+    """Return `task`; raises `InputError` if it has no data, or asks for a head of its own."""
     if not isinstance(task, DataTask):
         raise InputError(
             f"task {task.name!r} has no data to train a supernet on; accepted: one with data"
+        )
+    if task.kind not in ("classification", "language"):
+        raise InputError(
+            f"task {task.name!r} is {task.kind}, which one-shot search has no heads for; accepted: "
+            "classification, or transnas interleave"
         )
     return task
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from transnas import spaces, tasks
 from transnas._errors import InputError, unknown
-from transnas.evaluation.training import Recipe, measure, workplace
+from transnas.evaluation._kinds import kind_of
+from transnas.evaluation.training import measure, workplace
 from transnas.meta.interleaved import InterleaveSettings, Interleaving, checkpoint
 from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, handmade
+from transnas.meta.interleaved.kinds import kinds
 from transnas.meta.interleaved.phase2 import train_separately
 from transnas.spaces import Architecture, Space
 from transnas.studies._definition import environment
@@ -25,7 +27,7 @@ from transnas.tasks import DataTask, Task
 
 __all__ = ["interleave"]
 
-RESULT, CHECKPOINT, NETWORKS = "result.json", "checkpoint", "networks"
+RESULT, CHECKPOINT, NETWORKS, REPORT = "result.json", "checkpoint", "networks", "report.html"
 MAIN = "interleaved"
 """Name of the method itself in the record, beside its baselines."""
 SAVE_EVERY = 10.0
@@ -54,10 +56,12 @@ def interleave(
     The record is returned and written to `result.json` in the folder `out`, whole after each step:
     of each method the architecture, cost and, for each task, metrics (with the one recorded look
     at its test data), learning curve and seconds; the search's curves; and the environment.
-    `out/networks/TASK` holds the trained networks. The same call goes on where one was interrupted.
+    `out/networks/TASK` holds the trained networks, `out/report.html` draws it all. The same call
+    goes on where one was interrupted.
 
     Args:
-        tasks: Two or more classification tasks with data, as for `search`.
+        tasks: Two or more tasks with data, as for `search`: classification, detection and
+            segmentation, also mixed.
         out: Folder for the record, the checkpoint and the networks.
         space: The space to search; default: NAS-Bench-201.
         preset: What is transferred from task to task (`meta.interleaved.PRESETS`).
@@ -92,6 +96,7 @@ def interleave(
         run.find(name, lambda name=name: run.baseline(name))  # type: ignore[misc]
     for name in list(run.record["methods"]):
         run.train(name)
+    run.draw()
     return run.record
 
 
@@ -106,18 +111,16 @@ def _settings(own: Mapping[str, Any], more: Mapping[str, Any]) -> InterleaveSett
 
 
 def _tasks(given: Sequence[str | Path | Task]) -> list[DataTask]:
-    """Return the tasks; raises `InputError` unless they are two or more classifications."""
+    """Return the tasks; raises `InputError` unless they are two or more with data."""
     if len(given) < 2:
         named = ", ".join(t.name if isinstance(t, Task) else str(t) for t in given)
         raise InputError(f"tasks are {named or 'none'}; accepted: two or more")
     found = []
     for task in (t if isinstance(t, Task) else tasks.get(str(t)) for t in given):
         if not isinstance(task, DataTask):
-            raise InputError(
-                f"task {task.name!r} has no data to train on; accepted: classification with data"
-            )
-        if task.kind != "classification":
-            raise InputError(f"task {task.name!r} is {task.kind}; accepted: classification")
+            raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
+        if task.kind in kinds():
+            kind_of(task.kind).require()
         found.append(task)
     return found
 
@@ -136,7 +139,6 @@ class _Run:
     ) -> None:
         self._search, self._folder, self._epochs = search, folder, epochs
         self._device, self._shown = device, shown
-        self._recipe = Recipe()
         images = {t.name: [len(t.train), len(t.validation)] for t in search.tasks}  # type: ignore[arg-type]
         definition = {**search.definition(), "images": images, "training epochs": epochs}
         self._definition = json.loads(json.dumps(definition))
@@ -172,6 +174,12 @@ class _Run:
     def _write(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._folder / RESULT, json.dumps(self.record, indent=1) + "\n")
+
+    def draw(self) -> None:
+        """Write the page that shows the record."""
+        from transnas.studies.report._interleaved import interleaved_html
+
+        write_whole(self._folder / REPORT, interleaved_html(self.record, self._search.space))
 
     # Phase 1 ------------------------------------------------------------------------------------
 
@@ -256,7 +264,7 @@ class _Run:
         )
         with Learning(f"{method} on {task.name}", self._epochs, self._shown, "epochs") as line:
             trained = train_separately(
-                task, self._search.space, arch, skeleton, self._recipe, self._epochs,
+                task, self._search.space, arch, skeleton, None, self._epochs,
                 self._search.seed, self._device, lambda epoch, metrics: line.at(epoch),
             )  # fmt: skip
         metrics, at = dict(trained.metrics), workplace("cpu", "32-true")
@@ -266,7 +274,7 @@ class _Run:
                 self._search.space.to_text(arch),
                 lambda split: {
                     f"test_{name}": value
-                    for name, value in measure(trained.network, split, at).items()
+                    for name, value in measure(trained.network, split, at, task.kind).items()
                 },
             )
             metrics |= final.metrics

@@ -146,8 +146,8 @@ def test_unrolled_gradients_agree_with_finite_differences(
     images, labels = learner.validation.next()
 
     def loss(weights: dict[str, Tensor]) -> Tensor:
-        z = learner.encoder.call(images, learner.mix(), _part(weights, "encoder"))
-        return learner.kind.loss(learner.output(z, _part(weights, "head")), labels)
+        parts = _part(weights, "encoder"), _part(weights, "head")
+        return learner.kind.loss(learner.output((images, labels), learner.mix(), *parts), labels)
 
     (exact,) = torch.autograd.grad(loss(unrolled(step, depth)), alpha)
     (direct,) = torch.autograd.grad(loss(dict(step.after)), alpha)

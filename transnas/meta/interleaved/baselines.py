@@ -23,7 +23,7 @@ from transnas.spaces.proxyless import ProxylessNAS
 from transnas.tasks import DataTask, Signature
 from transnas.tasks._resized import resized
 
-__all__ = ["BASELINES", "Found", "Problem", "handmade", "interleaved"]
+__all__ = ["BASELINES", "Found", "Problem", "alone", "handmade", "interleaved", "summed"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def interleaved(problem: Problem, **changes: Any) -> Found:
 
 def separate(problem: Problem, _: Architecture) -> Found:
     """Search by itself on each task, with the same images of each task."""
-    alone = _alone(problem, 1)
-    searches = [_search(problem, [task], alone) for task in problem.tasks]
+    settings = alone(problem, 1)
+    searches = [_search(problem, [task], settings) for task in problem.tasks]
     return Found([s.derive() for s in searches], _total([s.cost for s in searches]), None, searches)
 
 
@@ -79,23 +79,13 @@ def joint(problem: Problem, _: Architecture) -> Found:
     if len(channels) > 1:
         sides = [max(t.signature.input_shape[1:]) for t in tasks]
         tasks = [resized(t, side, max(channels)) for t, side in zip(tasks, sides, strict=True)]
-    settings = replace(
-        problem.settings,
-        preset="hard",
-        updates="summed",
-        transfer_weight=0.0,
-        hyper="off",
-        paths="direct",
-        init_from="own",
-        architecture="shared",
-    )
-    search = _search(problem, tasks, settings)
+    search = _search(problem, tasks, summed(problem.settings))
     return Found([search.derive()] * len(tasks), search.cost, None, [search])
 
 
 def transferred(problem: Problem, _: Architecture) -> Found:
     """Search on the largest task alone, with all the images, and use what is found for all."""
-    search = _search(problem, [problem.largest], _alone(problem, len(problem.tasks)))
+    search = _search(problem, [problem.largest], alone(problem, len(problem.tasks)))
     return Found([search.derive()] * len(problem.tasks), search.cost, None, [search])
 
 
@@ -179,7 +169,21 @@ def _search(
     return search
 
 
-def _alone(problem: Problem, tasks: int) -> InterleaveSettings:
+def summed(settings: InterleaveSettings) -> InterleaveSettings:
+    """Return the settings of joint search: one encoder, one step on the sum of all losses."""
+    return replace(
+        settings,
+        preset="hard",
+        updates="summed",
+        transfer_weight=0.0,
+        hyper="off",
+        paths="direct",
+        init_from="own",
+        architecture="shared",
+    )
+
+
+def alone(problem: Problem, tasks: int) -> InterleaveSettings:
     """Return plain single-task settings in which `tasks` tasks' share of the images is seen.
 
     Interleaving sees M J + 1 batches of a task in an iteration, a plain search 2.

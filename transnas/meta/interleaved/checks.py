@@ -8,13 +8,16 @@ from typing import Any
 from transnas import networks
 from transnas._errors import InputError, unknown
 from transnas.evaluation._resolve import resolve_skeleton
-from transnas.meta.interleaved.kinds import kind_of
+from transnas.meta.interleaved.kinds import DENSE, kinds
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.spaces import Space
 from transnas.tasks import DataTask, Task
 
 __all__ = ["check_tasks"]
+
+_STAGED = ("nasbench201", "proxyless")
+"""Spaces whose supernets have `stages`."""
 
 
 def check_tasks(
@@ -53,7 +56,8 @@ def check_tasks(
 def _check(task: Task, space: Space, skeleton: Mapping[str, Any] | None) -> DataTask:
     if not isinstance(task, DataTask):
         raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
-    kind_of(task)
+    if task.kind not in kinds():
+        raise InputError(f"task {task.name!r} is {task.kind}; accepted: {', '.join(kinds())}")
     for part in ("train", "validation"):
         try:
             size = len(getattr(task, part))
@@ -64,6 +68,11 @@ def _check(task: Task, space: Space, skeleton: Mapping[str, Any] | None) -> Data
                 f"task {task.name!r} has {size} {part} image(s); accepted: 2 or more, because "
                 "weights learn from training and the architecture from validation data"
             )
+    if task.kind in DENSE and space.name not in _STAGED:
+        raise InputError(
+            f"task {task.name!r} is {task.kind}, for which supernets of space {space.name!r} have "
+            f"no stages; accepted: {', '.join(_STAGED)}"
+        )
     shape = task.signature.input_shape
     if len(shape) != 3:
         raise InputError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -10,14 +11,22 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from transnas._registry import Registry
+from transnas.evaluation import _kinds
 from transnas.tasks import DataTask
-from transnas.tasks._tensors import TensorSplit
+from transnas.tasks._base import IGNORED
+from transnas.tasks._tensors import Batched, TensorSplit
 
-__all__ = ["Kind", "kind_of", "register"]
+__all__ = ["DENSE", "Kind", "kind_of", "kinds", "register"]
+
+DENSE = ("detection", "segmentation")
+"""Kinds whose heads stand on the maps of all stages."""
 
 
 class Kind(Protocol):
     """What interleaved search must know of a kind of tasks."""
+
+    most: int
+    """Images in a batch at most."""
 
     def loss(self, output: Any, targets: Any) -> Tensor:
         """Return the loss [] of a batch: what its head returned, and its targets."""
@@ -34,6 +43,10 @@ register = _KINDS.register
 """Decorator that enters a `Kind` under the name that tasks give as their `kind`."""
 
 
+kinds = _KINDS.names
+"""Return the names of all kinds, sorted."""
+
+
 def kind_of(task: DataTask) -> Kind:
     """Return the kind of `task`; raises `InputError` for one that has no head here."""
     return _KINDS.get(task.kind)
@@ -41,6 +54,8 @@ def kind_of(task: DataTask) -> Kind:
 
 class _Classification:
     """Cross-entropy and accuracy; chance is the entropy of the labels."""
+
+    most = 2**31
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """[B, classes], [B] -> []."""
@@ -53,9 +68,54 @@ class _Classification:
     def chance(self, task: DataTask) -> float:
         """Return the entropy of the validation labels in nats; log C where classes are balanced."""
         counts = torch.bincount(labels(task.validation), minlength=task.signature.outputs).double()
-        share = counts / counts.sum()
-        entropy = float(-(share * share.clamp_min(1e-300).log()).sum())
-        return max(entropy, 1e-6)
+        return _entropy(counts)
+
+
+class _Segmentation:
+    """Cross-entropy and share of right pixels; chance is the entropy of the pixels' classes."""
+
+    most = _kinds.kind_of("segmentation").recipe.batch_size
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """[B, classes, H, W], [B, H, W] -> []; pixels of class 255 do not count."""
+        return F.cross_entropy(output, targets, ignore_index=IGNORED)
+
+    def score(self, output: Tensor, targets: Tensor) -> Tensor:
+        """[B, classes, H, W], [B, H, W] -> share of right pixels []."""
+        counted = targets != IGNORED
+        return (output.argmax(1) == targets)[counted].float().mean()
+
+    def chance(self, task: DataTask) -> float:
+        """Return the entropy of the classes of all validation pixels in nats."""
+        counts, split = torch.zeros(256), cast(Batched, task.validation)
+        for part in torch.split(torch.arange(len(split)), self.most):
+            counts += torch.bincount(split.batch(part)[1].flatten().cpu(), minlength=256)
+        counts[IGNORED] = 0
+        return _entropy(counts.double())
+
+
+class _Detection:
+    """The sum of Faster R-CNN's four losses, which is its score too, negated."""
+
+    most = _kinds.kind_of("detection").recipe.batch_size
+
+    def loss(self, output: Mapping[str, Tensor], targets: Any) -> Tensor:
+        """Return the sum of the losses []."""
+        return torch.stack(list(output.values())).sum()
+
+    def score(self, output: Mapping[str, Tensor], targets: Any) -> Tensor:
+        """Return the loss [], negated: average precision needs more than a batch."""
+        return -self.loss(output, targets)
+
+    def chance(self, task: DataTask) -> float | None:
+        """Return None: what a constant detector loses is not known."""
+        return None
+
+
+def _entropy(counts: Tensor) -> float:
+    share = counts / counts.sum()
+    entropy = float(-(share * share.clamp_min(1e-300).log()).sum())
+    return max(entropy, 1e-6)
 
 
 def labels(split: Dataset[Any]) -> Tensor:
@@ -67,3 +127,5 @@ def labels(split: Dataset[Any]) -> Tensor:
 
 
 register("classification")(_Classification())
+register("segmentation")(_Segmentation())
+register("detection")(_Detection())

@@ -8,14 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transnas.meta.interleaved.encoders import Encoder, architecture_of, put_head, take_head
+from transnas.evaluation.training import deterministic
+from transnas.meta.interleaved.encoders import (
+    Encoder,
+    architecture_of,
+    put_head,
+    take_dense_head,
+    take_head,
+)
 from transnas.meta.interleaved.hyper import Hyper, generated_names, importance
-from transnas.meta.interleaved.kinds import kind_of
+from transnas.meta.interleaved.kinds import DENSE, kind_of
 from transnas.meta.interleaved.matching import Matcher
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.networks import Supernet
+from transnas.networks._heads import backbone_of
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot._streams import Stream, seeded
 from transnas.tasks import DataTask
@@ -41,18 +49,16 @@ class Learner:
         self.chance = self.kind.chance(task)
         """Loss of the best constant predictor on validation data; None: not known."""
         self.device = device
-        network.to(device).to(memory_format=torch.channels_last).train()
-        weights = network.shared_weights() if isinstance(network, Supernet) else list(
-            network.parameters()
-        )  # fmt: skip
-        self.head = take_head(network, task.signature.outputs, task.name)
-        self.encoder = Encoder(network)
-        self.alpha = architecture_of(network)
+        self.dense = task.kind in DENSE
+        """Whether its head stands on the maps of all stages, not on pooled features."""
+        weights, body = self._take_apart(network)
+        self.encoder = Encoder(body, self.dense)
+        self.alpha = architecture_of(body)
         self.relaxations = self._relaxations(settings)
         """Of stages, and of the architecture's step."""
         self.private = weights
         """Parameters that this task's optimiser moves."""
-        features = self.head.in_features
+        features = backbone_of(self.head).channels[-1] if self.dense else self.head.in_features
         self.project: nn.Module = nn.Identity()
         if settings.variant.term == "distil":
             self.project = nn.Linear(features, features, bias=False, device=device)
@@ -60,7 +66,13 @@ class Learner:
             self.private = [*weights, *self.project.parameters()]
         own = stream_seed(seed, task.name)
         self.train, self.validation = (
-            Stream(split, settings.batch_size, device, seeded(own, purpose), task.augmentation)
+            Stream(
+                split,
+                min(settings.batch_size, self.kind.most),
+                device,
+                seeded(own, purpose),
+                task.augmentation,
+            )
             for purpose, split in (
                 ("training data", task.train),
                 ("validation data", task.validation),
@@ -70,6 +82,8 @@ class Learner:
         assert settings.views is not None
         draws = torch.Generator().manual_seed(stream_seed(seed, task.name, "matched"))
         self.matcher = Matcher(task, settings.anchors, settings.views, settings.sources, draws)
+        self._chance = torch.Generator().manual_seed(stream_seed(seed, task.name, "head"))
+        """Of what dense heads draw: dropped units, sampled proposals."""
         self.hyper: Hyper | None = None
         self.base: dict[str, Tensor] = {}
         self.visited = False
@@ -80,6 +94,20 @@ class Learner:
         """Whether its weights are on the device."""
         self._settings = settings
         self.optimise()
+
+    def _take_apart(self, network: nn.Module) -> tuple[list[nn.Parameter], nn.Module]:
+        """Take the head, a module of its own; return all weights and the body without it."""
+        signature = self.task.signature
+        self.head: Any
+        if not self.dense:
+            network.to(self.device).to(memory_format=torch.channels_last).train()
+            weights = _weights(network)
+            self.head = take_head(network, signature.outputs, self.task.name)
+            return weights, network
+        body, self.head = take_dense_head(network, signature)
+        for part in (body, self.head):
+            part.to(self.device).to(memory_format=torch.channels_last).train()
+        return [*_weights(body), *self.head.parameters()], body
 
     def _relaxations(self, settings: InterleaveSettings) -> list[Relaxation]:
         network = self.encoder.network
@@ -147,16 +175,41 @@ class Learner:
         """Return the encoder under these weights as a function of images."""
         return lambda images: self.encoder.call(images, mix, weights, keep_buffers)
 
-    def output(self, z: Tensor, weights: Mapping[str, Tensor] | None = None) -> Any:
-        """Return what the head makes of features [B, d], with `weights` in place of its own."""
-        if weights is None:
-            return self.head(z)
-        return torch.func.functional_call(self.head, dict(weights), (z,))
+    def output(
+        self,
+        batch: tuple[Tensor, Any],
+        mix: Mix | None,
+        weights: Mapping[str, Tensor] | None = None,
+        head: Mapping[str, Tensor] | None = None,
+        keep_buffers: bool = False,
+        constant: bool = False,
+    ) -> Any:
+        """Return what the head makes of a batch, with `weights` and `head` in place of its own.
+
+        `constant`: the encoder gets no gradient. `keep_buffers` as for `Encoder.call`.
+        """
+        images, targets = batch
+
+        def features(x: Tensor) -> Any:
+            found = self.encoder.call(x, mix, weights, keep_buffers, self.dense)
+            if not constant:
+                return found
+            return [m.detach() for m in found] if self.dense else found.detach()
+
+        replaced = dict(head or {})
+        if not self.dense:
+            z = features(images)
+            return torch.func.functional_call(self.head, replaced, (z,)) if head else self.head(z)
+        if keep_buffers:
+            replaced |= {name: b.clone() for name, b in self.head.named_buffers()}
+        backbone_of(self.head).run = features
+        inputs = (images, targets) if self.task.kind == "detection" else (images,)
+        with deterministic(int(torch.randint(2**31, (), generator=self._chance)), self.device):
+            return torch.func.functional_call(self.head, replaced, inputs)
 
     def whole(self) -> nn.Module:
         """Return the network with its head put back, for use outside of the search."""
-        put_head(self.encoder.network, self.head)
-        return self.encoder.network
+        return put_head(self.encoder.network, self.head)
 
     # State --------------------------------------------------------------------------------------
 
@@ -214,6 +267,7 @@ class Learner:
             "train": self.train.state(),
             "validation": self.validation.state(),
             "matched": self.matcher.generator.get_state(),
+            "head": self._chance.get_state(),
             "relaxation": None if generator is None else generator.get_state(),
             "base": self.base,
             "visited": self.visited,
@@ -233,6 +287,7 @@ class Learner:
         self.train.restore(state["train"])
         self.validation.restore(state["validation"])
         self.matcher.generator.set_state(state["matched"])
+        self._chance.set_state(state["head"])
         if state["relaxation"] is not None:
             draws = self._draws()
             assert draws is not None
@@ -241,6 +296,13 @@ class Learner:
             self.base[name].copy_(value)  # in place: the layout decides how sums are rounded
         self.visited, self.factor = bool(state["visited"]), float(state["factor"])
         self.strikes = int(state["strikes"])
+
+
+def _weights(network: nn.Module) -> list[nn.Parameter]:
+    """Return all parameters but those of the architecture."""
+    if isinstance(network, Supernet):
+        return network.shared_weights()
+    return list(network.parameters())
 
 
 def weight_optimiser(

@@ -77,7 +77,7 @@ class Level3:
         """
         search, s = self._search, self._search.settings
         search.bring(learner)
-        images, targets = learner.validation.next()
+        images, targets = batch = learner.validation.next()
         step = search.step_of(learner.k) if s.paths != "direct" else None
         exact = step is not None and s.hvp == "exact"
         mix = learner.mix() if drawn is None else drawn
@@ -85,10 +85,10 @@ class Level3:
             assert step is not None
             weights = unrolled(step, s.chain_depth)
             own, head = _part(weights, "encoder"), _part(weights, "head")
-            output = learner.output(learner.encoder.call(images, mix, own, True), head)
+            output = learner.output(batch, mix, own, head, keep_buffers=True)
         else:
             generated = learner.generated(path=s.hyper_path)
-            output = learner.output(learner.encoder.call(images, mix, generated, True))
+            output = learner.output(batch, mix, generated, keep_buffers=True)
         loss = learner.kind.loss(output, targets)
         search.cost.validation_passes += 1
         search.cost.images += len(images)

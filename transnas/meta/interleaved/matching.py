@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ _JITTER = 0.2
 """Largest relative change of contrast, and change of brightness in standard deviations."""
 _CUTOUT = 4
 """Side of the image over the side of the square that is cut out."""
+_LARGEST = 64
+"""Longest side of the images in matched sets: pooled features need no finer ones."""
 
 
 class Matched(NamedTuple):
@@ -58,10 +60,10 @@ class Matcher:
     def draw(self, previous: DataTask) -> Matched:
         """Return sets of examples of `previous`, then of this task, both from training data.
 
-        Size and channels become this task's; the teacher's copy then has the channels of
-        `previous`.
+        Size (64 pixels at most) and channels become this task's; the teacher's copy then has the
+        channels of `previous`.
         """
-        signature = self.task.signature
+        signature = _bounded(self.task.signature)
         parts, counts = [], []
         for name, task in (("previous", previous), ("current", self.task)):
             if self.sources in ("both", name):
@@ -95,6 +97,13 @@ class Matcher:
         rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
         inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)
         return images.masked_fill(inside[:, None], 0.0)
+
+
+def _bounded(signature: Signature) -> Signature:
+    channels, *sides = signature.input_shape
+    factor = min(1.0, _LARGEST / max(sides))
+    shape = (channels, *(max(1, round(side * factor)) for side in sides))
+    return replace(signature, input_shape=shape)
 
 
 def fit_to(images: Tensor, signature: Signature) -> Tensor:

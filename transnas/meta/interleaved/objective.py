@@ -51,11 +51,10 @@ class Objective:
     def stage_loss(self, mix: Mix | None) -> tuple[Tensor, dict[str, Any]]:
         """Return the loss [] at the present weights, and its parts for the record."""
         learner = self.learner
-        images, targets = self.batch
         weights = learner.generated(path=False)
-        z = learner.encoder.call(images, mix, weights)
         # The head learns from labels in every stage, its encoder where mu is 1.
-        loss = learner.kind.loss(learner.output(z if self.mu else z.detach()), targets)
+        output = learner.output(self.batch, mix, weights, constant=not self.mu)
+        loss = learner.kind.loss(output, self.batch[1])
         parts: dict[str, Any] = {"train": loss.detach(), "seconds": 0.0}
         if self.matched is not None and self.teacher is not None:
             started = time.perf_counter()
@@ -80,25 +79,23 @@ class Objective:
             with torch.no_grad():
                 return run(images)
 
-        student = Side(
-            self.learner.features(mix, weights),
-            {**self.learner.encoder.cell_weights(), **(weights or {})},
-            self.learner.project,
-        )
-        theirs = {**self.teacher.encoder.cell_weights(), **(teacher_weights or {})}
+        term, own, theirs = self.settings.variant.term, dict[str, Tensor](), dict[str, Tensor]()
+        if term == "soft":  # the others look at features only
+            own = {**self.learner.encoder.cell_weights(), **(weights or {})}
+            theirs = {**self.teacher.encoder.cell_weights(), **(teacher_weights or {})}
+        student = Side(self.learner.features(mix, weights), own, self.learner.project)
         teacher = Side(constant, {n: w.detach() for n, w in theirs.items()}, self.learner.project)
-        return TERMS[self.settings.variant.term](student, teacher, self.matched, self.settings)
+        return TERMS[term](student, teacher, self.matched, self.settings)
 
     def inner_loss(self, weights: Weights, teacher_weights: Weights | None) -> Tensor:
         """Return the same loss [] as a function of given weights and of the architecture."""
         learner = self.learner
         own, head, project = (_part(weights, p) for p in ("encoder", "head", "project"))
         mix = learner.mix()
-        images, targets = self.batch
         # Where mu is 0 the head's step depends on alpha, and the encoder's not on the labels.
         constant = own if self.mu else {n: w.detach() for n, w in own.items()}
-        z = learner.encoder.call(images, mix, constant, keep_buffers=True)
-        loss = learner.kind.loss(learner.output(z, head), targets)
+        output = learner.output(self.batch, mix, constant, head, keep_buffers=True)
+        loss = learner.kind.loss(output, self.batch[1])
         if self.matched is None or self.teacher is None or teacher_weights is None:
             return loss
         theirs = _part(teacher_weights, "encoder")

@@ -16,14 +16,16 @@ from torch import nn
 
 from transnas import networks
 from transnas.evaluation._counting import flops, parameters
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.training import Recipe, deterministic, fit, measure, workplace
 from transnas.meta.interleaved.algorithm import Interleaving
 from transnas.meta.interleaved.settings import InterleaveSettings
+from transnas.meta.interleaved.setup import own_skeleton
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask
 
-__all__ = ["Trained", "train_interleaved", "train_separately"]
+__all__ = ["Trained", "at_fixed", "finished", "train_interleaved", "train_separately"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def train_separately(
     space: Space,
     arch: Architecture,
     skeleton: Mapping[str, Any],
-    recipe: Recipe,
+    recipe: Recipe | None,
     epochs: int,
     seed: int,
     device: str = "auto",
@@ -53,9 +55,12 @@ def train_separately(
 ) -> Trained:
     """Train the network of `arch` on one task; raises `Stopped` if the loss is not finite.
 
+    `recipe`: None for that of the task's kind. The stem suits the task (`setup.own_skeleton`).
     What is drawn depends on `seed` and the task's name.
     """
     started = time.perf_counter()
+    recipe = kind_of(task.kind).recipe if recipe is None else recipe
+    skeleton = own_skeleton(space, skeleton, task.signature)
     at, own = workplace(device, recipe.precision), stream_seed(seed, task.name, "phase 2")
     with deterministic(own, at.device):
         network = networks.build(space, arch, task.signature, **skeleton)
@@ -68,6 +73,7 @@ def train_separately(
             epochs=epochs,
             seed=own,
             augmentation=task.augmentation,
+            kind=task.kind,
             at=at,
             progress=progress,
         )
@@ -88,12 +94,22 @@ def train_interleaved(
     settings: InterleaveSettings,
     device: str = "auto",
 ) -> list[Trained]:
-    """Train the networks of `arch` on all tasks in turn, with the transfer term of `settings`.
+    """Train the networks of `arch` on all tasks in turn, with the transfer term of `settings`."""
+    chosen = at_fixed(settings, recipe, epochs)
+    search = Interleaving(
+        tasks, space, chosen, skeleton=skeleton, architecture=arch, seed=seed, device=device
+    )
+    search.run()
+    return finished(search)
+
+
+def at_fixed(settings: InterleaveSettings, recipe: Recipe, epochs: int) -> InterleaveSettings:
+    """Return the settings that train the networks of one architecture.
 
     Learning rate, momentum, decay and batches are those of `recipe`, without its warm-up and
     smoothing; one round an iteration, so that the largest task gets `epochs` epochs.
     """
-    chosen = replace(
+    return replace(
         settings,
         rounds=1,
         steps=1,
@@ -111,14 +127,15 @@ def train_interleaved(
         weight_decay=recipe.weight_decay,
         gradient_clip=recipe.gradient_clip,
     )
-    search = Interleaving(
-        tasks, space, chosen, skeleton=skeleton, architecture=arch, seed=seed, device=device
-    )
-    search.run()
-    at, found = workplace(device, "32-true"), []
+
+
+def finished(search: Interleaving) -> list[Trained]:
+    """Return the networks of a search at a fixed architecture that is done."""
+    tasks = search.tasks
+    at, found = workplace(str(search.device), "32-true"), []
     for learner in search.learners:
         network = learner.whole()
-        held = measure(network, learner.task.validation, at)
+        held = measure(network, learner.task.validation, at, learner.task.kind)
         size = _size(network, learner.task)
         seconds = search.cost.task_seconds[learner.task.name]
         images = search.cost.images // len(tasks)

@@ -62,6 +62,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 )
 
 
+_MATCHED = 0.15625
+"""Matched images over training images where `match_every` is not given: 160 in 4 x 256."""
+_OFTEN = 4
+_LARGEST_MMD2 = 2.0
+
+
 @dataclass(frozen=True)
 class InterleaveSettings:
     """Settings of interleaved multi-task architecture search.
@@ -102,11 +108,13 @@ class InterleaveSettings:
     or from those at every stage (sequential fine-tuning)."""
 
     transfer_weight: float | None = None
-    """lambda: weight of the transfer term; 0.1, published preset 1. Ours."""
+    """lambda: weight of the transfer term; 0.1, published preset 1, none without term. Ours."""
     transfer_ramp: float = 0.1
     """Share of the iterations over which lambda rises from 0. Ours."""
     match_every: int | None = None
-    """A stage has the transfer term every so many steps, staggered; 4. Ours."""
+    """A stage has the transfer term every so many steps, staggered. None: so rarely that matched
+    images are a sixth of the training images, which are 4 steps with batches of 256, and 16 with
+    64; at least 4. Ours."""
     anchors: int | None = None
     """Examples of each of the two tasks; 10. Published."""
     sources: Literal["both", "previous", "current"] = "both"
@@ -175,8 +183,7 @@ class InterleaveSettings:
                 "transfers nothing; accepted: 0, or another preset"
             )
         later = {
-            "transfer_weight": 0.1,
-            "match_every": 4,
+            "transfer_weight": 0.0 if preset.term == "none" else 0.1,
             "anchors": 10,
             "views": 8,
             "threshold": "quantile",
@@ -187,7 +194,17 @@ class InterleaveSettings:
         for name, value in later.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.match_every is None:
+            object.__setattr__(self, "match_every", self._affordable())
         self._check()
+
+    def _affordable(self) -> int:
+        """Return every how many steps the matched images are a share of all, at most."""
+        values = (self.anchors, self.views, self.batch_size)
+        if any(not isinstance(v, int) or v < 1 for v in values) or self.variant.term == "soft":
+            return _OFTEN
+        anchors, views, batch = (int(v or 0) for v in values)
+        return max(_OFTEN, math.ceil(2 * anchors * views / (_MATCHED * batch)))
 
     def _check(self) -> None:
         whole = ("partial", "rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
@@ -247,6 +264,21 @@ class InterleaveSettings:
         if self.paths not in ("direct", "last"):
             raise InputError(f"paths is {self.paths!r}; accepted: direct, last, chain:P")
         return 0
+
+    def remarks(self) -> list[str]:
+        """Return what is known of these settings before a search: a sentence each."""
+        value = self.threshold_value
+        if self.variant.term != "match" or self.threshold != "absolute" or value is None:
+            return []
+        if 0.0 < value < _LARGEST_MMD2:
+            return []
+        every = "alike" if value > 0 else "different"
+        return [
+            f"threshold_value {value:g} lies outside of what a squared MMD can be between two "
+            f"sets (kernels in (0, 1]: below {_LARGEST_MMD2:g}), so all pairs of sets are called "
+            f"{every} and the transfer carries no knowledge; the published 5 must be of another "
+            "statistic"
+        ]
 
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the iterations is done."""

@@ -19,12 +19,13 @@ from transnas.meta.interleaved.order import path, task_distances
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.spaces import Architecture, Space
-from transnas.tasks import DataTask
+from transnas.tasks import DataTask, Signature
 
 __all__ = [
     "group_architectures",
     "make_hyper",
     "make_learner",
+    "own_skeleton",
     "share_encoder",
     "shared_skeleton",
     "similar_path",
@@ -36,6 +37,18 @@ def shared_skeleton(tasks: Sequence[DataTask], space: Space) -> dict[str, Any]:
     """Return the skeleton that suits the task with the largest images, for all tasks."""
     largest = max(tasks, key=lambda t: max(t.signature.input_shape[1:]))
     return networks.suggest(space, largest.signature)
+
+
+def own_skeleton(space: Space, skeleton: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
+    """Return the skeleton with a stem of the task's own: of no longer stride than suits its images.
+
+    Only cells are shared, so small and large images go together.
+    """
+    found = dict(skeleton)
+    if "stem_stride" in found:
+        suits = networks.suggest(space, signature).get("stem_stride", 1)
+        found["stem_stride"] = min(found["stem_stride"], suits)
+    return found
 
 
 def make_learner(
@@ -53,6 +66,7 @@ def make_learner(
     What is drawn depends on `seed` and the task's name, not on the other tasks.
     """
     own = stream_seed(seed, task.name)
+    skeleton = own_skeleton(space, skeleton, task.signature)
     with deterministic(own, device):
         network: nn.Module
         if architecture is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from transnas.tasks._tensors import TensorSplit
+from transnas.tasks._tensors import Batched
 
 __all__ = ["fetch", "stream_seed"]
 
@@ -21,7 +21,7 @@ def stream_seed(seed: int, *names: str) -> int:
 
 def fetch(split: Dataset[Any], indices: Tensor) -> Tensor:
     """Return the inputs [B, C, H, W] at `indices`, not augmented, on the CPU."""
-    if isinstance(split, TensorSplit):
+    if isinstance(split, Batched):
         return split.batch(indices)[0].cpu()
     images: Tensor = default_collate([split[int(i)][0] for i in indices])
     return images.float()

@@ -38,11 +38,10 @@ class SummedStep:
         for learner in search.learners:
             if not learner.active:
                 continue
-            images, targets = learner.train.next()
+            images, targets = batch = learner.train.next()
             with torch.no_grad():
                 mix = learner.mix(stage=True)
-            output = learner.output(learner.encoder.call(images, mix))
-            loss = learner.kind.loss(output, targets)
+            loss = learner.kind.loss(learner.output(batch, mix), targets)
             search.cost.training_passes += 1
             search.cost.images += len(images)
             value = float(loss.detach())
