@@ -29,7 +29,7 @@ SEEDS = 2
 WINDOW = 35
 SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 2}
 """Steps are those of an epoch."""
-TRAINING = {"hidden": 100, "streams": 20, "steps": 200}
+TRAINING = {"hidden": 64, "streams": 20, "steps": 200}
 PUBLISHED = {
     "learning_rate": 20.0,
     "least_learning_rate": 20.0,
