@@ -73,7 +73,7 @@ def page(found: dict[str, Any], task: str) -> str:
         "method searching there with the published budgets (validation / test). `random` is over "
         "the whole table there.",
         "",
-        "| method | searches | test accuracy, % | search, s | its cells in the table, validation, % "
+        "| method | searches | test accuracy, % | search, s | its cells: validation, % "
         "| test, % | published, % |",
         "|---|---|---|---|---|---|---|",
     ]
