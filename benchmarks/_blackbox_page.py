@@ -113,8 +113,8 @@ def write_page(path: Path) -> None:
     lines += [
         "",
         "– : one run takes more than five seconds; one table of each benchmark, not ranked, and "
-        "for `bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after 50 "
-        "queries instead of 150. Times are processor time of ask and tell, or of the "
+        "for `bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after "
+        "50 queries instead of 150. Times are processor time of ask and tell, or of the "
         "vectorised replicates where a strategy has them.",
         "",
         *_hits(result.get("hits", {})),

@@ -114,12 +114,13 @@ def run(method: Method, seed: int, trials: int) -> list[float]:
 def studied(method: Method, seed: int, trials: int) -> list[float]:
     """Return the same of a study with workers of its own."""
     real = str(method.workers).startswith("ray")
+    name = f"{method.strategy}-{method.space}-{method.workers}-{seed}"
     with tempfile.TemporaryDirectory() as folder:
         study = search(
             "digits", method.space, method.strategy, trials, seed=seed, workers=method.workers,
             storage=f"sqlite:///{folder}/studies.db" if real else "memory://",
             evaluator=Agreement(method.space, 0.02 if real else 0.0), objectives="score",
-            settings=method.settings, progress=False, name=f"{method.strategy}-{method.space}-{method.workers}-{seed}",
+            settings=method.settings, progress=False, name=name,
         )  # fmt: skip
     return [trial.metrics["score"] for trial in study.trials]
 

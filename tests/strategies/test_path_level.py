@@ -11,15 +11,26 @@ import torch
 from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import Inheriting, Measurement, Objective, Recipe, Training
 from transnas.networks.path_level import PathLevelNetwork
-from transnas.spaces import Architecture
+from transnas.spaces import Architecture, Space
 from transnas.spaces.path_level import MOVES, PathLevel, Step
 from transnas.strategies import create
 from transnas.studies import search
 from transnas.tasks import Signature
+from transnas.testing.strategies import Factory, StrategyContract
 
 SPACE = PathLevel()
 SCORE = (Objective("score"),)
 IMAGES = Signature((3, 8, 8), 5, "classification")
+
+
+class TestContract(StrategyContract):
+    @pytest.fixture
+    def factory(self) -> Factory:
+        return lambda space, seed, objectives: create("path-level", space, seed, objectives)
+
+    @pytest.fixture
+    def space(self) -> Space:
+        return SPACE
 
 
 def test_the_space_counts_histories() -> None:
