@@ -150,9 +150,11 @@ def _hits(hits: dict[str, Any]) -> list[str]:
         "",
     ]
     for name, found in hits.items():
-        ranks = ", ".join(str(f.get("rank_after_12_epochs")) for f in found.values())
+        if any("rank_after_12_epochs" not in f for f in found.values()):
+            continue
+        ranks = ", ".join(str(f["rank_after_12_epochs"]) for f in found.values())
         missed = ", ".join(
-            f"{f.get('misses_that_tried_the_best_after_12_epochs')} of {500 - f['hits']}"
+            f"{f['misses_that_tried_the_best_after_12_epochs']} of {500 - f['hits']}"
             for f in found.values()
         )
         lines += [

@@ -83,6 +83,16 @@ def test_growing_keeps_the_function(seed: int) -> None:
 
 
 @torch.no_grad()
+def test_an_edge_of_one_channel_is_copied_where_it_cannot_be_parted() -> None:
+    arch = SPACE.from_text(",".join(f"step {i}=0:concat" for i in range(1, 7)))
+    network, images = trained_network(0), torch.randn(3, 3, 8, 8)
+    before = network(images)
+    for step in SPACE.steps(arch):
+        network.grow(step, noise=0.0)
+    assert (network.eval()(images) - before).abs().max() < 1e-5
+
+
+@torch.no_grad()
 def test_noise_parts_copies_and_little_else() -> None:
     network, images = trained_network(0), torch.randn(3, 3, 8, 8)
     before = network(images)
