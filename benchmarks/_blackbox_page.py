@@ -113,8 +113,8 @@ def write_page(path: Path) -> None:
     lines += [
         "",
         "– : one run takes more than five seconds; one table of each benchmark, not ranked, and "
-        "for `bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after 50 "
-        "queries instead of 150. Times are processor time of ask and tell, or of the "
+        "for `bo`, `optuna-gp` and `plain-botorch` (BoTorch as its tutorial uses it) regret after "
+        "50 queries instead of 150. Times are processor time of ask and tell, or of the "
         "vectorised replicates where a strategy has them.",
         "",
         *_hits(result.get("hits", {})),
@@ -150,9 +150,11 @@ def _hits(hits: dict[str, Any]) -> list[str]:
         "",
     ]
     for name, found in hits.items():
-        ranks = ", ".join(str(f.get("rank_after_12_epochs")) for f in found.values())
+        if any("rank_after_12_epochs" not in f for f in found.values()):
+            continue
+        ranks = ", ".join(str(f["rank_after_12_epochs"]) for f in found.values())
         missed = ", ".join(
-            f"{f.get('misses_that_tried_the_best_after_12_epochs')} of {500 - f['hits']}"
+            f"{f['misses_that_tried_the_best_after_12_epochs']} of {500 - f['hits']}"
             for f in found.values()
         )
         lines += [
