@@ -50,7 +50,7 @@ def draw(result: dict[str, Any], names: list[str]) -> None:
         "TransNAS-Bench-101 micro, 7 tasks": [t for t in result["tables"] if "TransNAS" in t],
         "NAS-Bench-Macro": [t for t in result["tables"] if "macro" in t],
     }
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4.0), layout="constrained")
     for axis, (title, tables) in zip(axes, groups.items(), strict=True):
         for name in names:
             row = result["rows"][name]
@@ -66,7 +66,8 @@ def draw(result: dict[str, Any], names: list[str]) -> None:
             )
         axis.set(title=title, xlabel="queries", yscale="log")
     axes[0].set_ylabel("regret (median cell = 1)")
-    axes[0].legend(fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
     figure.savefig(DOCS / "blackbox.svg", metadata={"Date": None})
     plt.close(figure)
 
