@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import _catch_figure
+from _catch_comparison import DETERMINISTIC, alike, difference, queries_saved, shares
+from _catch_methods import target
+
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "catch-nasbench201.md"
 TARGETS = ("cifar10", "cifar100", "imagenet16-120")
+NAMES = "C10 / C100 / IN16"
+OURS = ("CATCH", "CATCH, C500", "catch+, D71", "catch+, C500")
+"""Rows that are compared with every other one."""
 
 HEAD = """\
 # CATCH on NAS-Bench-201
@@ -18,8 +25,8 @@ search would choose. One command writes this page and `benchmarks/results/catch.
 
     TRANSNAS_DATA=... python benchmarks/catch.py
 
-`--most` bounds how many replicates and searches a row gets, `--methods`
-which methods run. **What was run for this page is in the first table.**
+`--most` bounds how many replicates and searches a row gets, `--methods` which rows are run.
+**What was run for this page is in the last table.**
 
 **Protocol 12.** A query shows the 12-epoch validation accuracy and nothing else of the target.
 Hits are judged by three definitions of the best network after 200 epochs: the mean over seeds
@@ -42,49 +49,118 @@ meta-trainings or pools (over searches where there are none). *Cut*: the network
 reward after 70 / 50 / 40 queries, as in the published table.
 """
 
-READING = """\
-## Reading
+GOALS_HEAD = """\
+## Goals
 
-- **Published CATCH** reports the best CIFAR-10 network in 280 of 500 trials, a top-3 CIFAR-100
-  network in more than half and the best ImageNet16-120 network in more than 22 % (110 of 500),
-  with a reward that its text does not settle. These compare with the seed-888 column.
-- **What transfers is visible early**: the mean best reward at query 10 is where meta-trained
-  agents lead those from scratch.
-- **The encoder's share**: compare CATCH with CATCH-zero, and frozen CATCH with frozen CATCH-zero;
-  where intervals overlap, the page does not show that recognising the task through z helps.
-- catch+ and learning from earlier studies draw the same pools for the same seed.
+Published CATCH reports the best CIFAR-10 network in 280 of 500 trials, a top-3 CIFAR-100 network in
+more than half and the best ImageNet16-120 network in more than 22 %, with a reward that its text
+does not settle; its "Max Acc." are seed 888's. The goals of catch+ are this project's own.
+"""
+
+FIGURE = """\
+![Distance to the best network by query](catch-nasbench201.svg)
+
+Seed-mean validation accuracy of the best network queried so far, below the table's best; lower is
+better; bands are 95 % intervals of the mean.
+"""
+
+COMPARISONS = """\
+## Comparisons
+
+Differences in hits of 500 on the seed-mean best, C10 / C100 / IN16, with the 95 % interval, bold
+where it is above 0. *Paired*: replicate by replicate on the same draws of a pool; otherwise both
+rows are resampled on their own. Where each search's queries are recorded, also how many fewer it
+needs (a miss counts as 51).
 """
 
 
 def write(result: Path, order: Sequence[str]) -> None:
-    """Write the page from the result file, its rows in this order."""
+    """Write the page and its figure from the result file, rows in this order."""
     found = json.loads(result.read_text())
     known = {name: row for name, row in found["rows"].items() if "size" in row}
     rows = {name: known[name] for name in order if name in known}
-    machine = found["machine"]
-    parts = [HEAD, _sizes(rows), _hits(rows), _values(rows), READING, _machine(machine)]
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text("\n".join(parts))
-
-
-def _sizes(rows: dict[str, Any]) -> str:
-    lines = [
-        "## What was run\n",
-        "| method | learns from | replicates x searches | CPU s, all three targets |",
-        "| --- | --- | --- | --- |",
+    best = {t: float(target(t).mean.max()) for t in TARGETS}
+    _catch_figure.draw(rows, best, PAGE.with_suffix(".svg"))
+    parts = [HEAD, GOALS_HEAD, _goals(rows), _hits(rows), FIGURE, _values(rows)]
+    parts += [COMPARISONS]
+    parts += [_comparisons(rows, name) for name in OURS if name in rows]
+    parts += [
+        _speed(result.with_name("catch-speed.json")),
+        _sizes(rows),
+        _machine(found["machine"]),
     ]
-    for name, row in rows.items():
-        replicates, searches = row["size"]
-        lines.append(
-            f"| {name} | {row['pool']} | {replicates} x {searches} | {row['cpu_seconds']} |"
-        )
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text("\n".join(part for part in parts if part))
+
+
+# Goals ----------------------------------------------------------------------------------------
+
+
+def _goals(rows: dict[str, Any]) -> str:
+    lines = ["| goal | wanted | found, with 95 % interval | met |", "| --- | --- | --- | --- |"]
+    for name in ("CATCH", "CATCH, C500", "CATCH, protocol F", "CATCH, C500, protocol F"):
+        if name in rows:
+            lines += _published(name, rows[name])
+    for pool, hits in (("D71", (492, 488, 485)), ("C500", (490, 480, 485))):
+        if f"catch+, {pool}" in rows:
+            lines += _ours(f"catch+, {pool}", rows[f"catch+, {pool}"], hits)
     return "\n".join(lines) + "\n"
+
+
+def _published(name: str, row: dict[str, Any]) -> list[str]:
+    """Return the published claims beside a row of CATCH."""
+    at = row["targets"]
+    wanted = [
+        ("CIFAR-10, seed-888 best, hits of 500", 280, [500 * v for v in at["cifar10"]["seed888"]]),
+        (
+            "CIFAR-100, a seed-888 top 3, % of trials",
+            50,
+            [100 * v for v in at["cifar100"]["seed888_top3"]],
+        ),
+        (
+            "ImageNet16-120, seed-888 best, % of trials",
+            22,
+            [100 * v for v in at["imagenet16-120"]["seed888"]],
+        ),
+        ("CIFAR-10 after 70 queries, seed 888, %", 91.33, at["cifar10"]["cut_seed888"]),
+        ("CIFAR-100 after 50, %", 72.57, at["cifar100"]["cut_seed888"]),
+        ("ImageNet16-120 after 40, %", 46.07, at["imagenet16-120"]["cut_seed888"]),
+    ]
+    return [_goal(f"{name}: {what}", least, found) for what, least, found in wanted]
+
+
+def _ours(name: str, row: dict[str, Any], hits: tuple[int, ...]) -> list[str]:
+    """Return the goals that were set for catch+ on one pool."""
+    lines = []
+    goals = zip(TARGETS, hits, (17, 20, 24), (91.49, 73.25, 46.31), strict=True)
+    for t, least, most, selected in goals:
+        at, title = row["targets"][t], f"{name}: {_catch_figure.TITLES[t]}"
+        lines.append(_goal(f"{title}, hits of 500", least, [500 * v for v in at["mean"]]))
+        median = at["queries_to_hit"][1]
+        met = median is not None and median <= most
+        lines.append(f"| {title}, median queries | at most {most} | {median} | {_yes(met, met)} |")
+        lines.append(_goal(f"{title}, selected by reward, %", selected, at["selected_mean"]))
+    return lines
+
+
+def _goal(what: str, least: float, found: list[float]) -> str:
+    digits = 2 if isinstance(least, float) else 0
+    mean, low, high = (round(v, digits) for v in found[:3])
+    shown = f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"| {what} | {least} | {shown} | {_yes(mean >= least, high >= least)} |"
+
+
+def _yes(met: bool, within: bool) -> str:
+    return "yes" if met else "within the interval" if within else "no"
+
+
+# Tables ---------------------------------------------------------------------------------------
 
 
 def _hits(rows: dict[str, Any]) -> str:
     lines = [
         "## Hits of 500\n",
-        "Scaled to 500 searches, with the interval; C10 / C100 / IN16. The last column is the "
+        f"Scaled to 500 searches, with the interval; {NAMES}. The last column is the "
         "median number of queries to the seed-mean best, – where most searches miss it.\n",
         "| method | seed-mean best | seed-888 best | test best | seed-mean top 3 "
         "| median queries |",
@@ -112,8 +188,9 @@ def _scaled(values: list[float]) -> str:
 def _values(rows: dict[str, Any]) -> str:
     lines = [
         "## Accuracy, %\n",
-        "Means ± standard deviation over searches, 50 queries. *Best queried*: the best seed-mean "
-        "validation among the queried. *Selected*: the network of the best reward.\n",
+        f"{NAMES}; means ± standard deviation over searches, 50 queries. *Best queried*: the best "
+        "seed-mean validation among the queried. *Selected*: the network of the best reward. "
+        "*Cut*: selected after 70 / 50 / 40 queries, as in the published table.\n",
         "| method | best queried, validation | selected, validation | selected, test "
         "| cut, seed 888 | best reward at 10 queries | at 50 |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -130,10 +207,71 @@ def _values(rows: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _comparisons(rows: dict[str, Any], name: str) -> str:
+    ours = rows[name]
+    lines = [
+        f"### {name} against every other row\n",
+        "| against | paired | hits more | queries fewer |",
+        "| --- | --- | --- | --- |",
+    ]
+    for other, row in rows.items():
+        if other in (name, DETERMINISTIC) or row["protocol"] != ours["protocol"]:
+            continue
+        paired = alike(ours, row)
+        more = [difference(shares(ours, t), shares(row, t), paired) for t in TARGETS]
+        fewer = [queries_saved(ours, row, t) for t in TARGETS]
+        saved = " / ".join(_signed(v, 1, 1) for v in fewer if v is not None) or "–"
+        hits = " / ".join(_signed(v, 500, 0) for v in more)
+        lines.append(f"| {other} | {'yes' if paired else 'no'} | {hits} | {saved} |")
+    return "\n".join(lines) + "\n"
+
+
+def _signed(values: list[float], factor: float, digits: int) -> str:
+    mean, low, high = (f"{factor * v:+.{digits}f}" for v in values)
+    return f"**{mean}** [{low}, {high}]" if values[1] > 0 else f"{mean} [{low}, {high}]"
+
+
+def _speed(path: Path) -> str:
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    wanted = {
+        "adaptation_500x50": ("500 searches of 50 queries, batched, CPU s", 300),
+        "meta_training_25x20": ("one meta-training of 25 x 20 queries, CPU s", 300),
+        "query_ms": ("the agent's own cost of a query, not batched, ms", 20),
+        "peak_memory_mib": ("peak memory of this run, MiB", 2048),
+    }
+    lines = [
+        "## Speed and memory\n",
+        "By `python benchmarks/catch_speed.py`: CATCH on pool D, CIFAR-10, one thread.\n",
+        "| what | allowed | measured |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {what} | {most} | {found[key]} |" for key, (what, most) in wanted.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(rows: dict[str, Any]) -> str:
+    lines = [
+        "## What was run\n",
+        "Replicates are meta-trainings or pool draws (seeds where nothing is learnt before), each "
+        "with so many searches.\n",
+        "| method | learns from | replicates x searches | CPU s, all three targets |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in rows.items():
+        replicates, searches = row["size"]
+        lines.append(
+            f"| {name} | {row['pool']} | {replicates} x {searches} | {row['cpu_seconds']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _machine(machine: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"Machine: {machine['processor']}, {machine['cores']} cores shared with other jobs, one "
         f"thread; Python {machine['python']}, {packages}; commit {machine['commit']}, "
-        f"{machine['date']}. Rows were added to the result file one by one.\n"
+        f"{machine['date']}. Rows were added to the result file one by one; rows that share a "
+        "meta-training pay for it once, in the first of them.\n"
     )

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bayesian_page import write_page
 from _record import RESULTS, write_result
 from scipy.stats import t
 
@@ -80,6 +81,7 @@ def main() -> None:
                 summary = {n: paired(r) for n, r in rows.items() if len(r) >= 2}
                 write_result("bayesian", {"queries": {n: f[2] for n, f in FUNCTIONS.items()},
                                           "summary": summary, "rows": rows})  # fmt: skip
+                write_page()
         print(name, paired(found), flush=True)
 
 

@@ -1,13 +1,15 @@
 """Every strategy of the project on eleven tables: regret by query, ranking, seconds of its own.
 
-    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--only NAME ...]
+    TRANSNAS_DATA=... python benchmarks/blackbox.py [--seconds 2] [--quick] [--more] [--only NAME]
 
-A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow, at least
-two. One whose single run of 150 queries takes more than five seconds is run on three tables only,
-one of each benchmark. Strategies are those of the registry, so a new one appears by itself.
+A strategy and a table get as many of 100 seeds as `--seconds` of processor time allow (an eighth
+of that outside NAS-Bench-201), at least two. One whose single run of 150 queries takes more than
+five seconds is run on three tables only, one of each benchmark; `bo`, `optuna-gp` and plain BoTorch
+also stop at 50 queries. Strategies are those of the registry, so a new one appears by itself.
 Those that ask with budgets are left out: their queries are not of one kind. `--only` runs these
-strategies and keeps the rows that are there of the others. Writes
-benchmarks/results/blackbox.json, docs/results/blackbox.md and its figure.
+strategies and keeps the rows that are there of the others; with `--more` their seeds go on from
+those that are there. Writes benchmarks/results/blackbox.json, docs/results/blackbox.md and its
+figure.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ Indices = npt.NDArray[np.int64]
 QUERIES, MOST_SEEDS = 150, 100
 POINTS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 125, 150)
 LAST = ("optuna-gp", "bo")
+"""Strategies that fit a process again at every query: `DEAR_QUERIES`, and `FEW` tables."""
 PLAIN = "plain-botorch"
-"""BoTorch used as its tutorial does, 50 queries of one table."""
+"""BoTorch used as its tutorial does, on one table."""
+PLAIN_SEEDS, DEAR_QUERIES = 2, 50
 SLOW = 5.0
 """Seconds of one run above which a strategy is run on `FEW` tables only."""
 
@@ -96,34 +100,41 @@ def few(found: list[Column]) -> list[Column]:
     return list(first.values())
 
 
-def run(name: str, column: Column, limit: float, queries: int) -> tuple[Indices, float]:
-    """Return what as many seeds as fit into `limit` seconds asked, and seconds a run."""
+def run(name: str, column: Column, limit: float, queries: int, first: int) -> tuple[Indices, float]:
+    """Return what as many seeds from `first` on as fit into `limit` seconds asked, and seconds."""
     one_replicate(name, column.space, column.rewards, 0, 4)  # what is made once a space
     started = time.process_time()
-    row = one_replicate(name, column.space, column.rewards, 0, queries)
+    alone = one_replicate(name, column.space, column.rewards, first, queries)
     single = time.process_time() - started
-    seeds = int(np.clip(limit / max(single, 1e-4), 2, MOST_SEEDS))
-    if single > SLOW:
-        return np.array([row]), single
+    more = int(np.clip(limit / max(single, 1e-4), 1, max(1, MOST_SEEDS - first - 1)))
     started = time.process_time()
-    asked = strategies.replicate(name, column.space, column.rewards, range(seeds), queries)
-    return asked, (time.process_time() - started) / seeds
+    seeds = range(first + 1, first + 1 + more)
+    asked = strategies.replicate(name, column.space, column.rewards, seeds, queries)
+    return np.vstack([alone, asked]), (time.process_time() - started) / more
 
 
-def judge(column: Column, asked: Indices, seconds: float) -> dict[str, Any]:
-    """Return the regret at `POINTS` with the half width of its 95% interval."""
+def judge(
+    column: Column, asked: Indices, seconds: float, earlier: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the regret at `POINTS` with the half width of its 95% interval.
+
+    `earlier` is what this returned for other seeds, which are counted too.
+    """
     from scipy.stats import t
 
-    regret = column.regret(asked)
-    n = len(regret)
-    points = [p - 1 for p in POINTS if p <= asked.shape[1]]
-    half = t.ppf(0.975, n - 1) * regret.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else None
-    return {
-        "seeds": n,
-        "regret": regret.mean(axis=0)[points].tolist(),
-        "half_width": None if half is None else half[points].tolist(),
-        "ms_per_query": 1e3 * seconds / asked.shape[1],
-    }
+    regret = column.regret(asked)[:, [p - 1 for p in POINTS if p <= asked.shape[1]]]
+    n, mean = len(regret), regret.mean(axis=0)
+    squares = ((regret - mean) ** 2).sum(axis=0)
+    ms = 1e3 * seconds / asked.shape[1]
+    if earlier is not None:
+        m, before = earlier["seeds"], np.array(earlier["regret"])
+        spread = np.array(earlier["half_width"]) * np.sqrt(m) / t.ppf(0.975, m - 1)
+        squares += spread**2 * (m - 1) + (mean - before) ** 2 * n * m / (n + m)
+        mean = (n * mean + m * before) / (n + m)
+        ms = (n * ms + m * earlier["ms_per_query"]) / (n + m)
+        n += m
+    half = t.ppf(0.975, n - 1) * np.sqrt(squares / (n - 1) / n)
+    return {"seeds": n, "regret": mean.tolist(), "half_width": half.tolist(), "ms_per_query": ms}
 
 
 def refusal(name: str) -> str | None:
@@ -137,7 +148,7 @@ def refusal(name: str) -> str | None:
     return None
 
 
-def plain_botorch(column: Column, queries: int) -> tuple[list[int], float]:
+def plain_botorch(column: Column, queries: int, seed: int) -> tuple[list[int], float]:
     """Run BoTorch as its tutorial does: one-hot codes, all of them scored; asks are timed."""
     import torch
     from botorch.acquisition import LogExpectedImprovement
@@ -147,7 +158,7 @@ def plain_botorch(column: Column, queries: int) -> tuple[list[int], float]:
 
     archs = list(column.space.architectures())
     rows = torch.from_numpy(column.space.encode(archs)).double()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     asked = rng.choice(len(archs), 10, replace=False).tolist()
     spent = []
     while len(asked) < queries:
@@ -165,15 +176,28 @@ def plain_botorch(column: Column, queries: int) -> tuple[list[int], float]:
 
 
 def hits(found: list[Column], hyperparameters: str) -> dict[str, Any]:
-    """Return how many of 500 seeds try the 200-epoch optimum of NAS-Bench-201 in 50 queries."""
+    """Return how many of 500 seeds try the 200-epoch optimum of NAS-Bench-201 in 50 queries.
+
+    Also how good that cell looks after 12 epochs, and how many of the seeds that miss it have
+    tried the cell that looks best.
+    """
     counted: dict[str, Any] = {}
     for column in found[:3]:
         started = time.process_time()
         asked = strategies.replicate("architecture-bo", column.space, column.rewards, range(500),
                                      50, hyperparameters=hyperparameters)  # fmt: skip
         spent = time.process_time() - started
-        hit = (asked == int(np.nanargmax(column.final))).any(axis=1)
-        counted[column.name] = {"hits": int(hit.sum()), "ms_per_query": 1e3 * spent / asked.size}
+        best = int(np.nanargmax(column.final))
+        hit = (asked == best).any(axis=1)
+        classes = {column.space.canonical(a) for a in column.space.architectures()}
+        seen = np.array([column.rewards[column.space.index(a)] for a in classes])
+        at_top = (column.rewards[asked] == seen.max()).any(axis=1)
+        counted[column.name] = {
+            "hits": int(hit.sum()),
+            "rank_after_12_epochs": 1 + int((seen > column.rewards[best]).sum()),
+            "misses_that_tried_the_best_after_12_epochs": int((at_top & ~hit).sum()),
+            "ms_per_query": 1e3 * spent / asked.size,
+        }
     return counted
 
 
@@ -183,6 +207,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 queries, to see that it runs")
     parser.add_argument("--hits", nargs="*", default=[], choices=["fixed", "map", "marginal"],
                         help="count hits of architecture-bo from scratch only")  # fmt: skip
+    parser.add_argument("--more", action="store_true", help="further seeds of these strategies")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     given = parser.parse_args()
     queries = 20 if given.quick else QUERIES
@@ -217,22 +242,31 @@ def main() -> None:
         if reason is not None:
             refused[name] = reason
             continue
-        rows[name] = {}
+        known = rows.pop(name, {}) if given.more else {}
+        row: dict[str, Any] = {}
         todo = list(found)
         while todo:
             column = todo.pop(0)
-            asked, seconds = run(name, column, given.seconds, queries)
-            rows[name][column.name] = judge(column, asked, seconds)
-            if seconds > SLOW:
-                todo = [c for c in few(found) if c.name not in rows[name]]
+            earlier = known.get(column.name)
+            first = earlier["seeds"] if earlier else 0
+            if first >= MOST_SEEDS:
+                row[column.name] = earlier
+                continue
+            share = 1.0 if "201" in column.name else 0.125
+            most = min(queries, DEAR_QUERIES) if name in LAST else queries
+            asked, seconds = run(name, column, share * given.seconds, most, first)
+            row[column.name] = judge(column, asked, seconds, earlier)
+            if seconds > SLOW or name in LAST:
+                todo = [c for c in few(found) if c.name not in row]
+        rows[name] = row
         print(f"{name:24s} {len(rows[name])} tables", flush=True)
         record()
     if given.only and PLAIN not in given.only:
         return
-    asked_plain, seconds = plain_botorch(found[0], min(queries, 50))
-    rows[PLAIN] = {
-        found[0].name: judge(found[0], np.array([asked_plain]), seconds * len(asked_plain))
-    }
+    runs = [plain_botorch(found[0], min(queries, DEAR_QUERIES), s) for s in range(PLAIN_SEEDS)]
+    asked = np.array([indices for indices, _ in runs])
+    a_query = float(np.mean([seconds for _, seconds in runs]))
+    rows[PLAIN] = {found[0].name: judge(found[0], asked, a_query * asked.shape[1])}
     record()
 
 

@@ -45,6 +45,7 @@ def judge(cells: Ints, at: Target, protocol: str, cut: int) -> dict[str, Any]:
                 report[f"{by}_hits"] = hit.sum(axis=1).astype(int).tolist()
     hit = np.isin(asked, at.best("mean"))
     first = np.where(hit.any(axis=-1), hit.argmax(axis=-1) + 1, np.inf).ravel()
+    report["first_hits"] = np.where(np.isfinite(first), first, 0).astype(int).tolist()
     quantiles = np.quantile(first, (0.1, 0.5, 0.9), method="inverted_cdf")
     report["queries_to_hit"] = [int(q) if np.isfinite(q) else None for q in quantiles]
     report["best_queried"] = summary(at.mean[asked].max(axis=-1))

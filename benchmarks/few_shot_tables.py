@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _record import RESULTS, machine
+from _record import RESULTS, write_result
+from torch.nn import functional as F
 
 from transnas.meta.few_shot import (
     Execution,
@@ -43,8 +44,7 @@ from transnas.tasks import Signature
 from transnas.tasks.episode_sources import get_source
 from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 
-FOLDER = RESULTS / "few-shot"
-CHECKPOINTS = Path("build/few-shot")
+CHECKPOINTS = Path("build")
 
 
 GROUPED = Execution("grouped", channels_last=True)
@@ -95,20 +95,27 @@ RATES = {
 class Cell:
     """One data set, way, shot and seed at one scale."""
 
+    folder = "few-shot"
+    """Where results and checkpoints go."""
+
     def __init__(
         self, name: str, seed: int, scale_name: str, device: str, seconds: float | None = None
     ) -> None:
         self.until = None if seconds is None else time.monotonic() + seconds
-        data, way, shot = name.rsplit("-", 2)
+        self.data, way, shot = name.rsplit("-", 2)
         self.name = f"{name}-{seed}" if scale_name == "cpu" else f"{name}-{seed}-{scale_name}"
         self.seed, self.scale = seed, SCALES[scale_name]
-        self.source: EpisodeSource = get_source(data).to(device)
+        self.source = self.open().to(device)
         self.spec = EpisodeSpec(int(way), int(shot), self.scale.query)
         self.signature = Signature(self.source.input_shape, self.spec.way)
         self.rows: dict[str, dict[str, Any]] = {}
-        self.path = FOLDER / f"{self.name}.json"
+        self.path = RESULTS / self.folder / f"{self.name}.json"
         if self.path.exists():
             self.rows = json.loads(self.path.read_text())["rows"]
+
+    def open(self) -> EpisodeSource:
+        """Return the source of the cell's data."""
+        return get_source(self.data)
 
     def row(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
         """Add a row unless it is there, and write what there is."""
@@ -121,9 +128,8 @@ class Cell:
             "cpu_seconds": round(time.process_time() - cpu, 1),
         }
         self.rows[name] = found
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        told = {"machine": machine(), "scale": repr(self.scale), "rows": self.rows}
-        self.path.write_text(json.dumps(told, indent=1) + "\n")
+        told = {"scale": repr(self.scale), "rows": self.rows}
+        write_result(f"{self.folder}/{self.name}", told)
         shown = {k: v for k, v in found.items() if k in ("accuracy", "half", "wall_seconds")}
         print(self.name, name, shown, flush=True)
 
@@ -139,7 +145,7 @@ class Cell:
             self.spec, self.scale.tasks, steps, every, every, min(60, self.scale.episodes), every,
             self.seed,
         )  # fmt: skip
-        folder = CHECKPOINTS / self.name / key.replace(" ", "-")
+        folder = CHECKPOINTS / self.folder / self.name / key.replace(" ", "-")
         left = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         found = meta_train(learner, self.source, plan, folder, left)
         if found.finished < steps:
@@ -152,6 +158,15 @@ class Cell:
         """Measure on the first test episodes, at most those of the scale."""
         count = min(episodes or self.scale.episodes, self.scale.episodes)
         return evaluate(learner, meta, self.source, "test", self.spec, count)
+
+
+def sized(source: EpisodeSource, side: int) -> EpisodeSource:
+    """Return the source in three colours on square images of `side` pixels."""
+    if source.input_shape == (3, side, side):
+        return source
+    images = F.interpolate(source.images.float(), size=(side, side), mode="area")
+    colour = images.expand(-1, 3, -1, -1).round().byte().contiguous()
+    return replace(source, images=colour)
 
 
 def told(result: Evaluation, trained: Trained | None = None, **more: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _bayesian_page import write_page
 from _record import RESULTS, write_result
 from scipy.stats import t
 
@@ -101,6 +102,7 @@ def main() -> None:
                    "random": float(np.mean([r["random"]["best"] for r in rows]))}  # fmt: skip
         write_result("joint", {"epochs": given.epochs, "full": FULL, "skeleton": SKELETON,
                                "summary": summary, "rows": rows})  # fmt: skip
+        write_page()
         print(seed, summary, flush=True)
 
 

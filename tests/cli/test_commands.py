@@ -162,6 +162,30 @@ def test_the_winner_is_trained_tested_and_exported(capsys: pytest.CaptureFixture
     assert [p.name for p in Path("other").iterdir()] == ["network.pt2"]
 
 
+def test_a_cell_is_transferred_to_a_larger_network(capsys: pytest.CaptureFixture[str]) -> None:
+    given = "--skeleton channels=4 --skeleton cells=2 --recipe batch_size=256"
+    run(f"train {shlex.quote(SKIPS)} --task digits --epochs 1 {given} --format safetensors", capsys)
+    about = json.loads(Path("network/network.json").read_text())
+    assert about["skeleton"] == {"channels": 4, "cells": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ("--skeleton colour=2", "skeleton setting 'colour' is unknown"),
+        ("--skeleton cells=0", "'cells' is 0; accepted: whole numbers from 1"),
+        ("--skeleton cells", "'cells' is not readable; accepted: name=value"),
+        ("--recipe momentum=2", "'momentum' is 2.0; accepted: 0 to 1"),
+        ("--recipe drop_path=0.2", "accepted above 0 only for networks of cells"),
+    ],
+)
+def test_unfit_skeletons_and_recipes_are_refused(
+    given: str, accepted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(f"train {shlex.quote(SKIPS)} --task digits --epochs 1 {given}")) != 0
+    assert accepted in capsys.readouterr().err
+
+
 def test_a_studys_winner_leaves_its_test_in_the_study(capsys: pytest.CaptureFixture[str]) -> None:
     run(f"search --task digits --trials 1 --epochs 1 --storage {STORAGE} --name d", capsys)
     run(f"train --study d --storage {STORAGE} --epochs 1 --out net --format safetensors", capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,3 +198,25 @@ def test_a_second_order_step_leaves_the_weights_bit_identical(product: str) -> N
     for name, value in search.net.state_dict().items():
         assert torch.equal(value, before[name]) == (name != "logits")
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_second_order_searches_of_language_models_carry_the_right_states(tmp_path: Path) -> None:
+    line = "one two three four five\n"
+    (tmp_path / "train.txt").write_text(line * 150)
+    (tmp_path / "valid.txt").write_text(line * 150)
+    task, space = tasks.get(str(tmp_path)), spaces.get("darts-recurrent")
+    kind = oneshot.get("darts")
+    settings = kind.Settings(order=2, batch_size=4)  # type: ignore[call-arg]
+    assert isinstance(task, tasks.DataTask)
+    search = kind(task, space, settings, {"hidden": 4}, 0, workplace("cpu"))
+    validation, training = search.held_out.next(), search.training.next()
+    seen, before = training[1].carried, search.net.logits.detach().clone()
+    seen.state = torch.randn(4, 4)
+    start = seen.state.clone()
+    search.architecture_step(validation, training)
+    assert torch.equal(seen.state, start)
+    assert validation[1].carried.state.abs().sum() > 0
+    assert not torch.equal(search.net.logits, before)
+    # The loss as a function is that of the search, from the same state.
+    loss = search.functional_loss(training, forgets=True)(search.weights, search.net.logits)
+    torch.testing.assert_close(loss, search.loss(training)[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -221,13 +221,6 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], match: str)
 
 
 def test_without_the_extra_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.partition(".")[0] == "gpytorch":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "gpytorch", None)
     with pytest.raises(InputError, match=r"pip install 'transnas\[bo\]'"):
         create("bo", Tiny())

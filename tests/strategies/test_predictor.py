@@ -11,7 +11,12 @@ from transnas import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, get
 from transnas.strategies import Strategy, create
-from transnas.strategies.predictor import by_paths, expected_improvement, normal_scores, posterior
+from transnas.strategies.predictor import (
+    Regression,
+    by_paths,
+    expected_improvement,
+    normal_scores,
+)
 from transnas.testing.strategies import Mixed
 
 SCORE = (Objective("score"),)
@@ -30,6 +35,14 @@ def run(strategy: Strategy, queries: int) -> list[Architecture]:
         asked.append(strategy.ask())
         strategy.tell(asked[-1], Measurement({"score": quality(asked[-1])}))
     return asked
+
+
+def posterior(
+    known: np.ndarray, targets: np.ndarray, candidates: np.ndarray, parts: int, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    regression = Regression(candidates, parts, noise)
+    regression.extend(known)
+    return regression.at_candidates(targets)
 
 
 def test_the_posterior_is_that_of_regression_on_choices_pairs_and_triples() -> None:
@@ -104,16 +117,20 @@ def test_numbers_are_searched_beside_choices() -> None:
 
 def test_what_is_believed_of_waiting_workers_keeps_means_and_lowers_deviations() -> None:
     rng = np.random.default_rng(1)
-    known, waiting, others = (SPACE.encode(list(map(SPACE.at, rng.integers(15625, size=n))))
-                              for n in (8, 3, 20))  # fmt: skip
+    drawn = SPACE.encode([SPACE.at(int(i)) for i in rng.integers(15625, size=31)])
+    known, waiting, others = np.split(drawn.astype(np.float64), [8, 11])
     targets = rng.normal(size=8)
-    believed, alone = posterior(known, targets, waiting, 6, 0.1)
-    both, values = np.concatenate([known, waiting]), np.concatenate([targets, believed])
-    before, wide = posterior(known, targets, others, 6, 0.1)
-    after, narrow = posterior(both, values, others, 6, 0.1)
+    regression = Regression(np.concatenate([others, waiting, known]), 6, 0.1)
+    regression.extend(known)
+    before, wide = regression.at_candidates(targets)
+    values = np.concatenate([targets, regression.at(waiting, targets)])
+    believing = regression.believing(waiting)
+    after, narrow = believing.at_candidates(values)
     assert after == pytest.approx(before, abs=1e-9)
     assert (narrow <= wide + 1e-9).all()
-    assert (posterior(both, values, waiting, 6, 0.1)[1] < 0.7 * alone).all()
+    assert (narrow[20:23] < 0.7 * wide[20:23]).all()
+    assert believing.at_known(values) == pytest.approx(np.concatenate([after[23:], after[20:23]]))
+    assert np.array_equal(regression.at_candidates(targets), (before, wide))
 
 
 def test_several_workers_get_different_architectures() -> None:

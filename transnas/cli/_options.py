@@ -19,8 +19,10 @@ __all__ = [
     "Name",
     "Objectives",
     "Retries",
+    "RecipeFields",
     "Seed",
     "Settings",
+    "Skeleton",
     "SpaceName",
     "Storage",
     "Task",
@@ -66,6 +68,23 @@ Trials = Annotated[int, typer.Option(help="Architectures to measure in all.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy; may be repeated."),
+]
+Skeleton = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skeleton",
+        metavar="KEY=VALUE",
+        help="Size of the network around what is searched, such as cells=6; the rest suits the "
+        "task's inputs. May be repeated.",
+    ),
+]
+RecipeFields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe",
+        metavar="KEY=VALUE",
+        help="How it is trained, such as drop_path=0.4; the rest is the task's. May be repeated.",
+    ),
 ]
 Timeout = Annotated[float | None, typer.Option(help="Seconds after which a trial is given up.")]
 Retries = Annotated[int, typer.Option(help="How often a trial is tried again whose worker died.")]

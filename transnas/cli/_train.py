@@ -16,6 +16,7 @@ from transnas.cli._show import read_architecture
 if TYPE_CHECKING:
     from torch import nn
 
+    from transnas.evaluation import Recipe
     from transnas.spaces import Architecture, Space
     from transnas.studies import Study
     from transnas.studies.export import Exported
@@ -44,6 +45,8 @@ def train(
     task: Annotated[str | None, typer.Option(help="Task; default: the study's.")] = None,
     space: options.SpaceName = None,
     epochs: Annotated[int, typer.Option(help="Epochs on training and validation data.")] = 60,
+    skeleton: options.Skeleton = None,
+    recipe: options.RecipeFields = None,
     seed: options.Seed = 0,
     storage: options.Storage = options.DEFAULT_STORAGE,
     out: Annotated[Path, typer.Option(help="Folder for the trained network.")] = Path("network"),
@@ -63,8 +66,9 @@ def train(
     require_formats(chosen, target.kind)
     place, arch = _architecture(architecture, found, space)
     network, test = train_final(
-        target, place, arch, epochs, seed, device=device, progress=_progress(epochs)
-    )
+        target, place, arch, epochs, seed, _recipe(target, recipe), device,
+        _skeleton(place, target, skeleton), _progress(epochs),
+    )  # fmt: skip
     if found is not None:
         subject = f"{test.subject} after {epochs} epochs, seed {seed}"
         found.record_final_test(subject, test.metrics, test.at)
@@ -151,6 +155,30 @@ def _architecture(
             f"study {study.name!r} has no complete trial; accepted: a study that has one"
         )
     return study.space, study.best.architecture
+
+
+def _skeleton(space: Space, task: Task, given: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the skeleton with what is `given`, the rest as it suits the task's inputs."""
+    from transnas import networks
+    from transnas.studies._settings import untyped
+    from transnas.tasks import DataTask
+
+    if not given or not isinstance(task, DataTask):
+        return None
+    return {**networks.suggest(space, task.signature), **untyped(given)}
+
+
+def _recipe(task: Task, given: Sequence[str] | None) -> Recipe | None:
+    """Return the recipe of the task's kind with what is `given` changed."""
+    from dataclasses import replace
+
+    from transnas.evaluation import Recipe
+    from transnas.evaluation._kinds import kind_of
+    from transnas.studies._settings import typed
+
+    if not given:
+        return None
+    return replace(kind_of(task.kind).recipe, **typed(Recipe, "the recipe", given))
 
 
 # Networks that are there already ----------------------------------------------------------------

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from transnas.evaluation.combined import Combined
     from transnas.evaluation.cost import CostEvaluator
     from transnas.evaluation.device_table import DeviceTable
+    from transnas.evaluation.inheriting import Inheriting
     from transnas.evaluation.latency import Latency
     from transnas.evaluation.latency_reward import LatencyReward
     from transnas.evaluation.recipe import Recipe
@@ -20,6 +21,7 @@ _LAZY = {
     "Combined": "combined",
     "CostEvaluator": "cost",
     "DeviceTable": "device_table",
+    "Inheriting": "inheriting",
     "Latency": "latency",
     "LatencyReward": "latency_reward",
     "Recipe": "recipe",
@@ -35,6 +37,7 @@ __all__ = [
     "DeviceTable",
     "Evaluator",
     "Found",
+    "Inheriting",
     "Latency",
     "LatencyReward",
     "Measurement",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transnas._errors import InputError
+from transnas._errors import require
 from transnas.evaluation.recipe import Recipe
 from transnas.tasks import Signature
 from transnas.tasks._base import IGNORED
@@ -57,7 +57,14 @@ class Classification(Kind):
     """Cross-entropy with smoothed targets; `accuracy` (0..1) and `loss`."""
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
-        return F.cross_entropy(network(images), targets, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
+        if recipe.auxiliary == 0.0:
+            return F.cross_entropy(network(images), targets, label_smoothing=smoothing)
+        both: Any = network.with_auxiliary
+        main, second = (
+            F.cross_entropy(scores, targets, label_smoothing=smoothing) for scores in both(images)
+        )
+        return main + recipe.auxiliary * second
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         count, loss, right = 0, torch.zeros(()), torch.zeros(())
@@ -84,7 +91,7 @@ class Segmentation(Kind):
     largest = 16
 
     def require(self) -> None:
-        _extra("torchmetrics", "segmentation")
+        require("metrics of segmentation", "torchmetrics", "detection")
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
         return F.cross_entropy(
@@ -124,7 +131,7 @@ class Detection(Kind):
     largest = 16
 
     def require(self) -> None:
-        _extra("faster_coco_eval", "detection")
+        require("metrics of detection", "faster_coco_eval", "detection")
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
         losses = network(images, targets)
@@ -208,15 +215,3 @@ _KINDS: dict[str, Kind] = {
 def kind_of(name: str) -> Kind:
     """Return the kind of task called `name` (`tasks.KINDS`)."""
     return _KINDS[name]
-
-
-def _extra(module: str, kind: str) -> None:
-    import importlib
-
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        raise InputError(
-            f"metrics of {kind} need {module}, which is not installed; accepted after: "
-            "pip install 'transnas[detection]'"
-        ) from None

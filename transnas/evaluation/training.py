@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from transnas import networks
 from transnas._errors import InputError
@@ -89,8 +90,9 @@ class Training(Evaluator):
         at = workplace(self.device, self.recipe.precision)
         started = time.perf_counter()
         with deterministic(seed, at.device):
-            network = networks.build(self.space, arch, self.task.signature, **self.skeleton)
+            network, beginning = self._network(arch, seed)
             size = {
+                **beginning,
                 "parameters": float(parameters(network)),
                 "flops": float(flops(network, self.task.signature)),
             }
@@ -115,5 +117,13 @@ class Training(Evaluator):
                 cost = Cost(time.perf_counter() - started, 0, at.label)
                 reason = f"out of memory ({str(error).splitlines()[0]})"
                 return Measurement(size, cost, "failed", reason)
+        self._trained(arch, network)
         cost = Cost(time.perf_counter() - started, epochs, at.label)
         return Measurement({**curve[-1], **size}, cost, curve=tuple(curve))
+
+    def _network(self, arch: Architecture, seed: int) -> tuple[nn.Module, dict[str, float]]:
+        """Return the network that training begins with, and what there is to say of that."""
+        return networks.build(self.space, arch, self.task.signature, **self.skeleton), {}
+
+    def _trained(self, arch: Architecture, network: nn.Module) -> None:
+        """Keep what is of use of a network at the end of its training; here nothing."""

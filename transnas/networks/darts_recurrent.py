@@ -163,7 +163,11 @@ class RecurrentCell(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent cell, and a decoder that shares the embedding's weights."""
+    """Embedding, recurrent cell, and a decoder that shares the embedding's weights.
+
+    A cell whose state is more than the hidden state says so as `state_size`; the hidden state
+    then comes first.
+    """
 
     def __init__(
         self,
@@ -189,14 +193,15 @@ class LanguageModel(nn.Module):
     def run(
         self, tokens: Tensor, hidden: Tensor | None = None, *extra: Any
     ) -> tuple[Tensor, Tensor]:
-        """Token ids [B, T] and state [B, hidden] -> logits [B, T, vocabulary] and the last state.
+        """Token ids [B, T] and state [B, S] -> logits [B, T, vocabulary] and the last state.
 
         For truncated backpropagation through time, detach the state between calls; None is the
         zero state. The cell is given `extra`.
         """
         rows, rates = len(tokens), self.dropout
         if hidden is None:
-            hidden = self.embedding.weight.new_zeros(rows, self.hidden)
+            size = getattr(self.cell, "state_size", self.hidden)
+            hidden = self.embedding.weight.new_zeros(rows, size)
         words = self._mask(rates.embedding, len(self.embedding.weight), 1)
         table = self.embedding.weight if words is None else self.embedding.weight * words
         embedded = _times(
@@ -207,7 +212,7 @@ class LanguageModel(nn.Module):
         steps = []
         for t in range(tokens.shape[1]):
             hidden = self.cell(embedded[:, t], hidden, *extra)
-            steps.append(hidden)
+            steps.append(hidden[:, : self.hidden])
         outputs = torch.stack(steps, dim=1)
         outputs = _times(outputs, self._mask(rates.outputs, rows, 1, self.hidden))
         return self.decoder(outputs), hidden

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import skeleton_from
 from transnas.networks._supernet import Form, Supernet, register_supernet
+from transnas.networks.darts_recurrent import ACTIVATIONS as FUNCTIONS
 from transnas.networks.darts_recurrent import (
     LanguageModel,
     RecurrentCell,
@@ -36,6 +38,32 @@ __all__ = ["DARTSCell", "DARTSRecurrentSupernet", "ENASCell", "ENASRecurrentSupe
 
 _OPERATIONS = ("none", *ACTIVATIONS)
 """Of an edge of the DARTS cell."""
+
+
+def mixed_steps(
+    mapped: Tensor, before: Tensor, shares: Tensor, active: Sequence[Sequence[int]]
+) -> Tensor:
+    """Return the sum over states j and activations k of shares_jk times `highway_step`, [B, H].
+
+    It is w s + sigmoid(c) (sum_k shares_k f_k(h) - w s) with w = sum_k shares_k, so that a state's
+    gate is computed once. `mapped` [S, B, 2 H], `before` [S, B, H], `shares` [S, 4]; `active` are
+    the activations of each state to compute.
+    """
+    used = sorted({k for codes in active for k in codes})
+    if not used:
+        return before.new_zeros(before.shape[1:])
+    shares = shares[:, used]
+    there = [[k in codes for k in used] for codes in active]
+    if not all(map(all, there)):  # the others have neither a share nor a gradient
+        shares = shares * torch.tensor(there, device=shares.device)
+    gate, candidate = mapped.chunk(2, dim=-1)
+    columns = shares[:, :, None, None].unbind(dim=1)
+    mixed = reduce(
+        torch.add,
+        [w * FUNCTIONS[ACTIVATIONS[k]](candidate) for w, k in zip(columns, used, strict=True)],
+    )
+    kept = shares.sum(dim=1)[:, None, None] * before
+    return torch.lerp(kept, mixed, torch.sigmoid(gate)).sum(dim=0)
 
 
 class _MixedCell(nn.Module):
@@ -66,14 +94,15 @@ class DARTSCell(_MixedCell):
         mapped = torch.cat([x, hidden], dim=-1) @ self.first
         states, row = [self.norm(highway_step(mapped, hidden, "tanh"))], 0
         for weight in self.weights:
-            total = torch.zeros_like(hidden)
-            for state in states:
-                codes = [code for code in mix.active(row) if code > 0]
-                mapped = state @ weight if codes else state
-                for code in codes:
-                    step = highway_step(mapped, state, _OPERATIONS[code])
-                    total = total + mix.weights[row, code] * step
-                row += 1
+            active = [
+                [code - 1 for code in mix.active(edge) if code > 0]
+                for edge in range(row, row + len(states))
+            ]
+            read = [state for state, codes in enumerate(active) if codes]
+            before = torch.stack([states[state] for state in read or [0]])
+            shares = mix.weights[row : row + len(states), 1:][read]
+            total = mixed_steps(before @ weight, before, shares, [active[s] for s in read])
+            row += len(states)
             states.append(self.norm(total))
         return torch.stack(states[1:]).mean(dim=0)
 
@@ -93,27 +122,21 @@ class ENASCell(_MixedCell):
     def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
         n = len(ACTIVATIONS)
         mapped = torch.cat([x, hidden], dim=-1) @ self.first
-        states = [self._mixed(mapped, hidden, mix, 0, 0)]
+        first = [[code for code in mix.active(0) if code < n]]
+        states = [mixed_steps(mapped[None], hidden[None], mix.weights[:1, :n], first)]
         for node, weight in enumerate(self.weights, start=1):
-            total = torch.zeros_like(hidden)
-            for state, before in enumerate(states):
-                if any(code // n == state for code in mix.active(node)):
-                    total = total + self._mixed(before @ weight[state], before, mix, node, state)
-            states.append(total)
+            active = [[c % n for c in mix.active(node) if c // n == s] for s in range(node)]
+            read = [state for state, codes in enumerate(active) if codes]
+            before = torch.stack([states[state] for state in read or [0]])
+            mapped = before @ (weight if len(read) == node else weight[read or [0]])
+            shares = mix.weights[node, : node * n].view(node, n)[read]
+            states.append(mixed_steps(mapped, before, shares, [active[s] for s in read]))
         unread = []
         for state in range(len(states)):
             reads = mix.weights[state + 1 :, state * n : (state + 1) * n].sum(dim=1)
             unread.append((1.0 - reads).clamp(0.0, 1.0).prod())
         weights = torch.stack(unread)
         return torch.einsum("s,sbh->bh", weights / weights.sum(), torch.stack(states))
-
-    def _mixed(self, mapped: Tensor, before: Tensor, mix: Mix, row: int, state: int) -> Tensor:
-        total = torch.zeros_like(before)
-        for activation, name in enumerate(ACTIVATIONS):
-            code = state * len(ACTIVATIONS) + activation
-            if code in mix.active(row):
-                total = total + mix.weights[row, code] * highway_step(mapped, before, name)
-        return total
 
 
 class _RecurrentSupernet(Supernet):
@@ -186,6 +209,10 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
             for node, (name, state) in enumerate(self.recurrent.nodes(arch), start=1)
         }
         return tuple(chosen.get(edge) for edge in self.edges)
+
+    def selectable(self, row: int) -> tuple[int, ...]:
+        """Return the activations of an edge, without `none`."""
+        return tuple(code for code in self.allowed[row] if code > 0)
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return, for each node, the edge with the largest share of one activation."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 
-__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "widen"]
+__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "split_layer", "widen"]
 
 
 def widen(
@@ -158,6 +158,27 @@ def split(edge: nn.Module, channels: int, branches: int = 2) -> Concatenated:
     if isinstance(edge, (nn.MaxPool2d, nn.AvgPool2d, nn.Identity)):
         return Concatenated([deepcopy(edge) for _ in parts], parts)
     raise InputError(f"edge {edge} cannot be split; accepted: convolutions, pools and identities")
+
+
+def split_layer(layer: nn.Sequential, branches: int = 2) -> Concatenated:
+    """Return convolution, normalisation and ReLU as branches that make a part of the channels each.
+
+    A depthwise convolution gives each branch its own channels. Raises `InputError` as `split`.
+    """
+    conv, norm, relu = layer
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    convs = split(conv, conv.out_channels, branches)
+    parts: list[nn.Module] = []
+    first = 0
+    for branch in convs.branches:
+        assert isinstance(branch, nn.Conv2d)
+        own = deepcopy(norm)
+        own.num_features = branch.out_channels
+        _take(own, torch.arange(first, first + branch.out_channels))
+        first += branch.out_channels
+        parts.append(nn.Sequential(branch, own, deepcopy(relu)))
+    return Concatenated(parts, convs.parts)
 
 
 def _take(module: nn.Conv2d | nn.BatchNorm2d, rows: Tensor) -> None:

@@ -7,20 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from transnas.networks.relaxations import Relaxation, Softmax
+from transnas._errors import InputError
+from transnas.networks import Supernet
+from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
+from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
+from transnas.spaces import Architecture
+from transnas.tasks._text import Continuation
 
 __all__ = ["DARTS", "Bilevel", "DARTSSettings", "SecondOrder"]
+
+SELECTED_ON = 4
+"""Validation batches for each removal of a selection by perturbation."""
 
 
 class Bilevel(OneShot):
@@ -60,7 +70,7 @@ class SecondOrder(Bilevel):
             return super().architecture_step(validation, training)
         s, net = self.settings, self.net
         gradient, loss = unrolled_gradient(
-            self.functional_loss(training),
+            self.functional_loss(training, forgets=True),
             self.functional_loss(validation),
             self.weights,
             net.logits,
@@ -75,25 +85,41 @@ class SecondOrder(Bilevel):
         self.by_logits.step()
         return None
 
-    def functional_loss(self, batch: Batch) -> Loss:
+    def functional_loss(self, batch: Batch, forgets: bool = False) -> Loss:
         """Return the loss of a batch as a function of weights and logits.
 
-        Every call draws the same noise, so that differences of losses are not those of noise.
+        Every call draws the same noise, so that differences of losses are not those of noise. If
+        it `forgets`, the state that a language model carries on stays as it was.
         """
         own = {id(weight) for weight in self.weights}
         names = [name for name, p in self.net.named_parameters() if id(p) in own]
         noise = {key: g.get_state() for key, g in self.generators.items()}
         overall = torch.get_rng_state()
-        images, labels = batch
+        inputs, targets = batch
+        scoring = _Predictions(self.net)
 
         def loss(weights: Sequence[Tensor], logits: Tensor) -> Tensor:
             for key, state in noise.items():
                 self.generators[key].set_state(state)
             torch.set_rng_state(overall)
-            given = dict(zip(names, weights, strict=True), logits=logits)
-            return F.cross_entropy(functional_call(self.net, given, (images,)), labels)
+            given = {f"net.{name}": w for name, w in zip(names, weights, strict=True)}
+            given["net.logits"] = logits
+            aims = targets.apart() if forgets and isinstance(targets, Continuation) else targets
+            scores, labels = functional_call(scoring, given, (inputs, aims))
+            return F.cross_entropy(scores, labels)
 
         return loss
+
+
+class _Predictions(nn.Module):
+    """`Supernet.predictions` as the call of a module."""
+
+    def __init__(self, net: Supernet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
+        return self.net.predictions(inputs, targets)
 
 
 @dataclass(frozen=True)
@@ -105,9 +131,16 @@ class DARTSSettings(Settings):
     product: Literal["exact", "finite-difference"] = "exact"
     """How order 2 multiplies with the second derivatives; published: finite-difference."""
 
+    selection: Literal["strength", "perturbation"] = "strength"
+    """`perturbation` keeps the operations whose removal costs the most (`_perturbation`)."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, ("order",), 1, 3)
+        if self.selection not in ("strength", "perturbation"):
+            raise InputError(
+                f"setting 'selection' is {self.selection!r}; accepted: strength, perturbation"
+            )
 
 
 @register("darts")
@@ -119,3 +152,14 @@ class DARTS(SecondOrder):
     def relaxation(self) -> Relaxation:
         """See `Softmax`."""
         return Softmax()
+
+    def derive(self) -> Architecture:
+        """Select as the settings say; the order of the edges is drawn by the seed."""
+        if self.settings.selection == "strength":
+            return self.present()
+
+        def accuracy(mix: Mix) -> float:
+            return self.mixture_accuracy(mix, islice(self.checks.epoch(), SELECTED_ON))
+
+        rng = np.random.default_rng([self.seed, 4])
+        return self.net.discretise(perturbed_shares(self.net, accuracy, rng))

@@ -38,6 +38,8 @@ class Strategy(ABC):
     Settings: ClassVar[type[Any]] = NoSettings
     """A frozen dataclass, one documented field a setting; the command line comes from it."""
     max_objectives: ClassVar[int] = 1
+    inherits: ClassVar[bool] = False
+    """Whether what is trained for this strategy begins with the weights of its parent."""
 
     def __init__(
         self,

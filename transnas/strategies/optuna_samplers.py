@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from transnas._errors import InputError
+from transnas._errors import InputError, require
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, Strategy, positive
@@ -268,13 +268,7 @@ class CMAES(_Numeric):
     def sampler(self, seed: int) -> BaseSampler:
         from optuna.samplers import CmaEsSampler
 
-        try:
-            import cmaes  # noqa: F401
-        except ImportError:
-            raise InputError(
-                "strategy 'cma-es' needs the package cmaes; accepted after: "
-                "pip install 'transnas[samplers]'"
-            ) from None
+        require("strategy 'cma-es'", "cmaes", "samplers")
         return CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
 

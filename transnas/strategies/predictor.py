@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
@@ -18,7 +19,7 @@ from transnas.strategies._base import Strategy, positive
 from transnas.strategies._draws import Shuffled, listable, mutate, pack, packed, sample, unpack
 from transnas.strategies._registry import register
 
-__all__ = ["Predictor", "PredictorSettings", "expected_improvement", "normal_scores", "posterior"]
+__all__ = ["Predictor", "PredictorSettings", "Regression", "expected_improvement", "normal_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class Predictor(Strategy):
     """The architecture of largest expected improvement under a regression on all results.
 
     The predictor is Bayesian linear regression on the choices, their pairs and their triples
-    (`posterior`), fitted to the normal scores of the rewards' ranks. The acquisition is maximised
+    (`Regression`), fitted to the normal scores of the rewards' ranks. The acquisition is maximised
     over all architectures of a space that is small enough, else over mutants of the best results
     and random architectures. What computes the same as an architecture that was asked for is not
     proposed while there is anything else. Failed measurements cost a query only; what is asked
@@ -78,6 +79,7 @@ class Predictor(Strategy):
         self._pending: list[Architecture] = []
         self._told: list[Architecture] = []
         self._rewards: list[float] = []
+        self._regression: Regression | None = None
 
     def ask(self) -> Architecture:
         if len(self._told) < self.settings.start:
@@ -100,10 +102,13 @@ class Predictor(Strategy):
     def _best_candidate(self) -> Architecture:
         if listable(self.space) and self.space.size <= _LISTED:
             archs, features = listed(self.space, self.settings.encoding)
+            if self._regression is None:
+                self._regression = self._regression_over(features)
+            regression = self._regression
         else:
             archs = self._candidates()
-            features = self._encoded(archs)
-        scores = self._acquisition(features)
+            regression = self._regression_over(self._encoded(archs))
+        scores = self._acquisition(regression)
         ranking: list[int] = np.argsort(-scores, kind="stable").tolist()
         for i in ranking:
             if self.space.canonical(archs[i]) not in self._classes:
@@ -117,19 +122,23 @@ class Predictor(Strategy):
     def _encoded(self, archs: Sequence[Architecture]) -> Floats:
         return ENCODINGS[self.settings.encoding](self.space, archs)
 
-    def _acquisition(self, features: Floats) -> Floats:
-        """Return the expected improvement of each row of `features` [N, width], [N]."""
+    def _regression_over(self, candidates: Floats) -> Regression:
         parts = len(self.space.choices) + len(self.space.ranges)
-        known, targets = self._encoded(self._told), normal_scores(self._rewards)
+        return Regression(candidates, parts, self.settings.noise)
+
+    def _acquisition(self, regression: Regression) -> Floats:
+        """Return the expected improvement of each of the regression's candidates [N], [N]."""
+        if len(regression) < len(self._told):
+            regression.extend(self._encoded(self._told[len(regression) :]))
+        targets = normal_scores(self._rewards)
         if self._pending:
             waiting = self._encoded(self._pending)
-            believed, _ = posterior(known, targets, waiting, parts, self.settings.noise)
-            known = np.concatenate([known, waiting])
-            targets = np.concatenate([targets, believed])
+            targets = np.concatenate([targets, regression.at(waiting, targets)])
+            regression = regression.believing(waiting)
         # The incumbent is what the predictor makes of it: one lucky result is no level to beat.
-        level, _ = posterior(known, targets, known, parts, self.settings.noise)
-        mean, deviation = posterior(known, targets, features, parts, self.settings.noise)
-        return expected_improvement(mean, deviation, float(level.max()))
+        level = float(regression.at_known(targets).max())
+        mean, deviation = regression.at_candidates(targets)
+        return expected_improvement(mean, deviation, level)
 
     def _candidates(self) -> list[Architecture]:
         """Return mutants of the best results, of those once more, and random architectures."""
@@ -161,6 +170,7 @@ class Predictor(Strategy):
         self._pending = [unpack(self.space, a) for a in state["pending"]]
         self._told = [unpack(self.space, a) for a in state["told"]]
         self._rewards = list(state["rewards"])
+        self._regression = None
 
 
 @lru_cache(maxsize=4)
@@ -220,28 +230,86 @@ def normal_scores(rewards: Sequence[float]) -> Floats:
     return scores
 
 
-def posterior(
-    known: Floats, targets: Floats, features: Floats, parts: int, noise: float
-) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation of the regression at each row of `features`, [N].
+class Regression:
+    """Bayesian linear regression on choices, pairs and triples, seen at fixed candidates.
 
-    `known` [n, width] has `targets` [n]. With s = <x, y> / parts, the share of choices in which
-    two architectures agree, linear regression on choices, pairs and triples, with as much
-    variance for each, is a Gaussian process with k = (s + s^2 + s^3) / 3.
+    With s = <x, y> / parts, the share of choices in which two architectures agree, linear
+    regression on choices, pairs and triples, with as much variance for each, is a Gaussian
+    process with k = (s + s^2 + s^3) / 3. Of n results and N candidates it keeps L, the Cholesky
+    factor of the results' covariance, and L^-1 k(results, candidates), so that another result
+    costs O(n N) and no system is solved twice.
     """
-    from scipy.linalg import cholesky, solve_triangular
 
-    gram = kernel(known @ known.T / parts) + noise * np.eye(len(known))
-    factor = cholesky(gram, lower=True)
-    shared = kernel(known @ features.T / parts)
-    cross = solve_triangular(factor, shared, lower=True, check_finite=False)
-    mean = solve_triangular(factor, targets, lower=True) @ cross
-    prior = kernel((features**2).sum(axis=1) / parts)
-    variance = prior - np.einsum("ij,ij->j", cross, cross)
-    return mean, np.sqrt(np.maximum(variance, 1e-12))
+    def __init__(self, candidates: Floats, parts: int, noise: float) -> None:
+        """Take the `candidates` [N, width]; `noise` is the variance of a result."""
+        self._candidates, self._parts, self._noise = candidates, parts, noise
+        self._rows = np.empty((0, candidates.shape[1]))
+        self._gram = np.empty((0, 0))
+        self._factor = np.empty((0, 0))
+        self._cross = np.empty((64, len(candidates)))
+        self._variance: Floats = kernel((candidates**2).sum(axis=1) / parts)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def extend(self, rows: Floats) -> None:
+        """Take in that the architectures `rows` [m, width] were measured."""
+        from scipy.linalg import solve_triangular
+
+        for row in rows:
+            n = len(self)
+            if n == len(self._cross):
+                self._cross = np.concatenate([self._cross, np.empty_like(self._cross)])
+            shared = kernel(self._rows @ row / self._parts)
+            own = kernel(row @ row / self._parts)
+            left = solve_triangular(self._factor, shared, lower=True) if n else shared
+            pivot = np.sqrt(max(own + self._noise - left @ left, 1e-12))
+            new = kernel(self._candidates @ row / self._parts) - left @ self._cross[:n]
+            self._cross[n] = new / pivot
+            self._factor = _bordered(self._factor, np.zeros(n), left, pivot)
+            self._gram = _bordered(self._gram, shared, shared, own)
+            self._rows = np.concatenate([self._rows, row[None]])
+            self._variance = self._variance - self._cross[n] ** 2
+
+    def believing(self, rows: Floats) -> Regression:
+        """Return this regression with the architectures `rows` measured too; use it at once.
+
+        It shares memory with this one, until this one is extended.
+        """
+        other = copy(self)
+        other.extend(rows)
+        return other
+
+    def at_candidates(self, targets: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation at every candidate given `targets` [n], [N] each."""
+        from scipy.linalg import solve_triangular
+
+        white = solve_triangular(self._factor, targets, lower=True)
+        return white @ self._cross[: len(self)], np.sqrt(np.maximum(self._variance, 1e-12))
+
+    def at_known(self, targets: Floats) -> Floats:
+        """Return the mean at what was measured, [n]."""
+        mean: Floats = self._gram @ self._solved(targets)
+        return mean
+
+    def at(self, rows: Floats, targets: Floats) -> Floats:
+        """Return the mean at `rows` [m, width], [m]."""
+        mean: Floats = kernel(rows @ self._rows.T / self._parts) @ self._solved(targets)
+        return mean
+
+    def _solved(self, targets: Floats) -> Floats:
+        from scipy.linalg import cho_solve
+
+        solved: Floats = cho_solve((self._factor, True), targets)
+        return solved
 
 
-def kernel(s: Floats) -> Floats:
+def _bordered(square: Floats, column: Floats, row: Floats, corner: float) -> Floats:
+    """Return [[square, column], [row, corner]]."""
+    return np.block([[square, column[:, None]], [row[None], np.array([[corner]])]])
+
+
+def kernel(s: Any) -> Any:
     """Return (s + s^2 + s^3) / 3."""
     return s * (1 + s * (1 + s)) / 3
 

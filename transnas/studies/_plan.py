@@ -119,7 +119,7 @@ def make_plan(
     create: Callable[[], Strategy]
     if issubclass(cls, Strategy):
         create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
-        work, usual = chosen_evaluator, DEFAULT_TRIALS
+        work, usual = _measuring(cls, chosen_evaluator), DEFAULT_TRIALS
     else:
         from transnas.oneshot import Unasked
 
@@ -245,6 +245,18 @@ def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluat
     raise InputError(
         f"task {task.name!r} has neither data nor a table; accepted: an evaluator beside it"
     )
+
+
+def _measuring(cls: type[Strategy], evaluator: Evaluator) -> Evaluator:
+    """Return `evaluator`, or what trains from inherited weights for a strategy that inherits."""
+    if not cls.inherits:
+        return evaluator
+    from transnas.evaluation import Inheriting
+    from transnas.evaluation.training import Training
+
+    if isinstance(evaluator, Training):
+        return Inheriting.of(evaluator)
+    return evaluator
 
 
 def _searching(

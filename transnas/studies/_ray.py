@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from transnas._errors import InputError
+from transnas._errors import InputError, require
 from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.studies._executors import Executor, Job, Outcome, measure, now, timed_out
 from transnas.studies._processes import limit_threads
@@ -49,7 +49,7 @@ class RayWorkers(Executor):
         timeout: float | None,
         retries: int,
     ) -> None:
-        self._ray = _import_ray()
+        self._ray = require("option workers 'ray'", "ray", "ray")
         self._owns_ray = not self._ray.is_initialized()
         if self._owns_ray:
             self._connect(workers)
@@ -163,14 +163,6 @@ class RayWorkers(Executor):
         successor = self._start()
         self._slots[self._slots.index(slot)] = successor
         return successor
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise InputError("workers 'ray' need Ray; accepted: pip install 'transnas[ray]'") from None
-    return ray
 
 
 class _Actor:

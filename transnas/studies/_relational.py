@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import exc
 
-from transnas._errors import InputError
+from transnas._errors import InputError, uninstalled
 from transnas.studies import _tables as t
 from transnas.studies._lease import Lease
 from transnas.studies._storage import (
@@ -77,9 +77,7 @@ def _postgres_driver() -> str:
     for driver in ("psycopg2", "psycopg"):
         if importlib.util.find_spec(driver):
             return driver
-    raise InputError(
-        "storage postgresql needs a driver; accepted: pip install 'transnas[postgres]'"
-    )
+    raise uninstalled("storage postgresql", "psycopg2", "postgres")
 
 
 def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStore:

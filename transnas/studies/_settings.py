@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from transnas._errors import InputError, unknown
 from transnas.studies import _methods
 
-__all__ = ["method_and_settings", "typed", "typed_settings"]
+__all__ = ["method_and_settings", "typed", "typed_settings", "untyped"]
 
 
 def typed_settings(strategy: str, assignments: Iterable[str]) -> dict[str, Any]:
@@ -26,16 +26,31 @@ def typed(cls: type[Any], owner: str, assignments: Iterable[str]) -> dict[str, A
     types_by_name = get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     found: dict[str, Any] = {}
+    for name, text in _pairs(assignments).items():
+        if name not in known:
+            raise unknown(f"setting of {owner}", name, known)
+        found[name] = _typed(name, text, types_by_name[name])
+    return found
+
+
+def untyped(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return what `key=value` texts give, as an integer, a number, true or false, or text.
+
+    For settings that their owner checks. Raises `InputError` for another form.
+    """
+    return {n: _typed(n, text, bool | int | float | str) for n, text in _pairs(assignments).items()}
+
+
+def _pairs(assignments: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
             raise InputError(f"setting {assignment!r} is not readable; accepted: name=value")
-        if name not in known:
-            raise unknown(f"setting of {owner}", name, known)
         if name in found:
             raise InputError(f"setting {name!r} is given twice; accepted: once")
-        found[name] = _typed(name, text.strip(), types_by_name[name])
+        found[name] = text.strip()
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from transnas import networks, spaces
-from transnas._errors import InputError, unknown
+from transnas._errors import InputError, require, unknown
 from transnas.tasks import DataTask, Signature, Task
 
 __all__ = ["Exported", "describe", "export", "load_network", "require_formats"]
@@ -88,7 +87,8 @@ def require_formats(formats: Sequence[str], kind: str = "classification") -> Non
         other = next(name for name in formats if name != "safetensors")
         raise InputError(f"format {other!r} does not fit a detector; accepted: safetensors")
     if "onnx" in formats:
-        _require("onnx", "onnxscript", "onnxruntime")
+        for module in ("onnx", "onnxscript", "onnxruntime"):
+            require("format 'onnx'", module, "export")
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -244,17 +244,6 @@ def _folder(folder: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise InputError(f"folder {str(path)!r} is read-only; accepted: a writable folder")
     return path
-
-
-def _require(*modules: str) -> None:
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise InputError(
-                f"format 'onnx' needs {module}, which is not installed; accepted after: "
-                "pip install 'transnas[export]'"
-            ) from error
 
 
 def _difference(name: str, found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -38,6 +38,10 @@ class Continuation:
     tokens: Tensor
     carried: Carried
 
+    def apart(self) -> Continuation:
+        """Return the same targets with a state of their own, equal to the carried one."""
+        return Continuation(self.tokens, replace(self.carried))
+
 
 @dataclass(frozen=True)
 class TextSplit(Batched):

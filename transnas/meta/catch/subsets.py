@@ -56,13 +56,18 @@ class SubsetFamily(TaskFamily):
         """Return the task of one replicate and epoch; the same call gives the same task."""
         rng = np.random.default_rng([seed, epoch])
         count = int(rng.choice(self.n_classes))
-        drawn = np.sort(rng.choice(self.base.signature.outputs, size=count, replace=False))
+        return self.of_classes(
+            np.sort(rng.choice(self.base.signature.outputs, size=count, replace=False)).tolist()
+        )
+
+    def of_classes(self, classes: Sequence[int]) -> DataTask:
+        """Return the task of these classes of the base, labelled 0..N-1 in their order."""
         return DataTask(
-            f"{self.base.name}[{','.join(map(str, drawn))}]",
-            Signature(self.base.signature.input_shape, count),
-            train=_of_classes(self.base.train, drawn.tolist()),
-            validation=_of_classes(self.base.validation, drawn.tolist()),
-            classes=tuple(self.base.classes[c] for c in drawn),
+            f"{self.base.name}[{','.join(map(str, classes))}]",
+            Signature(self.base.signature.input_shape, len(classes)),
+            train=_of_classes(self.base.train, classes),
+            validation=_of_classes(self.base.validation, classes),
+            classes=tuple(self.base.classes[c] for c in classes),
             augmentation=self.base.augmentation,
         )
 

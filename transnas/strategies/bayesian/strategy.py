@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError, unknown
+from transnas._errors import InputError, require, unknown
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._base import Strategy, positive
@@ -108,13 +108,7 @@ class BayesianOptimisation(Strategy):
     Settings = BayesianSettings
 
     def _begin(self) -> None:
-        try:
-            import gpytorch  # noqa: F401
-        except ImportError:
-            raise InputError(
-                "strategy 'bo' needs the package gpytorch; accepted after: "
-                "pip install 'transnas[bo]'"
-            ) from None
+        require("strategy 'bo'", "gpytorch", "bo")
         self._order = Shuffled(self.space, self.seed)
         self._seen: set[Architecture] = set()
         self._classes: set[Architecture] = set()

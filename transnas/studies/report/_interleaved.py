@@ -110,9 +110,7 @@ def _methods(record: Record, names: Sequence[str]) -> str:
     ]
     rows.append(_cells("search", [duration(r["cost"]["seconds"]) for r in methods.values()]))
     body = f"<table class='plain'><tr>{head}</tr>{''.join(rows)}</table>"
-    return panel(
-        "Test metrics (* of validation data)", f"<div class='scroll'>{body}</div>"
-    )
+    return panel("Test metrics (* of validation data)", f"<div class='scroll'>{body}</div>")
 
 
 def _cells(name: str, texts: Sequence[str]) -> str:
