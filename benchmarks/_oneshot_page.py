@@ -32,8 +32,20 @@ Dong & Yang, ICLR 2020, and (SNAS, PC-DARTS) later third parties: searches on CI
 """
 
 
-NOTES: dict[str, list[str]] = {}
-"""What a reader should know about the figures of a task, paragraph by paragraph."""
+WANTED = 3
+
+
+def incomplete(runs: Sequence[dict[str, Any]], methods: Sequence[str]) -> list[str]:
+    """Return a paragraph on the rows with fewer than three searches, if there are any."""
+    counts = {method: sum(run["method"] == method for run in runs) for method in methods}
+    few = [f"`{method}` ({count})" for method, count in counts.items() if count < WANTED]
+    if not few:
+        return []
+    return [
+        f"**Incomplete**: {WANTED} searches of each are wanted; {', '.join(few)} have fewer. The "
+        "script goes on from the runs that are there.",
+        "",
+    ]
 
 
 def interval(values: Sequence[float]) -> str:
@@ -90,7 +102,7 @@ def page(found: dict[str, Any], task: str) -> str:
         )
     lines += [
         "",
-        *NOTES.get(task, []),
+        *incomplete(runs, found["methods"]),
         f"{machine['processor']}, one thread, torch {machine['packages']['torch']}, commit "
         f"{machine['commit']}, {machine['date']}. Intervals: 95% bootstrap of the mean over seeds; "
         "with three seeds they are rough, and methods whose intervals overlap are not told apart.",
