@@ -165,15 +165,19 @@ def split_layer(layer: nn.Sequential, branches: int = 2) -> Concatenated:
 
     A depthwise convolution gives each branch its own channels. Raises `InputError` as `split`.
     """
-    convs = split(layer[0], layer[0].out_channels, branches)
-    sizes = [conv.out_channels for conv in convs.branches]
-    parts = []
-    for conv, rows in zip(convs.branches, torch.arange(sum(sizes)).split(sizes), strict=True):
-        norm = deepcopy(layer[1])
-        _take(norm, rows)
-        norm.num_features = len(rows)
-        parts.append(nn.Sequential(conv, norm, deepcopy(layer[2])))
-    return Concatenated(parts, convs.parts)
+    conv, norm, activation = layer
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    divided = split(conv, conv.out_channels, branches)
+    parts, begin = [], 0
+    for part in divided.branches:
+        assert isinstance(part, nn.Conv2d)
+        own, count = deepcopy(norm), part.out_channels
+        _take(own, torch.arange(begin, begin + count))
+        own.num_features = count
+        parts.append(nn.Sequential(part, own, deepcopy(activation)))
+        begin += count
+    return Concatenated(parts, divided.parts)
 
 
 def _take(module: nn.Conv2d | nn.BatchNorm2d, rows: Tensor) -> None:
