@@ -165,20 +165,19 @@ def split_layer(layer: nn.Sequential, branches: int = 2) -> Concatenated:
 
     A depthwise convolution gives each branch its own channels. Raises `InputError` as `split`.
     """
-    conv, norm, relu = layer
+    conv, norm, activation = layer
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
-    convs = split(conv, conv.out_channels, branches)
-    parts: list[nn.Module] = []
-    first = 0
-    for branch in convs.branches:
-        assert isinstance(branch, nn.Conv2d)
-        own = deepcopy(norm)
-        own.num_features = branch.out_channels
-        _take(own, torch.arange(first, first + branch.out_channels))
-        first += branch.out_channels
-        parts.append(nn.Sequential(branch, own, deepcopy(relu)))
-    return Concatenated(parts, convs.parts)
+    divided = split(conv, conv.out_channels, branches)
+    parts, begin = [], 0
+    for part in divided.branches:
+        assert isinstance(part, nn.Conv2d)
+        own, count = deepcopy(norm), part.out_channels
+        _take(own, torch.arange(begin, begin + count))
+        own.num_features = count
+        parts.append(nn.Sequential(part, own, deepcopy(activation)))
+        begin += count
+    return Concatenated(parts, divided.parts)
 
 
 def _take(module: nn.Conv2d | nn.BatchNorm2d, rows: Tensor) -> None:
