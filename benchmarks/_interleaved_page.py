@@ -302,7 +302,7 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
         "Searched on CIFAR-10, CIFAR-100 and mini-ImageNet together (16x16 pixels), beside plain "
         "searches on each alone, at equal images. The derived cells' validation accuracy in the "
         "benchmark's table of all three data sets (%); a separate search's cell of one task counts "
-        "in the column of that task. `ImageNet16-120` stands for mini-ImageNet.\n",
+        "in the column of that task. `imagenet16-120` stands for mini-ImageNet.\n",
         f"| method | seeds | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns),
     ]  # fmt: skip
     for method in next(iter(runs.values())):

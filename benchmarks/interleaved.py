@@ -223,7 +223,7 @@ def settings() -> dict[str, Any]:
 def cells(seeds: int) -> None:
     """Search on CIFAR-10, CIFAR-100 and mini-ImageNet at 16x16; look the cells up."""
     three = load(("cifar10", "cifar100", "mini-imagenet"), 16, 3, 20)
-    columns = ("cifar10", "cifar100", "ImageNet16-120")
+    columns = ("cifar10", "cifar100", "imagenet16-120")
     path = RESULTS / "interleaved-cells.json"
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     space = spaces.get("nasbench201")
@@ -238,13 +238,13 @@ def cells(seeds: int) -> None:
     for seed in range(seeds):
         if str(seed) in runs:
             continue
-        chosen = replace(BASE, batch_size=16, iterations=30)
+        chosen = replace(BASE, batch_size=16, iterations=16)
         problem = Problem(three, space, chosen, SUPERNET, FINAL, seed, "cpu")
         together = interleaved(problem)
         cell = together.architectures[0]
         compared = {
             "interleaved": together,
-            "none, M=1": interleaved(problem, **ALONE, rounds=1, iterations=45),
+            "none, M=1": interleaved(problem, **ALONE, rounds=1, iterations=24),
             "separate": BASELINES["separate"](problem, cell),
             "random": BASELINES["random"](problem, cell),
             "by hand": BASELINES["by hand"](problem, cell),
