@@ -61,6 +61,10 @@ def page(found: dict[str, Any]) -> str:
     lines += [f"- {r['row'].split()[0]}, seed {r['seed']}: `{r['network']}`" for r in cells]
     lines += [
         "",
+        "One seed says nothing of which cell is better: the searched cell may well lose to a "
+        "random one, as it does where its row says so. Every network is below the unigram, which "
+        "knows the frequencies of the whole training text.",
+        "",
         "Validation is as many words as training. Seconds are the processor's, one thread, on a "
         f"machine that others used too: {machine['processor']}, torch "
         f"{machine['packages']['torch']}, commit {machine['commit']}, {machine['date']}.",
