@@ -45,7 +45,7 @@ LAST = ("optuna-gp", "bo")
 """Strategies that fit a process again at every query: `DEAR_QUERIES`, and `FEW` tables."""
 PLAIN = "plain-botorch"
 """BoTorch used as its tutorial does, on one table."""
-PLAIN_SEEDS, DEAR_QUERIES = 5, 50
+PLAIN_SEEDS, DEAR_QUERIES = 2, 50
 SLOW = 5.0
 """Seconds of one run above which a strategy is run on `FEW` tables only."""
 

@@ -1,6 +1,6 @@
 """Recurrent controllers with one worker and with delayed answers of several: what a delay costs.
 
-    python benchmarks/controllers.py [--seeds 5] [--trials 320]
+    python benchmarks/controllers.py [--seeds 5] [--trials 320] [--ray]
 
 Planted patterns on the chains and the recurrent trees of Zoph & Le. Answers of K workers come back
 K - 1 proposals late, or as the workers of a study give them: in simulated time, where trainings
@@ -48,7 +48,6 @@ METHODS: dict[str, Method] = {
     "zoph-le, simulated:4": Method("zoph-le", "simulated:4", {}),
     "zoph-le, simulated:16": Method("zoph-le", "simulated:16", {}),
     "zoph-le, simulated:64": Method("zoph-le", "simulated:64", {}),
-    "zoph-le, ray:4": Method("zoph-le", "ray:4", {}),
     "nasnet, 1 worker": Method("nasnet", 1, {"batch": 8}),
     "nasnet, 4 workers": Method("nasnet", 4, {"batch": 8}),
     "nasnet, simulated:16": Method("nasnet", "simulated:16", {"batch": 8}),
@@ -58,6 +57,7 @@ METHODS: dict[str, Method] = {
     "zoph-le, trees, simulated:16": Method("zoph-le", "simulated:16", {}, "recurrent-tree"),
     "random, trees": Method("random", 1, {}, "recurrent-tree"),
 }
+RAY = {"zoph-le, ray:4": Method("zoph-le", "ray:4", {})}
 
 
 def planted(space: Space) -> tuple[int, ...]:
@@ -114,12 +114,13 @@ def run(method: Method, seed: int, trials: int) -> list[float]:
 def studied(method: Method, seed: int, trials: int) -> list[float]:
     """Return the same of a study with workers of its own."""
     real = str(method.workers).startswith("ray")
+    name = f"{method.strategy}-{method.space}-{method.workers}-{seed}"
     with tempfile.TemporaryDirectory() as folder:
         study = search(
             "digits", method.space, method.strategy, trials, seed=seed, workers=method.workers,
             storage=f"sqlite:///{folder}/studies.db" if real else "memory://",
             evaluator=Agreement(method.space, 0.02 if real else 0.0), objectives="score",
-            settings=method.settings, progress=False, name=f"{method.strategy}-{method.space}-{method.workers}-{seed}",
+            settings=method.settings, progress=False, name=name,
         )  # fmt: skip
     return [trial.metrics["score"] for trial in study.trials]
 
@@ -136,9 +137,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=320)
+    parser.add_argument("--ray", action="store_true", help="also with processes of Ray")
     given = parser.parse_args()
     rows, found = [], {}
-    for label, method in METHODS.items():
+    for label, method in ({**METHODS, **RAY} if given.ray else METHODS).items():
         start = time.process_time()
         scores = np.array([run(method, seed, given.trials) for seed in range(given.seeds)])
         seconds = (time.process_time() - start) / scores.size
@@ -162,8 +164,8 @@ A pattern is planted in the space `chain` (6 layers, 33 choices, 2.25e15 network
 in `recurrent-tree` (34 choices, 6.3e16 cells): a proposal's reward is the share of its choices
 that are right (0.36 or 0.35 at random). With K workers an answer comes back K - 1 proposals late,
 from an older policy. `simulated:K` are the workers of a study on a virtual clock: trainings take
-0.5 to 2 seconds, so that answers overtake one another. `ray:4` are four processes of a Ray
-cluster, which sleep a fiftieth of that. The coordinator keeps the policy in the place of a
+0.5 to 2 seconds, so that answers overtake one another; `ray:4` (with `--ray`) are four processes of
+a Ray cluster, which sleep a fiftieth of that. The coordinator keeps the policy in the place of a
 parameter server, weighs late answers by clipped ratios, and drops what is too old. Mean reward of
 the proposals in each quarter of {trials} trials, {seeds} seeds, 95% intervals over seeds;
 milliseconds of processor time a trial of this process, that of the study included (on a busy

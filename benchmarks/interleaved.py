@@ -391,15 +391,15 @@ def similarity(seeds: int) -> None:
     write_result("interleaved-similarity", {"tasks": names, "mmd2": found})
 
 
-MIXED = ("cifar10:limit=40", "bccd:size=96", "camvid:size=96")
+MIXED = ("gtsrb:limit=6", "bccd:size=96,limit=60", "camvid:size=96,limit=60")
 
 
 def mixed(folder: Path) -> None:
     """Search one architecture for a classification, a detection and a segmentation."""
     torch.set_num_threads(1)
     started, before = time.perf_counter(), time.process_time()
-    options: dict[str, Any] = {"iterations": 24, "epochs": 6, "seed": 0}
-    chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.02}
+    options: dict[str, Any] = {"iterations": 12, "epochs": 4, "seed": 0}
+    chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.05}
     record = studies.interleave(MIXED, out=folder, settings=chosen, device="cpu", **options)
     words = [f"--{k} {v}" for k, v in options.items()] + [
         f"--set {k}={v}" for k, v in chosen.items()

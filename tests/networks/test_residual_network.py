@@ -129,8 +129,9 @@ def test_detection_gives_losses_in_training_and_boxes_afterwards(text: str) -> N
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     cells = spaces.get("darts")
     arch = cells.sample(np.random.default_rng(0))
-    accepted = "for detection; accepted: nasbench201, proxyless, residual"
-    with pytest.raises(InputError, match=accepted):
+    with pytest.raises(
+        InputError, match="for detection; accepted: nasbench201, proxyless, residual"
+    ):
         networks.build(cells, arch, Signature((3, 96, 96), 2, "detection"))
     small = SMALL.sample(np.random.default_rng(0))
     with pytest.raises(InputError, match="too small for a feature pyramid; accepted"):

@@ -11,15 +11,26 @@ import torch
 from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import Inheriting, Measurement, Objective, Recipe, Training
 from transnas.networks.path_level import PathLevelNetwork
-from transnas.spaces import Architecture
+from transnas.spaces import Architecture, Space
 from transnas.spaces.path_level import MOVES, PathLevel, Step
 from transnas.strategies import create
 from transnas.studies import search
 from transnas.tasks import Signature
+from transnas.testing.strategies import Factory, StrategyContract
 
 SPACE = PathLevel()
 SCORE = (Objective("score"),)
 IMAGES = Signature((3, 8, 8), 5, "classification")
+
+
+class TestContract(StrategyContract):
+    @pytest.fixture
+    def factory(self) -> Factory:
+        return lambda space, seed, objectives: create("path-level", space, seed, objectives)
+
+    @pytest.fixture
+    def space(self) -> Space:
+        return SPACE
 
 
 def test_the_space_counts_histories() -> None:
@@ -69,6 +80,16 @@ def test_growing_keeps_the_function(seed: int) -> None:
     built = networks.build(SPACE, arch, IMAGES, channels=8)
     shapes = {name: tensor.shape for name, tensor in built.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+@torch.no_grad()
+def test_an_edge_of_one_channel_is_copied_where_it_cannot_be_parted() -> None:
+    arch = SPACE.from_text(",".join(f"step {i}=0:concat" for i in range(1, 7)))
+    network, images = trained_network(0), torch.randn(3, 3, 8, 8)
+    before = network(images)
+    for step in SPACE.steps(arch):
+        network.grow(step, noise=0.0)
+    assert (network.eval()(images) - before).abs().max() < 1e-5
 
 
 @torch.no_grad()

@@ -59,14 +59,15 @@ class PathLevelNetwork(nn.Module):
     ) -> None:
         """Transform the edge that `step` names in every cell.
 
-        In evaluation mode the function stays, but for the `noise` of copies.
+        In evaluation mode the function stays, but for the `noise` of copies. An edge of one
+        channel cannot be parted by `concat`; it becomes the mean of two copies.
         """
         for cell in self.cells:
             owner, name, edge = list(_edges(cell))[step.edge]
             conv = edge[0]
             assert isinstance(conv, nn.Conv2d)
             grown: nn.Module
-            if step.move == "add":
+            if step.move == "add" or (step.move == "concat" and conv.out_channels < 2):
                 grown = replicate(edge, 2, generator, noise)
             elif step.move == "concat":
                 grown = split_layer(edge, 2)
