@@ -24,6 +24,26 @@ def values(runs: list[dict[str, Any]], key: str) -> str:
     return alone if len(own) == 1 else f"{alone} ({', '.join(f'{v:.0f}' for v in own)})"
 
 
+def findings(runs: list[dict[str, Any]]) -> list[str]:
+    """Return what the rows say, as one paragraph."""
+    means = {
+        row: np.mean([r["test_perplexity"] for r in runs if r["row"] == row])
+        for row in dict.fromkeys(run["row"] for run in runs)
+    }
+    below = [row for row, mean in means.items() if mean < UNIGRAM[1]]
+    said = [
+        f"{len(below)} of {len(means)} networks are below the unigram, which knows the "
+        "frequencies of the whole training text."
+    ]
+    for space in ("darts", "enas"):
+        searched, drawn = (means.get(f"{space} {how}") for how in ("searched", "random"))
+        if searched is not None and drawn is not None:
+            word = "better" if searched < drawn else "worse"
+            said.append(f"The searched {space.upper()} cell is {word} than the random one.")
+    seeds = len({run["seed"] for run in runs})
+    return [" ".join(said) + f" With {seeds} seed(s) that ranks nothing."]
+
+
 def page(found: dict[str, Any]) -> str:
     """Return the page as Markdown."""
     machine, runs = found["machine"], found["runs"]
@@ -60,6 +80,8 @@ def page(found: dict[str, Any]) -> str:
     lines += ["", "Cells that were found:", ""]
     lines += [f"- {r['row'].split()[0]}, seed {r['seed']}: `{r['network']}`" for r in cells]
     lines += [
+        "",
+        *findings(runs),
         "",
         "Validation is as many words as training. Seconds are the processor's, one thread, on a "
         f"machine that others used too: {machine['processor']}, torch "
