@@ -115,8 +115,8 @@ READING = """\
 ## Reading
 
 - Equal seconds are not equal queries: who asks for small networks asks for more of them.
-- A search has 4 to 12 networks only, and rewards are noisy (a network's other trainings differ by
-  5 to 20 points), so that *trained again* is the fairer column and intervals over few seeds are wide.
+- A search has 4 to 12 networks only, and rewards are noisy (other trainings of a network differ by
+  5 to 20 points), so that *trained again* is the fairer column; few seeds give wide intervals.
 """
 
 
