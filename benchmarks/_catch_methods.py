@@ -235,6 +235,7 @@ METHODS: dict[str, Method] = {
     "CATCH-zero, frozen at adaptation, C500": meta("C500", ZERO, adapt=replace(ZERO, updates=0)),
     "CATCH without evaluator (M = 1)": meta("D", replace(FULL, candidates=1)),
     "CATCH, uniform replay": meta("D", replace(FULL, replay="uniform")),
+    "CATCH, uniform replay, C500": meta("C500", replace(FULL, replay="uniform")),
     "CATCH, the pool's mask kept": meta("D", FULL, inherit_mask=True),
     "CATCH without masking": meta("D", replace(FULL, masking=False)),
     "CATCH, KL weight 0.01": meta("D", replace(FULL, kl_weight=0.01)),
