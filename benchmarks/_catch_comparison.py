@@ -20,8 +20,12 @@ def shares(row: dict[str, Any], target: str) -> Floats:
 
 
 def alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Tell whether replicate r of both rows learnt from the same draw of a pool."""
-    return bool(first["pool"] == second["pool"] and first["pool"] != "–")
+    """Tell whether replicate r of both rows learnt from the same draw of a pool.
+
+    Rows with several searches a replicate are meta-trainings, those with one draws of the store.
+    """
+    kinds = [(row["pool"], row["size"][1] > 1) for row in (first, second)]
+    return bool(kinds[0] == kinds[1] and first["pool"] != "–")
 
 
 def difference(first: Floats, second: Floats, paired: bool) -> list[float]:

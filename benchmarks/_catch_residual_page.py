@@ -10,7 +10,7 @@ import numpy as np
 from _catch_statistics import interval
 
 PAGE = Path(__file__).parent.parent / "docs" / "results" / "catch-residual.md"
-CUTS = (8, 16, 25)
+CUTS = (5, 10, 15)
 """CPU seconds at which searches are compared."""
 
 HEAD = """\
@@ -27,7 +27,7 @@ learns fast; the reward is validation accuracy.
 
 Searches of the new task get **the same CPU seconds** ({seconds:.0f}), their own thinking
 included; a network that is not done by then does not count. CATCH and catch+ learn from the same
-trainings. CATCH starts with 2 random networks here (5 of 50 queries elsewhere); nothing was tuned
+trainings. CATCH starts with 2 random networks here (elsewhere 5 of 50 queries); nothing was tuned
 on these tasks. *Trained again*: the network that a search chose, {again} fresh trainings of it with
 other seeds, which takes away the luck of the best of several noisy rewards.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BEFORE", "GROUPS", "LIMITS", "SAYS", "VERDICT"]
+__all__ = ["BEFORE", "GROUPS", "LIMITS", "SAYS"]
 
 BEFORE = """# Interleaved multi-task search beside its baselines
 
@@ -18,8 +18,6 @@ Intervals are 95 % t-intervals over seeds; differences are paired by seed and av
 `python benchmarks/interleaved.py evidence`, `cells`, `cost`, `mixed` measure this page and
 `python benchmarks/_interleaved_page.py` writes it.
 """
-
-VERDICT = ""
 
 SAYS = {
     "interleaved": "joint, M=2, matched sets",
@@ -98,6 +96,14 @@ Small networks, small images, short trainings on a CPU: differences of one or tw
 the intervals, and nothing is said of the published settings (ImageNet with CIFAR, COCO), for which
 `benchmarks/gpu/interleaved_pcdarts.py` and `benchmarks/gpu/interleaved_proxyless.py` are the
 scripts; they have not been run on a GPU here. Accuracies of the paper are known at second hand
-only and stand in no table. Differences of the architectures found by the seeds are large, as the
-drawings show, and so is their effect on textures: 1,080 cells of this space lie within a point of
-each other."""
+only and stand in no table; by its reviews the smallest EfficientNet is better than all three of
+its results, and nothing here claims the state of the art. Only differentiable methods are
+interleaved; for others see `transnas search --learn-from`.
+
+## Other work on one network for several tasks
+
+For orientation; none was run here. One architecture or one set of weights for several tasks:
+MTL-NAS (Gao et al., CVPR 2020), AdaShare (Sun et al., NeurIPS 2020), branched networks under a
+budget (Bruggemann et al., BMVC 2020), FBNetV5 (Wu et al., 2021), AutoMTL (Zhang et al., NeurIPS
+2022). One supernet for many devices: Once-for-All (Cai et al., ICLR 2020), FairNAS (Chu et al.,
+ICCV 2021). A benchmark of transfer between tasks: TransNAS-Bench-101 (Duan et al., CVPR 2021)."""

@@ -32,49 +32,82 @@ Dong & Yang, ICLR 2020, and (SNAS, PC-DARTS) later third parties: searches on CI
 """
 
 
+WANTED = 3
+
+
+def incomplete(runs: Sequence[dict[str, Any]], methods: Sequence[str]) -> list[str]:
+    """Return a paragraph on the rows with fewer than three searches, if there are any."""
+    counts = {method: sum(run["method"] == method for run in runs) for method in methods}
+    few = [f"`{method}` ({count})" for method, count in counts.items() if count < WANTED]
+    if not few:
+        return []
+    return [
+        f"**Incomplete**: {WANTED} searches of each are wanted; {', '.join(few)} have fewer. The "
+        "script goes on from the runs that are there.",
+        "",
+    ]
+
+
 def interval(values: Sequence[float]) -> str:
     """Return a mean in percent with its 95% interval, if there are several values."""
     mean, low, high = (100 * float(v[0]) for v in bootstrap_mean(np.array(values)[:, None]))
     return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
+def about(found: dict[str, Any], task: str) -> str:
+    """Return what was searched on."""
+    images = "All its images" if found["limit"] is None else (
+        f"{found['limit']} images a class for training and as many for validation"
+    )  # fmt: skip
+    size = f", averaged down to {found['side']} pixels" if found["side"] else ""
+    return f"{images}{size}; the test split is whole."
+
+
 def page(found: dict[str, Any], task: str) -> str:
     """Return the page as Markdown."""
     machine, runs = found["machine"], found["runs"]
-    methods = list(dict.fromkeys(run["method"] for run in runs))
+    methods = [m for m in found["methods"] if any(run["method"] == m for run in runs)]
     lines = [
         f"# One-shot methods on {task}",
         "",
         f"Space NAS-Bench-201, supernet and network of {found['skeleton']['channels']} channels "
-        f"and {found['skeleton']['cells']} cell a stage. Every method searches for "
-        f"{found['epochs']} epochs (BayesNAS and P-DARTS divide them among their rounds); what it "
-        f"derives is trained for {found['final_epochs']} epochs on training and validation data "
-        "and tested once. `random` is an architecture drawn uniformly, trained alike. Settings "
-        "that published searches of 50 to 250 epochs need are replaced for so short a search (see "
-        "`SHORT` in the script), so this says that each method runs and what it costs, not which "
-        "is best. Seconds are the processor's, on a machine that others used too.",
+        f"and {found['skeleton']['cells']} cell a stage. {about(found, task)} Every method "
+        f"searches for {found['epochs']} epochs (BayesNAS and P-DARTS divide them among their "
+        f"rounds; RobustDARTS may stop early); what it derives is trained for "
+        f"{found['final_epochs']} epochs on training and validation data and tested once. "
+        "`random` is an architecture drawn uniformly, trained alike. Settings that published "
+        "searches of 50 to 250 epochs need are replaced for so short a search (see `SHORT` in the "
+        "script). Seconds are the processor's, one thread, on a machine that others used too: "
+        "they say what is dear (`robust-darts` is second order), not what a quiet machine takes.",
         "",
-        "The last two columns are of CIFAR-10, which these searches have not seen: what the table "
-        "has for the cells derived here (validation, 200 epochs, mean of its runs), and what is "
-        "published for the method searching there (validation / test).",
+        "The last columns are of CIFAR-10: what the NAS-Bench-201 table has for the cells derived "
+        "here (validation and test, 200 epochs, mean of its runs), and what is published for the "
+        "method searching there with the published budgets (validation / test). `random` is over "
+        "the whole table there.",
         "",
-        "| method | seeds | test accuracy, % | search, s | cells on CIFAR-10, % | published, % |",
-        "|---|---|---|---|---|---|",
+        "| method | searches | test accuracy, % | search, s | its cells: validation, % "
+        "| test, % | published, % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method in methods:
         own = [run for run in runs if run["method"] == method]
-        known = [r["nasbench201_cifar10_validation"] for r in own]
+        known = [interval([r[f"cifar10_{split}"] for r in own]) for split in ("validation", "test")]
+        if method == "random":
+            known = [f"{100 * found['whole_space'][f'cifar10_{s}']:.2f}" for s in
+                     ("validation", "test")]  # fmt: skip
         lines.append(
             f"| {method} | {len(own)} | {interval([r['test_accuracy'] for r in own])} "
             f"| {np.mean([r['search_seconds'] for r in own]):.1f} "
-            f"| {interval(known)} | {PUBLISHED.get(method, '')} |"
+            f"| {' | '.join(known)} | {PUBLISHED.get(method, '')} |"
         )
     lines += [
         "",
+        *incomplete(runs, found["methods"]),
         f"{machine['processor']}, one thread, torch {machine['packages']['torch']}, commit "
-        f"{machine['commit']}, {machine['date']}. Intervals: 95% bootstrap of the mean over seeds.",
+        f"{machine['commit']}, {machine['date']}. Intervals: 95% bootstrap of the mean over seeds; "
+        "with three seeds they are rough, and methods whose intervals overlap are not told apart.",
         "",
-        f"    python benchmarks/oneshot.py --task {task}",
+        f"    python benchmarks/oneshot.py {task}",
         f"    python benchmarks/_oneshot_page.py {task}",
         "",
     ]

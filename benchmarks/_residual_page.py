@@ -27,6 +27,13 @@ transnas search --task camvid:size=120,limit=120 --trials 8 --epochs 6 --name st
 transnas report streets --pictures 6
 transnas train --study streets --epochs 60 --out best/
 ```
+
+Two searches of this kind by the command line, on two cores that many jobs shared: segmentation
+(`camvid:size=96,limit=48`, 4 trials of 4 epochs) took 35 seconds of training and found mean IoU
+0.195; detection (`bccd:size=96,limit=40`, 3 trials of 4 epochs) 2 min 47 s and mAP 0.022. Their
+report draws predictions on validation images: the streets come out in coarse patches, 62 % of the
+pixels right; so short a detector is not sure of a single box (no score of 0.5), and the page says
+so and draws its strongest ones.
 """
 
 READING = """**What this shows, and what not.** The whole path works on a CPU: search, report with

@@ -41,14 +41,14 @@ from transnas.tasks import DataTask
 
 SPACE = spaces.get("residual-small")
 RECIPE = Recipe(epochs=3)
-META_EPOCHS, META_QUERIES = 8, 10
+META_EPOCHS, META_QUERIES = 5, 8
 LEARNT_CLASSES = 6
-SECONDS = 25.0
-"""CPU seconds of a search of the new task: about 10 networks of average size."""
+SECONDS = 15.0
+"""CPU seconds of a search of the new task: about 8 networks of average size."""
 RETRAININGS = 2
 """Fresh trainings of what a search chose, to judge it by."""
 ADAPTATION = CatchSettings(initial=2)
-"""Random networks at the start of a new task: about the share of 10 queries that 5 are of 50."""
+"""Random networks at the start of a new task: about the share of 8 queries that 5 are of 50."""
 
 
 class Recorded(TaskFamily):
@@ -109,7 +109,7 @@ def searcher(method: str, seed: int, prior: CatchPrior, known: list[dict[str, An
     if method == "catch+":
         return learn_plus(sources(known), SPACE, seed).strategy(SPACE, seed)
     if method == "regularized evolution":
-        return strategies.create("regularized-evolution", SPACE, seed, population=5, sample=3)
+        return strategies.create("regularized-evolution", SPACE, seed, population=4, sample=2)
     return strategies.create("random", SPACE, seed)
 
 

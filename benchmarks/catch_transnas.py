@@ -34,6 +34,9 @@ from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Catcher
 from transnas.meta.catch.coding import Codes, Coding
 from transnas.meta.catch.families import Evaluate, turn
+from transnas.meta.catch.plus import CatchPlusSettings, replicate_plus
+from transnas.meta.catch.plus.latent import Latent
+from transnas.meta.catch.plus.prior import latents_of
 from transnas.meta.store import SourceTask, StorePrior, learn, replicate_transfer
 
 Ints = npt.NDArray[np.int64]
@@ -137,17 +140,43 @@ def store(seeds: list[int]) -> Ints:
     return np.concatenate(rows)
 
 
+@cache
+def learnt(seed: int) -> tuple[StorePrior, Latent | None]:
+    """Return what catch+ learns for one seed; every row of catch+ takes the same."""
+    prior = learn(sources(seed), SPACE)
+    return prior, latents_of([prior], [seed])[0]
+
+
+def plus(settings: CatchPlusSettings) -> Callable[[list[int]], Ints]:
+    """Return catch+ with these settings."""
+
+    def run(seeds: list[int]) -> Ints:
+        rows = []
+        for seed in seeds:
+            (prior, latent), reward = learnt(seed), table()[seed % len(NAMES)]
+            rows.append(replicate_plus(SPACE, reward, [seed], QUERIES, [prior], [latent], settings))
+        return np.concatenate(rows)
+
+    return run
+
+
 BASE = CatchSettings()
+PLUS = CatchPlusSettings()
 METHODS: dict[str, Callable[[list[int]], Ints]] = {
     "random": baseline("random"),
     "regularized evolution 10/10": baseline("regularized-evolution", population=10, sample=10),
     "local search": baseline("local-search"),
     "Gaussian process from scratch": baseline("store-transfer"),
     "learning from earlier studies": store,
+    "catch+": plus(PLUS),
+    "catch+ without latent features": plus(replace(PLUS, latent_share=0.0)),
+    "catch+ without learnt means": plus(replace(PLUS, learnt_mean=False)),
+    "catch+ without ensemble": plus(replace(PLUS, ensemble=False)),
     "catch": catch(BASE),
     "catch, from scratch": catch(BASE, scratch=True),
     "catch, z = 0": catch(replace(BASE, context="zero")),
     "catch, random z": catch(replace(BASE, context="random")),
+    "catch, uniform replay": catch(replace(BASE, replay="uniform")),
     "catch, kl 0.01": catch(replace(BASE, kl_weight=0.01)),
     "catch, width 128": catch(replace(BASE, hidden=128)),
     "catch, width 64, 10 updates": catch(replace(BASE, hidden=64, updates=10, policy_updates=4)),

@@ -4,6 +4,7 @@
     python benchmarks/interleaved.py cells --seeds 3        # derived cells looked up in tables
     python benchmarks/interleaved.py cost                   # seconds of a round, memory
     python benchmarks/interleaved.py mixed                  # three kinds of task in one run
+    python benchmarks/interleaved.py similarity             # distances between the tasks
 
 Every method sees the same number of images; phase 2 trains each architecture anew on each task, and
 looks at test data once, at its end. Results are written after every seed.
@@ -27,6 +28,7 @@ from transnas import evaluation, spaces, studies, tasks
 from transnas.evaluation.training import Recipe, measure, workplace
 from transnas.meta.interleaved import InterleaveSettings, Interleaving
 from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, interleaved
+from transnas.meta.interleaved.order import task_distances
 from transnas.meta.interleaved.phase2 import Trained, train_interleaved, train_separately
 from transnas.spaces import Architecture, Space
 from transnas.studies.report._interleaved import headline
@@ -158,27 +160,28 @@ def evidence(seeds: int, minutes: float) -> None:
     path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
-    finals: dict[int, Final] = {}
+
+    def keep(seed: int, name: str, make: Callable[[], dict[str, Any]]) -> None:
+        done = runs.setdefault(str(seed), {})
+        if name not in done and time.perf_counter() < until:
+            done[name] = make()
+            print(seed, name, f"{time.process_time():.0f} s", flush=True)
+            write_result("interleaved", {"settings": settings(), "runs": runs})
+
+    space, problems = spaces.get("nasbench201"), dict[int, tuple[Problem, Final]]()
+    for seed in range(seeds):
+        problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
+        problems[seed] = problem, Final(problem)
+        baselines(problem, partial(keep, seed), runs.setdefault(str(seed), {}), problems[seed][1])
     for table in (ABLATIONS, BALANCES, SENSITIVITY):
-        for seed in range(seeds):
-            space = spaces.get("nasbench201")
-            problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
-            done = runs.setdefault(str(seed), {})
-
-            def keep(name: str, make: Callable[[], dict[str, Any]], done: Any = done) -> None:
-                if name not in done and time.perf_counter() < until:
-                    done[name] = make()
-                    print(seed, name, f"{time.process_time():.0f} s", flush=True)  # noqa: B023
-                    write_result("interleaved", {"settings": settings(), "runs": runs})
-
-            final = finals.setdefault(seed, Final(problem))
-            if table is ABLATIONS:
-                baselines(problem, keep, done, final)
-            elif table is BALANCES and "random" in done:
-                drawn = space.from_text(done["random"]["architectures"][0])
-                keep("random, phase 2 interleaved", partial(at_fixed, problem, drawn))
-            for name, changes in table.items():
-                keep(name, partial(row, problem, partial(interleaved, problem, **changes), final))
+        for name, changes in table.items():
+            for seed, (problem, final) in problems.items():
+                find = partial(interleaved, problem, **changes)
+                keep(seed, name, partial(row, problem, find, final))
+    for seed, (problem, _) in problems.items():
+        if "random" in runs[str(seed)]:
+            drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
+            keep(seed, "random, phase 2 interleaved", partial(at_fixed, problem, drawn))
 
 
 Keep = Callable[[str, Callable[[], Any]], None]
@@ -220,7 +223,7 @@ def settings() -> dict[str, Any]:
 def cells(seeds: int) -> None:
     """Search on CIFAR-10, CIFAR-100 and mini-ImageNet at 16x16; look the cells up."""
     three = load(("cifar10", "cifar100", "mini-imagenet"), 16, 3, 20)
-    columns = ("cifar10", "cifar100", "ImageNet16-120")
+    columns = ("cifar10", "cifar100", "imagenet16-120")
     path = RESULTS / "interleaved-cells.json"
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     space = spaces.get("nasbench201")
@@ -235,13 +238,13 @@ def cells(seeds: int) -> None:
     for seed in range(seeds):
         if str(seed) in runs:
             continue
-        chosen = replace(BASE, batch_size=16, iterations=30)
+        chosen = replace(BASE, batch_size=16, iterations=16)
         problem = Problem(three, space, chosen, SUPERNET, FINAL, seed, "cpu")
         together = interleaved(problem)
         cell = together.architectures[0]
         compared = {
             "interleaved": together,
-            "none, M=1": interleaved(problem, **ALONE, rounds=1, iterations=45),
+            "none, M=1": interleaved(problem, **ALONE, rounds=1, iterations=24),
             "separate": BASELINES["separate"](problem, cell),
             "random": BASELINES["random"](problem, cell),
             "by hand": BASELINES["by hand"](problem, cell),
@@ -256,7 +259,7 @@ def cells(seeds: int) -> None:
 
 def cost() -> None:
     """Measure rounds against their single-task steps, in turn in one process; count memory."""
-    everything = load((*RELATIVES, OUTLIER), 16, 1, 40)
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
     space = spaces.get("nasbench201")
     torch.set_num_threads(1)
     rounds, memory = dict[str, Any](), dict[str, Any]()
@@ -280,7 +283,7 @@ def cost() -> None:
 
 
 def _ratio(everything: list[DataTask], space: Space, changes: Changes) -> dict[str, Any]:
-    """Return the median cost of rounds with transfer over that of rounds without."""
+    """Return the cost of rounds with transfer over that of rounds without, over whole periods."""
     pair = []
     for preset in ("joint", "none"):
         settings = InterleaveSettings(
@@ -296,7 +299,7 @@ def _ratio(everything: list[DataTask], space: Space, changes: Changes) -> dict[s
     for search in pair:
         for _ in search.units:
             search.advance()
-    for _ in range(every if every > 4 else 2 * every):  # whole periods of the transfer
+    for _ in range(every):
         for search, taken in zip(pair, times, strict=True):
             before = time.process_time()
             for _ in search.units:
@@ -373,15 +376,30 @@ def _batched(everything: list[DataTask], space: Space) -> dict[str, Any]:
     return {"tasks": len(everything), "ratio": ratio, "seconds": times}
 
 
-MIXED = ("cifar10:limit=40", "bccd:size=128", "camvid:size=128")
+def similarity(seeds: int) -> None:
+    """Measure how far each task is from its predecessor, by features of random encoders."""
+    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    torch.set_num_threads(1)
+    found = {}
+    for seed in range(seeds):
+        search = Interleaving(
+            everything, spaces.get("nasbench201"), BASE, skeleton=SUPERNET, seed=seed, device="cpu"
+        )
+        first = search.learners[0]
+        found[str(seed)] = task_distances(everything, first.encoder, first.task, seed).tolist()
+    names = [task.name for task in everything]
+    write_result("interleaved-similarity", {"tasks": names, "mmd2": found})
+
+
+MIXED = ("gtsrb:limit=6", "bccd:size=96,limit=60", "camvid:size=96,limit=60")
 
 
 def mixed(folder: Path) -> None:
     """Search one architecture for a classification, a detection and a segmentation."""
     torch.set_num_threads(1)
     started, before = time.perf_counter(), time.process_time()
-    options: dict[str, Any] = {"iterations": 40, "epochs": 8, "seed": 0}
-    chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.02}
+    options: dict[str, Any] = {"iterations": 12, "epochs": 4, "seed": 0}
+    chosen = {"batch_size": 8, "anchors": 4, "match_every": 4, "logits_learning_rate": 0.05}
     record = studies.interleave(MIXED, out=folder, settings=chosen, device="cpu", **options)
     words = [f"--{k} {v}" for k, v in options.items()] + [
         f"--set {k}={v}" for k, v in chosen.items()
@@ -410,7 +428,7 @@ def mixed(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed"))
+    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed", "similarity"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=11.0, help="of evidence, then stop")
     parser.add_argument("--out", type=Path, default=Path("interleaved-mixed"))
@@ -421,5 +439,7 @@ if __name__ == "__main__":
         cells(given.seeds)
     elif given.what == "mixed":
         mixed(given.out)
+    elif given.what == "similarity":
+        similarity(given.seeds)
     else:
         cost()

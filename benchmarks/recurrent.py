@@ -1,6 +1,6 @@
 """Recurrent cells searched on the Penn Treebank, beside an LSTM and random cells, at equal steps.
 
-    python benchmarks/recurrent.py
+    python benchmarks/recurrent.py [--seeds 2] [--rows LSTM 'darts searched']
 
 Needs the text under TRANSNAS_DATA. A DARTS cell is searched with the published settings of the
 recurrent search but fewer streams, units and steps, an ENAS cell with as many steps. Found cells,
@@ -11,6 +11,7 @@ and goes on from what is there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from typing import Any
@@ -26,10 +27,11 @@ from transnas.spaces import Architecture
 from transnas.tasks import DataTask
 
 SEEDS = 2
+ROWS = ("LSTM", "darts searched", "darts random", "enas searched", "enas random")
 WINDOW = 35
-SEARCH = {"hidden": 64, "streams": 32, "steps": 40, "epochs": 2}
+SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 2}
 """Steps are those of an epoch."""
-TRAINING = {"hidden": 100, "streams": 20, "steps": 300}
+TRAINING = {"hidden": 64, "streams": 20, "steps": 200}
 PUBLISHED = {
     "learning_rate": 20.0,
     "least_learning_rate": 20.0,
@@ -44,7 +46,7 @@ OWN: dict[str, dict[str, Any]] = {
     "darts": {"logits_learning_rate": 3e-3},
     "enas": {
         "nesterov": False,
-        "controller_steps": 10,
+        "controller_steps": 5,
         "rewards": 5,
         "controller_learning_rate": 0.01,
         "candidates": 20,
@@ -154,12 +156,16 @@ def run(row: str, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is not there yet."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--rows", nargs="*", default=ROWS, choices=ROWS)
+    given = parser.parse_args()
     path = RESULTS / "recurrent.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
     done = {(r["row"], r["seed"]) for r in runs}
     common = {"search": {**SEARCH, **PUBLISHED}, "own": OWN, "training": TRAINING}
-    for seed in range(SEEDS):
-        for row in ("LSTM", "darts searched", "darts random", "enas searched", "enas random"):
+    for seed in range(given.seeds):
+        for row in given.rows:
             if (row, seed) not in done:
                 runs.append(run(row, seed))
                 print(runs[-1], flush=True)

@@ -6,17 +6,20 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from transnas import InputError, spaces, tasks
+from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import Evaluator, Recipe, Training
 from transnas.evaluation._fit import Stopped, deterministic, fit, measure, workplace
+from transnas.evaluation._kinds import kind_of
 from transnas.spaces import Space
-from transnas.tasks import DataTask
-from transnas.tasks._tensors import TensorSplit
+from transnas.tasks import DataTask, Signature
+from transnas.tasks._tensors import TensorSplit, cutout
 from transnas.testing.evaluators import EvaluatorContract
 
 torch.set_num_threads(1)
@@ -213,3 +216,40 @@ def test_digits_in_eight_epochs() -> None:
     task = tasks.get("digits")
     measured = Training(task, SPACE, Recipe(epochs=8)).evaluate(RESNET)
     assert measured.metrics["validation_accuracy"] > 0.96
+
+
+def test_cutout_hides_one_square_of_each_image() -> None:
+    images = torch.ones(200, 3, 9, 7)
+    hidden = cutout(images, 4, torch.Generator().manual_seed(0)) == 0
+    assert torch.equal(hidden[:, 0], hidden[:, 2])
+    rows, columns = hidden[:, 0].any(2).sum(1), hidden[:, 0].any(1).sum(1)
+    assert torch.equal(hidden[:, 0].sum((1, 2)), rows * columns)
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4}  # cut at the borders
+    assert bool(hidden[:, 0].any(0).all())  # every pixel is hidden somewhere
+
+
+def test_the_second_classifier_is_trained_with_its_weight() -> None:
+    task, space = tasks.get("digits", limit=10), spaces.get("darts")
+    arch, at = space.sample(np.random.default_rng(0)), workplace("cpu")
+    recipe = Recipe(auxiliary=0.4, cutout=2)
+    for auxiliary in (True, False):
+        with deterministic(0, at.device):
+            network = networks.build(
+                space, arch, Signature((1, 32, 32), 10), channels=2, layers=3, auxiliary=auxiliary
+            )
+        images, labels = torch.randn(4, 1, 32, 32), torch.arange(4)
+        if not auxiliary:
+            with pytest.raises(InputError, match="auxiliary=True"):
+                fit(network, task.train, None, recipe, epochs=1, at=at)
+            continue
+        both = [F.cross_entropy(out, labels, label_smoothing=0.1)
+                for out in network.with_auxiliary(images)]  # fmt: skip
+        torch.testing.assert_close(
+            kind_of("classification").loss(network, images, labels, recipe),
+            both[0] + 0.4 * both[1],
+        )
+        data = TensorDataset(images, labels)
+        before = [p.clone() for p in network.auxiliary.parameters()]
+        fit(network, data, None, recipe, epochs=1, at=at)
+        after = network.auxiliary.parameters()
+        assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))

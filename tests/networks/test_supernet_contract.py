@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from transnas import networks, spaces
-from transnas.networks import Form, Supernet
-from transnas.networks.relaxations import Softmax
+from transnas.networks import Form, MixedEdges, Supernet
+from transnas.networks.darts_recurrent import ACTIVATIONS, highway_step
+from transnas.networks.recurrent_supernet import DARTSCell, ENASCell
+from transnas.networks.relaxations import (
+    Binarised,
+    Concrete,
+    Mix,
+    PathDropout,
+    Relaxation,
+    Sampled,
+    Sigmoid,
+    Softmax,
+    StraightThrough,
+    Uniform,
+)
 from transnas.spaces import Architecture
 from transnas.tasks import Signature
 from transnas.testing.supernets import SupernetContract
@@ -81,3 +95,101 @@ class TestSupernets(SupernetContract):
                 values[edge] = 0
             quiet.append(net.space.architecture(values))
         return quiet
+
+
+# Against plain execution -------------------------------------------------------------------------
+
+
+def every_operation_by_itself(edges: MixedEdges, x: Tensor, mix: Mix) -> Iterator[Any]:
+    """Run mixed edges the plain way: nothing is shared, folded, or left out of a dense mixture."""
+    for row in edges.rows:
+        own, terms = edges.edges.get_submodule(str(row)), []
+        for code in mix.active(row):
+            if code in edges.codes[row]:
+                name = edges.operations[code]
+                module = edges.shared[name] if name in edges.shared else own.get_submodule(name)
+                terms.append(mix.weights[row, code] * module(x))
+        if terms:
+            yield row, torch.stack(terms).sum(0)
+
+
+def plain_darts_cell(cell: DARTSCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+    """Compute one step edge by edge and activation by activation."""
+    mapped = torch.cat([x, hidden], dim=-1) @ cell.first
+    states, row = [cell.norm(highway_step(mapped, hidden, "tanh"))], 0
+    for weight in cell.weights:
+        total = torch.zeros_like(hidden)
+        for state in states:
+            for code in (code for code in mix.active(row) if code > 0):
+                step = highway_step(state @ weight, state, ("", *ACTIVATIONS)[code])
+                total = total + mix.weights[row, code] * step
+            row += 1
+        states.append(cell.norm(total))
+    return torch.stack(states[1:]).mean(dim=0)
+
+
+def plain_enas_cell(cell: ENASCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+    """Compute one step state by state and activation by activation."""
+    names, mapped = list(ACTIVATIONS), torch.cat([x, hidden], dim=-1) @ cell.first
+    first = [mix.weights[0, k] * highway_step(mapped, hidden, names[k])
+             for k in range(4) if k in mix.active(0)]  # fmt: skip
+    states = [sum(first, torch.zeros_like(hidden))]
+    unread = [mix.weights.new_ones(()) for _ in range(len(cell.weights) + 1)]
+    for node, weight in enumerate(cell.weights, start=1):
+        total = torch.zeros_like(hidden)
+        for code in (code for code in mix.active(node) if code < 4 * node):
+            j, k = divmod(code, 4)
+            step = highway_step(states[j] @ weight[j], states[j], names[k])
+            total = total + mix.weights[node, code] * step
+        for j in range(node):
+            read = mix.weights[node, 4 * j : 4 * j + 4].sum()
+            unread[j] = unread[j] * (1 - read).clamp(0, 1)
+        states.append(total)
+    share = torch.stack(unread)
+    return (torch.stack(states) * (share / share.sum())[:, None, None]).sum(0)
+
+
+PLAIN: dict[type[nn.Module], tuple[str, Callable[..., Any]]] = {
+    MixedEdges: ("forward", every_operation_by_itself),
+    DARTSCell: ("_step", plain_darts_cell),
+    ENASCell: ("_step", plain_enas_cell),
+}
+RELAXATIONS: list[Callable[[torch.Generator], Relaxation]] = [
+    lambda noise: Softmax(),
+    lambda noise: Sigmoid(),
+    lambda noise: Concrete(0.7, noise),
+    lambda noise: StraightThrough(0.7, noise),
+    lambda noise: Binarised(2, noise),
+    lambda noise: PathDropout(0.3, noise),
+    lambda noise: Uniform(noise),
+    lambda noise: Sampled(noise),
+]
+MIXED = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in (*SLOW, "darts-s4") else [])
+    for name in networks.supernets()
+    if name not in ("chain", "enas-macro", "proxyless")
+]
+"""The others have no second way to run: their modules are the sums of their operations."""
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_every_relaxation_equals_plain_execution(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = SupernetContract.prepared(
+        lambda form: copy.deepcopy(template(name, form)), Form(backend="torch")
+    )
+    x, leaves = SupernetContract.inputs(net), list(net.parameters())
+    dear = name in ("nasnet", "pnas", "darts")  # of the last, `darts-none` has all
+    for make in RELAXATIONS[3:6] if dear else RELAXATIONS:
+        found = []
+        for plain in (False, True):
+            with monkeypatch.context() as patch:
+                for kind, (method, way) in PLAIN.items() if plain else ():
+                    patch.setattr(kind, method, way)
+                net.relaxation = make(torch.Generator().manual_seed(5))
+                out = SupernetContract.run(net, x)
+                found.append([out, *torch.autograd.grad(
+                    out.square().mean(), leaves, allow_unused=True, materialize_grads=True
+                )])  # fmt: skip
+        torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oneshot_toys import Chain, ChainSupernet, brighter, quick
+from oneshot_toys import BEST, Chain, ChainSupernet, brighter, quick
 from torch import Tensor
 
 from transnas import InputError, networks, oneshot, spaces
 from transnas.evaluation.training import workplace
-from transnas.networks.relaxations import Softmax
+from transnas.networks.relaxations import Mix, Softmax
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
 from transnas.oneshot._indicators import operation_names
+from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import penalised
@@ -159,6 +160,29 @@ def test_a_rise_ends_the_search_or_raises_the_decay(response: str) -> None:
         decay = search.by_weights.param_groups[0]["weight_decay"]
         assert decay == pytest.approx(3e-4 * 3 ** round(math.log(decay / 3e-4, 3)))
         assert 3e-4 < decay <= 0.0244
+
+
+def test_selection_by_perturbation_keeps_what_is_missed_most() -> None:
+    net = nasbench201()
+    worth = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).double()
+
+    def accuracy(mix: Mix) -> float:  # weights in proportion to what operations are worth
+        return float((mix.weights.double() * worth).sum())
+
+    with torch.no_grad():
+        net.logits.copy_(-1e-3 * worth)  # what weighs most is worth least
+    shares = perturbed_shares(net, accuracy, np.random.default_rng(0))
+    assert net.discretise(shares).values == tuple(worth.argmax(1).tolist())
+    assert shares.count_nonzero() == 6
+    torch.testing.assert_close(shares.max(1).values, 1 + worth.max(1).values)
+
+
+def test_darts_may_select_by_perturbation() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        settings = quick("darts", selection="perturbation")
+        found = oneshot.search(brighter(), Chain(), "darts", settings, skeleton={}, device="cpu")
+    assert found.architecture.values == BEST
 
 
 def test_skip_dropout_falls_as_published() -> None:

@@ -44,6 +44,12 @@ def lasting(record: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def pair_names(record: dict[str, Any]) -> list[str]:
+    """Return the tasks and the architecture's edges of a record."""
+    (text,) = set(record["methods"]["interleaved"]["architectures"].values())
+    return [*record["definition"]["tasks"], *text.strip("|").split("|+|")[0].split("|")]
+
+
 def _timeless(value: dict[str, Any]) -> dict[str, Any]:
     timed = ("seconds", "transfer_seconds", "task_seconds", "tested")
     return {k: v for k, v in value.items() if k not in timed}
@@ -70,6 +76,10 @@ def test_a_run_with_baselines(
     main_ = record["methods"]["interleaved"]
     assert len(set(main_["architectures"].values())) == 1
     assert main_["architectures"]["rows"] in printed.replace("\n", "")
+    page = (tmp_path / "out" / "report.html").read_text()
+    for shown in (*pair_names(record), *BASELINES, "The shared architecture", "by round"):
+        assert shown in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     network = load_network(tmp_path / "out" / "networks" / "rows")
     parameters = sum(p.numel() for p in network.parameters())
     assert parameters == main_["tasks"]["rows"]["metrics"]["parameters"]

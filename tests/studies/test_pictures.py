@@ -62,6 +62,7 @@ def test_a_search_by_default_space_shows_its_predictions(tmp_path: Path) -> None
     assert [p.caption.split(":")[0] for p in drawn] == ["validation image 0", "validation image 5"]
     page = report_html([study], pictures={study.name: drawn})
     assert page.count("data:image/jpeg;base64,") == 2
+    assert "img-src data:" in page  # or a browser shows none of them
     assert "pixels right" in page
     other = boxes_task()
     with pytest.raises(InputError, match="does not go with task 'pets'"):
@@ -72,22 +73,29 @@ def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
     class Sees(torch.nn.Module):
         """Finds one square, and takes all pixels for class 1."""
 
-        def __init__(self, kind: str) -> None:
+        def __init__(self, kind: str, scores: tuple[float, float] = (0.9, 0.2)) -> None:
             super().__init__()
-            self.kind = kind
+            self.kind, self.scores = kind, torch.tensor(scores)
 
         def forward(self, x: torch.Tensor) -> object:
             if self.kind == "segmentation":
                 return torch.tensor([0.0, 1.0])[None, :, None, None].expand(len(x), 2, *x.shape[2:])
             box = torch.tensor([[30.0, 30, 50, 50], [0, 0, 9, 9]])
-            scores = torch.tensor([0.9, 0.2])  # the second is too unsure to be drawn
-            return [{"boxes": box, "labels": torch.tensor([0, 0]), "scores": scores}] * len(x)
+            labels = torch.tensor([0, 0])
+            return [{"boxes": box, "labels": labels, "scores": self.scores}] * len(x)
 
     (picture,) = predictions(Sees("detection"), boxes_task(), 1)
     assert picture.caption.endswith("1 true boxes, 1 found with score 0.5 or more")
     pixels = np.asarray(Image.open(io.BytesIO(picture.jpeg))).astype(int)
     half, factor = (pixels.shape[1] - 6) // 2, 6
     assert pixels[10 * factor, 4 * factor, 0] > 180  # the truth's left edge, yellow
+    assert pixels[40 * factor, half + 6 + 30 * factor, 0] > 180
+    assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
+    (unsure,) = predictions(Sees("detection", (0.3, 0.2)), boxes_task(), 1)
+    assert unsure.caption.endswith(
+        "0 found with score 0.5 or more; drawn: the 1 strongest, up to 0.30"
+    )
+    pixels = np.asarray(Image.open(io.BytesIO(unsure.jpeg))).astype(int)
     assert pixels[40 * factor, half + 6 + 30 * factor, 0] > 180
     assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
     (picture,) = predictions(Sees("segmentation"), masks_task(), 1)

@@ -17,7 +17,7 @@ from transnas._errors import InputError
 from transnas.evaluation._averaging import Averaging
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.recipe import Recipe
-from transnas.tasks._tensors import Batched
+from transnas.tasks._tensors import Batched, cutout
 
 __all__ = [
     "Batches",
@@ -142,13 +142,20 @@ def fit(
             f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
             "of cells (DARTS, NASNet, PNAS, ENAS micro)"
         )
+    if recipe.auxiliary and getattr(network, "auxiliary", None) is None:
+        raise InputError(
+            f"recipe field 'auxiliary' is {recipe.auxiliary}; accepted above 0 only for DARTS "
+            "networks with skeleton setting auxiliary=True"
+        )
+    if recipe.cutout and kind != "classification":
+        raise InputError(f"recipe field 'cutout' is {recipe.cutout}; accepted for a {kind}: 0")
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     task_kind = kind_of(kind)
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
-    for method in task_kind.methods:
+    for method in (*task_kind.methods, *(["with_auxiliary"] if recipe.auxiliary else [])):
         wrapped.mark_forward_method(method)
     averaging = Averaging(list(network.parameters()), recipe.average_after)
     batches = Batches(train, recipe.batch_size, at.device, generator)
@@ -164,6 +171,8 @@ def fit(
                 group["lr"] = recipe.rate(step, steps)
             if recipe.drop_path:
                 network.drop_path = recipe.drop_path * step / steps  # type: ignore[assignment]
+            if recipe.cutout:
+                images = cutout(images, recipe.cutout, generator)
             loss = task_kind.loss(wrapped, images, targets, recipe)
             optimiser.zero_grad(set_to_none=True)
             at.fabric.backward(loss)

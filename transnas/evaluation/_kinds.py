@@ -57,7 +57,14 @@ class Classification(Kind):
     """Cross-entropy with smoothed targets; `accuracy` (0..1) and `loss`."""
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
-        return F.cross_entropy(network(images), targets, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
+        if recipe.auxiliary == 0.0:
+            return F.cross_entropy(network(images), targets, label_smoothing=smoothing)
+        both: Any = network.with_auxiliary
+        main, second = (
+            F.cross_entropy(scores, targets, label_smoothing=smoothing) for scores in both(images)
+        )
+        return main + recipe.auxiliary * second
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         count, loss, right = 0, torch.zeros(()), torch.zeros(())

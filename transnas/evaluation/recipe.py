@@ -35,6 +35,10 @@ class Recipe:
     """Largest norm of a step's gradient."""
     drop_path: float = 0.0
     """Largest share of dropped paths, approached linearly by step (ScheduledDropPath)."""
+    cutout: int = 0
+    """Side of a square of pixels that is zeroed in every image; 0: none."""
+    auxiliary: float = 0.0
+    """Weight of the loss of a network's second classifier; 0: the network has none."""
     augment: bool = True
     """Whether images are moved and mirrored as the task says."""
     schedule: str = "cosine"
@@ -49,12 +53,12 @@ class Recipe:
             ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("learning_rate", 0, math.inf),
             ("warmup", 0, 1), ("momentum", 0, 1), ("weight_decay", 0, math.inf),
             ("label_smoothing", 0, 1), ("drop_path", 0, 0.99), ("gradient_clip", 0, math.inf),
-            ("average_after", 0, math.inf),
+            ("average_after", 0, math.inf), ("cutout", 0, math.inf), ("auxiliary", 0, math.inf),
         ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"recipe field {name!r} is {value!r}; accepted: {low} to {high}")
-        for name in ("epochs", "batch_size", "average_after"):
+        for name in ("epochs", "batch_size", "average_after", "cutout"):
             if int(getattr(self, name)) != getattr(self, name):
                 raise InputError(f"recipe field {name!r} is not whole; accepted: whole numbers")
         if self.schedule not in _SCHEDULES:

@@ -162,6 +162,10 @@ class Supernet(nn.Module, ABC):
         """Return the architecture that the logits stand for; ties go to the first operation."""
         return self.discretise(self.shares())
 
+    def selectable(self, row: int) -> tuple[int, ...]:
+        """Return the operations of a row that `discretise` may choose."""
+        return self.allowed[row]
+
     def discrete(self, arch: Architecture) -> nn.Module:
         """Return the network that `build` makes of `arch`, with copies of the shared weights.
 

@@ -155,6 +155,13 @@ class DARTSSupernet(Supernet):
             found += [chosen.get(edge) for edge in EDGES]
         return tuple(found)
 
+    def selectable(self, row: int) -> tuple[int, ...]:
+        """Return the operations of a row, without `none` where cells have none."""
+        names = self.darts.operations
+        return tuple(
+            code for code in self.allowed[row] if names[code] != "none" or self.darts.derives_none
+        )
+
     def discretise(self, shares: Tensor) -> Architecture:
         """Return, for each node, the two edges with the largest share of one operation.
 

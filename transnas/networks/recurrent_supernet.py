@@ -50,6 +50,8 @@ def mixed_steps(
     the activations of each state to compute.
     """
     used = sorted({k for codes in active for k in codes})
+    if not used:
+        return before.new_zeros(before.shape[1:])
     shares = shares[:, used]
     there = [[k in codes for k in used] for codes in active]
     if not all(map(all, there)):  # the others have neither a share nor a gradient
@@ -97,13 +99,9 @@ class DARTSCell(_MixedCell):
                 for edge in range(row, row + len(states))
             ]
             read = [state for state, codes in enumerate(active) if codes]
-            if read:
-                before = torch.stack([states[state] for state in read])
-                shares = mix.weights[row : row + len(states), 1:][read]
-                used = [active[state] for state in read]
-                total = mixed_steps(before @ weight, before, shares, used)
-            else:
-                total = torch.zeros_like(hidden)
+            before = torch.stack([states[state] for state in read or [0]])
+            shares = mix.weights[row : row + len(states), 1:][read]
+            total = mixed_steps(before @ weight, before, shares, [active[s] for s in read])
             row += len(states)
             states.append(self.norm(total))
         return torch.stack(states[1:]).mean(dim=0)
@@ -129,8 +127,8 @@ class ENASCell(_MixedCell):
         for node, weight in enumerate(self.weights, start=1):
             active = [[c % n for c in mix.active(node) if c // n == s] for s in range(node)]
             read = [state for state, codes in enumerate(active) if codes]
-            before = torch.stack([states[state] for state in read])
-            mapped = before @ (weight if len(read) == node else weight[read])
+            before = torch.stack([states[state] for state in read or [0]])
+            mapped = before @ (weight if len(read) == node else weight[read or [0]])
             shares = mix.weights[node, : node * n].view(node, n)[read]
             states.append(mixed_steps(mapped, before, shares, [active[s] for s in read]))
         unread = []
@@ -211,6 +209,10 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
             for node, (name, state) in enumerate(self.recurrent.nodes(arch), start=1)
         }
         return tuple(chosen.get(edge) for edge in self.edges)
+
+    def selectable(self, row: int) -> tuple[int, ...]:
+        """Return the activations of an edge, without `none`."""
+        return tuple(code for code in self.allowed[row] if code > 0)
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return, for each node, the edge with the largest share of one activation."""

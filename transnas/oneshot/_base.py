@@ -213,10 +213,14 @@ class OneShot(ABC):
         torch.autograd.backward(loss, inputs=self.net.architecture_parameters())
         self.by_logits.step()
 
-    @torch.no_grad()
     def accuracy(self, arch: Architecture, batches: Iterator[Batch]) -> float:
         """Return the accuracy of `arch` with the shared weights and the batches' statistics."""
-        mix, right, count = self.net.path(arch), torch.zeros((), device=self.at.device), 0
+        return self.mixture_accuracy(self.net.path(arch), batches)
+
+    @torch.no_grad()
+    def mixture_accuracy(self, mix: Mix, batches: Iterator[Batch]) -> float:
+        """Return the accuracy of the supernet under `mix` with the batches' statistics."""
+        right, count = torch.zeros((), device=self.at.device), 0
         for batch in batches:
             right += self.loss(batch, mix)[1] * len(batch[0])
             count += len(batch[0])

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from transnas._errors import InputError
 from transnas.networks import Supernet
-from transnas.networks.relaxations import Relaxation, Softmax
+from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
+from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
+from transnas.spaces import Architecture
 from transnas.tasks._text import Continuation
 
 __all__ = ["DARTS", "Bilevel", "DARTSSettings", "SecondOrder"]
+
+SELECTED_ON = 4
+"""Validation batches for each removal of a selection by perturbation."""
 
 
 class Bilevel(OneShot):
@@ -123,9 +131,16 @@ class DARTSSettings(Settings):
     product: Literal["exact", "finite-difference"] = "exact"
     """How order 2 multiplies with the second derivatives; published: finite-difference."""
 
+    selection: Literal["strength", "perturbation"] = "strength"
+    """`perturbation` keeps the operations whose removal costs the most (`_perturbation`)."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, ("order",), 1, 3)
+        if self.selection not in ("strength", "perturbation"):
+            raise InputError(
+                f"setting 'selection' is {self.selection!r}; accepted: strength, perturbation"
+            )
 
 
 @register("darts")
@@ -137,3 +152,14 @@ class DARTS(SecondOrder):
     def relaxation(self) -> Relaxation:
         """See `Softmax`."""
         return Softmax()
+
+    def derive(self) -> Architecture:
+        """Select as the settings say; the order of the edges is drawn by the seed."""
+        if self.settings.selection == "strength":
+            return self.present()
+
+        def accuracy(mix: Mix) -> float:
+            return self.mixture_accuracy(mix, islice(self.checks.epoch(), SELECTED_ON))
+
+        rng = np.random.default_rng([self.seed, 4])
+        return self.net.discretise(perturbed_shares(self.net, accuracy, rng))

@@ -24,7 +24,7 @@ from transnas.tasks._tensors import Batched
 __all__ = ["Picture", "pictures", "predictions"]
 
 _SCORE = 0.5
-"""Boxes with at least this score are drawn."""
+"""Boxes with at least this score are drawn; where none has it, as many as there are true ones."""
 _LARGEST = 400
 """Pictures are enlarged up to about this width a half."""
 _COLOURS = (
@@ -118,11 +118,14 @@ _Drawn = tuple[Image.Image, Image.Image, str]
 def _detection(
     image: Image.Image, factor: int, target: Any, found: Any, classes: Sequence[str]
 ) -> _Drawn:
-    sure = {name: values[found["scores"] >= _SCORE] for name, values in found.items()}
-    caption = (
-        f"{len(target['boxes'])} true boxes, {len(sure['boxes'])} found with score {_SCORE} or more"
-    )
-    left, right = (_with_boxes(image, factor, boxes, classes) for boxes in (target, sure))
+    scores, true = found["scores"], len(target["boxes"])
+    sure = int((scores >= _SCORE).sum())
+    caption = f"{true} true boxes, {sure} found with score {_SCORE} or more"
+    strongest = scores.argsort(descending=True)[: sure or true]
+    if not sure and len(strongest):
+        caption += f"; drawn: the {len(strongest)} strongest, up to {float(scores.max()):.2f}"
+    shown = {name: values[strongest] for name, values in found.items()}
+    left, right = (_with_boxes(image, factor, boxes, classes) for boxes in (target, shown))
     return left, right, caption
 
 

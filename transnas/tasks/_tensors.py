@@ -140,6 +140,22 @@ def _natural(images: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.where(mirrored[:, None, None, None], moved.flip(3), moved)
 
 
+def cutout(images: Tensor, side: int, generator: torch.Generator | None = None) -> Tensor:
+    """Zero a square of each of `images` [B, C, H, W], its centre uniform, cut at the borders.
+
+    DeVries & Taylor, "Improved Regularization of CNNs with Cutout" (2017).
+    """
+    inside = []
+    for axis in (2, 3):
+        length = images.shape[axis]
+        centre = torch.randint(length, (len(images), 1), generator=generator)
+        first = centre - side // 2
+        place = torch.arange(length)
+        inside.append((place >= first) & (place < first + side))
+    hidden = (inside[0][:, :, None] & inside[1][:, None, :]).to(images.device)
+    return images.masked_fill(hidden[:, None], 0.0)
+
+
 _KINDS: dict[str, Callable[[Tensor, torch.Generator | None], Tensor]] = {
     "none": lambda images, generator: images,
     "shift": _shift,

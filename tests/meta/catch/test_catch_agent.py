@@ -199,6 +199,27 @@ def test_interrupted_meta_training_gives_the_same_result(tmp_path: Path) -> None
         meta_train(family, SIX, [7], TINY, checkpoint=tmp_path / "c")
 
 
+def test_what_is_learnt_does_not_depend_on_the_scales_of_the_tasks() -> None:
+    rewards = np.random.default_rng(0).standard_normal((3, SIX.size))
+    scales = np.array([2.0**-30, 1.0, 2.0**40])[:, None]
+    found = [
+        meta_train(TableFamily(SIX, r, ["a", "b", "c"]), SIX, [0], TINY, 4, 8, dtype=DOUBLE).arrays
+        for r in (rewards, rewards * scales)
+    ]
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name])
+
+
+def test_one_task_is_a_family_and_a_context_may_be_longer_than_trained_with() -> None:
+    family = TableFamily(SIX, np.random.default_rng(1).standard_normal((1, SIX.size)), ["only"])
+    trained = meta_train(family, SIX, [0], TINY, epochs=2, queries=8)
+    run = trained.agent([0], [5], replace(TINY, updates=1, policy_updates=1, candidates=4))
+    asked = run_task(run, family.tasks([0], 0), 60)[0]
+    assert len(np.unique(asked, axis=0)) == 60
+    z, mean, variance = run._context(run._pairs(run._normalised()), torch.zeros(1, TINY.z_size))
+    assert torch.isfinite(torch.cat([z, mean, variance.log()])).all()
+
+
 def test_table_families_come_without_repeats_and_hide_what_they_lack() -> None:
     inner = spaces.get("transnas101-micro")
     rewards = np.arange(3)[:, None] * 1e4 + np.arange(inner.size)

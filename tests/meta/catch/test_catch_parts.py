@@ -28,6 +28,7 @@ from transnas.meta.catch.replay import (
     without_replacement,
 )
 from transnas.spaces import Choice, Space
+from transnas.spaces.residual import Residual
 
 DOUBLE = torch.float64
 
@@ -125,7 +126,13 @@ def test_the_posterior_does_not_depend_on_the_order_of_the_history() -> None:
 # Controller -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("space", [spaces.get("nasbench201"), Tower()], ids=lambda s: s.name)
+FIVE_BLOCKS = Residual("five-blocks", ("basic",), (8,), (5,))
+"""Residual networks of depth 5: stages and doublings are free, 4 or 5 and 3 or 4."""
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.get("nasbench201"), Tower(), FIVE_BLOCKS], ids=lambda s: s.name
+)
 def test_probabilities_of_all_networks_sum_to_one(space: Space) -> None:
     coding = Coding(space, DOUBLE)
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features))

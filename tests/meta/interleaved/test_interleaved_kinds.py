@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,18 +117,30 @@ def test_an_interleaved_network_of_a_fixed_architecture_is_whole_again(kind: str
     assert len(out) == 1
 
 
-def test_stages_of_a_supernet_on_one_path_are_those_of_the_discrete_backbone() -> None:
-    signature = Signature((3, SIDE, SIDE), 2, "segmentation")
-    net = networks.supernet(SPACE, signature, Softmax(), **SKELETON)
-    arch = SPACE.from_text(
-        "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|avg_pool_3x3~1|none~2|"
-    )
+CHAIN = {
+    "stem": 4, "first": 4, "widths": (4, 4, 6, 6, 8, 8), "last": 8, "stem_stride": 2,
+    "strides": (2, 1, 2, 1, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton", "outline"),
+    [
+        ("nasbench201", SKELETON, ((4, 8, 16), (4, 8, 16))),
+        ("proxyless", CHAIN, ((4, 4, 8), (2, 4, 8))),
+    ],
+)
+def test_stages_of_a_supernet_on_one_path_are_those_of_the_discrete_backbone(
+    name: str, skeleton: dict[str, Any], outline: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    signature, space = Signature((3, SIDE, SIDE), 2, "segmentation"), spaces.get(name)
+    net = networks.supernet(space, signature, Softmax(), **skeleton)
+    arch = space.sample(np.random.default_rng(0))
     images = torch.randn(2, 3, SIDE, SIDE)
-    network = networks.build(SPACE, arch, signature, **SKELETON)
-    body = backbone_of(network)
+    body = backbone_of(networks.build(space, arch, signature, **skeleton))
     net.copy_into(body, arch)
     expected = body.train()(images)
-    assert net.outline == (body.channels, body.strides) == ((4, 8, 16), (4, 8, 16))
+    assert net.outline == (body.channels, body.strides) == outline
     for ours, theirs in zip(net.train().stages(images, net.path(arch)), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 

@@ -104,6 +104,11 @@ def test_sets_of_one_anchor_are_alike_under_the_null_rule() -> None:
 def test_the_published_threshold_labels_everything_alike() -> None:
     settings = InterleaveSettings(preset="published-constants")
     assert (settings.views, settings.threshold, settings.threshold_value) == (20, "absolute", 5.0)
+    (said,) = settings.remarks()
+    assert "threshold_value 5 lies outside" in said
+    assert "carries no knowledge" in said
+    assert not InterleaveSettings(threshold="absolute", threshold_value=0.1).remarks()
+    assert not InterleaveSettings().remarks()
     _, logs = TERMS["match"](side(net(1)), side(net(0)), sets(views=20), settings)
     assert float(logs["positive"]) == 1.0
 
@@ -224,3 +229,12 @@ def test_it_starts_as_the_plain_network_and_every_generated_weight_gets_a_gradie
     assert constant is not None
     loss = sum((w**2).sum() for w in constant.values())
     assert torch.autograd.grad(loss, x.alpha[0], allow_unused=True)[0] is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("batch", "every"), [(64, 16), (256, 4), (512, 4), (100, 11)])
+def test_matched_images_are_a_sixth_of_the_training_images_at_most(batch: int, every: int) -> None:
+    settings = InterleaveSettings(batch_size=batch)
+    assert settings.match_every == every
+    assert 2 * 10 * 8 / (every * batch) <= 0.15625
+    assert InterleaveSettings(batch_size=batch, match_every=3).match_every == 3
+    assert InterleaveSettings(batch_size=batch, preset="published").match_every == 1

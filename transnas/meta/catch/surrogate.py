@@ -164,20 +164,21 @@ def classes_of(space: Space) -> Classes:
 
 
 class Posterior:
-    """The model of one replicate's rows."""
+    """The model of one replicate's rows; keeps two matrices of n x n, nothing of the space's size.
+
+    `variances` are those of the largest marginal likelihood.
+    """
 
     def __init__(self, rows: Rows, classes: Classes) -> None:
         self.rows = rows
         self.classes = classes
-        self._kernel = classes.kernel[np.ix_(rows.architecture, rows.architecture)]
-        self._same = (rows.task[:, None] == rows.task[None, :]).astype(np.float64)
         self._centred = rows.reward - rows.reward.mean()
-        self.variances = self._fit()
-        self._factor = cho_factor(
-            self.variances.shared * self._kernel + self._unshared(self.variances), lower=True
-        )
-        self._unshared_root = cholesky(self._unshared(self.variances), lower=True)
-        self._cross = self.variances.shared * classes.kernel[:, rows.architecture]
+        kernel = classes.kernel[np.ix_(rows.architecture, rows.architecture)]
+        same = (rows.task[:, None] == rows.task[None, :]).astype(np.float64)
+        self.variances = _fit(kernel, same, self._centred)
+        unshared = _unshared(self.variances, kernel, same)
+        self._unshared_root = cholesky(unshared, lower=True)
+        self._factor = cho_factor(self.variances.shared * kernel + unshared, lower=True)
 
     def virtual_task(self, rng: np.random.Generator) -> Floats:
         """Return the mean reward of every class on one virtual task, [C].
@@ -190,33 +191,38 @@ class Posterior:
         shared *= np.sqrt(self.variances.shared)
         noise = self._unshared_root @ rng.standard_normal(len(self._centred))
         missed = self._centred - shared[self.rows.architecture] - noise
-        moved: Floats = shared + self._cross @ cho_solve(self._factor, missed)
+        weights = cho_solve(self._factor, missed)
+        by_class = np.bincount(self.rows.architecture, weights, minlength=len(shared))
+        moved: Floats = shared + self.variances.shared * (self.classes.kernel @ by_class)
         moved += np.sqrt(self.variances.own) * own
         return moved
 
-    def _unshared(self, v: Variances) -> Floats:
-        covariance: Floats = self._same * (v.level + v.own * self._kernel)
-        covariance += v.noise * np.eye(len(covariance))
-        return covariance
 
-    def _fit(self) -> Variances:
-        """Return the variances of the largest marginal likelihood."""
-        total = self._centred.var()
+def _unshared(v: Variances, kernel: Floats, same: Floats) -> Floats:
+    """Return the covariance of what is not f, [n, n]; `same` is 1 where two rows share a task."""
+    covariance: Floats = same * (v.level + v.own * kernel)
+    covariance += v.noise * np.eye(len(covariance))
+    return covariance
 
-        def negative(logs: npt.NDArray[np.float64]) -> float:
-            # Limits keep a variance that the rows say nothing about from running away.
-            v = Variances(*(total * np.exp(np.clip(logs, -8, 2))))
-            covariance = v.shared * self._kernel + self._unshared(v)
-            try:
-                factor = cholesky(covariance, lower=True, check_finite=False)
-            except np.linalg.LinAlgError:
-                return 1e12
-            alpha = cho_solve((factor, True), self._centred, check_finite=False)
-            return float(0.5 * self._centred @ alpha + np.log(np.diag(factor)).sum())
 
-        start = np.log([0.4, 0.2, 0.1, 0.3])
-        # Corners a factor of e apart: the default simplex is too small to find its way.
-        simplex = np.vstack([start, start + np.eye(4)])
-        options = {"maxfev": 200, "xatol": 0.05, "fatol": 0.05, "initial_simplex": simplex}
-        logs = minimize(negative, start, method="Nelder-Mead", options=options).x
-        return Variances(*(total * np.exp(np.clip(logs, -8, 2))).tolist())
+def _fit(kernel: Floats, same: Floats, centred: Floats) -> Variances:
+    """Return the variances of the largest marginal likelihood of centred rewards [n]."""
+    total = centred.var()
+
+    def negative(logs: npt.NDArray[np.float64]) -> float:
+        # Limits keep a variance that the rows say nothing about from running away.
+        v = Variances(*(total * np.exp(np.clip(logs, -8, 2))))
+        covariance = v.shared * kernel + _unshared(v, kernel, same)
+        try:
+            factor = cholesky(covariance, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return 1e12
+        alpha = cho_solve((factor, True), centred, check_finite=False)
+        return float(0.5 * centred @ alpha + np.log(np.diag(factor)).sum())
+
+    start = np.log([0.4, 0.2, 0.1, 0.3])
+    # Corners a factor of e apart: the default simplex is too small to find its way.
+    simplex = np.vstack([start, start + np.eye(4)])
+    options = {"maxfev": 200, "xatol": 0.05, "fatol": 0.05, "initial_simplex": simplex}
+    logs = minimize(negative, start, method="Nelder-Mead", options=options).x
+    return Variances(*(total * np.exp(np.clip(logs, -8, 2))).tolist())

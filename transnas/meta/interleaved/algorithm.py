@@ -98,6 +98,7 @@ class Interleaving:
         posthoc = settings.alpha_schedule == "posthoc"
         self.iterations = (2 if posthoc else 1) * self.weight_iterations
         self.history = History([t.name for t in self.tasks], self.iterations)
+        self.history.events += settings.remarks()
         self.cost = Cost(task_seconds={t.name: 0.0 for t in self.tasks})
         self.level3 = Level3(self)
         self.summed = SummedStep(self)

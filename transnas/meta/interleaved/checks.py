@@ -8,7 +8,7 @@ from typing import Any
 from transnas import networks
 from transnas._errors import InputError, unknown
 from transnas.evaluation._resolve import resolve_skeleton
-from transnas.meta.interleaved.kinds import DENSE, kind_of
+from transnas.meta.interleaved.kinds import DENSE, kinds
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.spaces import Space
@@ -56,7 +56,8 @@ def check_tasks(
 def _check(task: Task, space: Space, skeleton: Mapping[str, Any] | None) -> DataTask:
     if not isinstance(task, DataTask):
         raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
-    kind_of(task)
+    if task.kind not in kinds():
+        raise InputError(f"task {task.name!r} is {task.kind}; accepted: {', '.join(kinds())}")
     for part in ("train", "validation"):
         try:
             size = len(getattr(task, part))

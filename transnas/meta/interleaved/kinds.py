@@ -16,7 +16,7 @@ from transnas.tasks import DataTask
 from transnas.tasks._base import IGNORED
 from transnas.tasks._tensors import Batched, TensorSplit
 
-__all__ = ["DENSE", "Kind", "kind_of", "register"]
+__all__ = ["DENSE", "Kind", "kind_of", "kinds", "register"]
 
 DENSE = ("detection", "segmentation")
 """Kinds whose heads stand on the maps of all stages."""
@@ -41,6 +41,10 @@ class Kind(Protocol):
 _KINDS: Registry[Kind] = Registry("kind of task", "transnas.meta.interleaved", "kinds")
 register = _KINDS.register
 """Decorator that enters a `Kind` under the name that tasks give as their `kind`."""
+
+
+kinds = _KINDS.names
+"""Return the names of all kinds, sorted."""
 
 
 def kind_of(task: DataTask) -> Kind:

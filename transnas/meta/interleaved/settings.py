@@ -65,6 +65,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 _MATCHED = 0.15625
 """Matched images over training images where `match_every` is not given: 160 in 4 x 256."""
 _OFTEN = 4
+_LARGEST_MMD2 = 2.0
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,21 @@ class InterleaveSettings:
         if self.paths not in ("direct", "last"):
             raise InputError(f"paths is {self.paths!r}; accepted: direct, last, chain:P")
         return 0
+
+    def remarks(self) -> list[str]:
+        """Return what is known of these settings before a search: a sentence each."""
+        value = self.threshold_value
+        if self.variant.term != "match" or self.threshold != "absolute" or value is None:
+            return []
+        if 0.0 < value < _LARGEST_MMD2:
+            return []
+        every = "alike" if value > 0 else "different"
+        return [
+            f"threshold_value {value:g} lies outside of what a squared MMD can be between two "
+            f"sets (kernels in (0, 1]: below {_LARGEST_MMD2:g}), so all pairs of sets are called "
+            f"{every} and the transfer carries no knowledge; the published 5 must be of another "
+            "statistic"
+        ]
 
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the iterations is done."""

@@ -13,6 +13,7 @@ __all__ = ["Frame", "Scale", "clipped", "figure", "frame", "scale"]
 WIDTH, HEIGHT = 460.0, 270.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 40.0
 _DOT = 4.0
+_FINEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,15 @@ def scale(
 ) -> Scale:
     """Return a scale whose ticks are multiples of 1, 2 or 5 times a power of ten.
 
-    `whole` asks for ticks at whole numbers only.
+    `whole` asks for ticks at whole numbers only. Numbers that agree to four digits are not drawn
+    apart: the labels of their ticks would be too long.
     """
+    size = max(abs(low), abs(high))
     if high <= low:
         margin = abs(low) * 0.05 or 0.5
+        low, high = low - margin, high + margin
+    elif high - low < _FINEST * size and not whole:
+        margin = 0.5 * (_FINEST * size - (high - low))
         low, high = low - margin, high + margin
     raw = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(raw))

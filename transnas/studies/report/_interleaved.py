@@ -42,9 +42,10 @@ def _search(record: Record, space: Space, names: Sequence[str]) -> str:
     parts = [
         _facts(record),
         _tiles(main),
-        f"<div class='columns'>{_architectures(main, space)}<div class='stack'>"
-        f"{_methods(record, names)}{''.join(sentence(e) for e in record['events'])}</div></div>",
-        "<h3>The search</h3><div class='columns even'>",
+        f"<div class='columns'>{_architectures(main, space)}"
+        f"<div class='stack'>{_methods(record, names)}</div></div>",
+        "".join(sentence(event) for event in record["events"]),
+        "<h3>Its course</h3><div class='columns even'>",
         _over(points, "Validation loss of each task", {n: _of(n, "validation") for n in names}),
         _over(points, "Length of each task's architecture gradient",
               {n: _of(n, "gradient") for n in names}),
@@ -101,17 +102,20 @@ def _architectures(main: Record, space: Space) -> str:
 
 
 def _methods(record: Record, names: Sequence[str]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in ("method", *names, "search"))
+    """Return a table of tasks and methods."""
+    methods = record["methods"]
+    head = "".join(f"<th>{escape(h)}</th>" for h in ("task", *methods))
     rows = [
-        f"<tr><th scope='row'>{escape(method)}</th>"
-        + "".join(
-            f"<td class='n'>{escape(headline(row['tasks'][n]['metrics']))}</td>" for n in names
-        )
-        + f"<td class='n'>{escape(duration(row['cost']['seconds']))}</td></tr>"
-        for method, row in record["methods"].items()
+        _cells(n, [headline(row["tasks"][n]["metrics"]) for row in methods.values()]) for n in names
     ]
+    rows.append(_cells("search", [duration(r["cost"]["seconds"]) for r in methods.values()]))
     body = f"<table class='plain'><tr>{head}</tr>{''.join(rows)}</table>"
-    return panel("Test metrics (* of validation data)", body)
+    return panel("Test metrics (* of validation data)", f"<div class='scroll'>{body}</div>")
+
+
+def _cells(name: str, texts: Sequence[str]) -> str:
+    cells = "".join(f"<td class='n'>{escape(text)}</td>" for text in texts)
+    return f"<tr><th scope='row'>{escape(name)}</th>{cells}</tr>"
 
 
 def _task(record: Record, name: str, anchor: str) -> str:
