@@ -15,8 +15,9 @@ transfer come on top, and are in the CPU seconds), all rows of a seed share data
 Intervals are 95 % t-intervals over seeds; differences are paired by seed and averaged over tasks:
 `− separate` to one search a task, `− alone` to `none, M=1`, where only the architecture is shared.
 
-`python benchmarks/interleaved.py evidence`, `cells`, `cost`, `mixed` measure this page and
-`python benchmarks/_interleaved_page.py` writes it.
+`python benchmarks/interleaved.py evidence`, `cells`, `cost`, `mixed` and `similarity` measure this
+page, each row of it going on where it stopped, and `python benchmarks/_interleaved_page.py` writes
+it from what there is; the column `seeds` says how much that is.
 """
 
 SAYS = {
