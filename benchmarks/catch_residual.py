@@ -117,7 +117,7 @@ METHODS = ("random", "regularized evolution", "CATCH", "catch+")
 
 
 def search(task: DataTask, strategy: Strategy, seed: int) -> dict[str, Any]:
-    """Search until the seconds are spent; what ends after them does not count."""
+    """Search until the seconds are spent; what ends after them counts only if it is the first."""
     training, objective = Training(task, SPACE, RECIPE, "cpu"), Objective()
     values, rewards, at, own = [], [], [], 0.0
     began = time.process_time()
@@ -127,7 +127,7 @@ def search(task: DataTask, strategy: Strategy, seed: int) -> dict[str, Any]:
         asked = time.process_time()
         measurement = training.evaluate(arch, seed=seed)
         end = time.process_time()
-        if end - began > SECONDS:
+        if values and end - began > SECONDS:
             break
         strategy.tell(arch, measurement)
         own += asked - start + time.process_time() - end
