@@ -27,9 +27,9 @@ learns fast; the reward is validation accuracy.
 
 Searches of the new task get **the same CPU seconds** ({seconds:.0f}), their own thinking
 included; a network that is not done by then counts only if it is the first. CATCH and catch+ learn
-from the same trainings. CATCH starts with 2 random networks here (elsewhere 5 of 50 queries); nothing was tuned
-on these tasks. *Trained again*: the network that a search chose, {again} fresh trainings of it with
-other seeds, which takes away the luck of the best of several noisy rewards.
+from the same trainings. CATCH starts with 2 random networks here (elsewhere 5 of 50 queries);
+nothing was tuned on these tasks. *Trained again*: the network that a search chose, {again} fresh
+trainings of it with other seeds, which takes away the luck of the best of several noisy rewards.
 """
 
 
