@@ -26,10 +26,10 @@ learns fast; the reward is validation accuracy.
     TRANSNAS_DATA=... python benchmarks/catch_residual.py
 
 Searches of the new task get **the same CPU seconds** ({seconds:.0f}), their own thinking
-included; a network that is not done by then does not count. CATCH and catch+ learn from the same
-trainings. CATCH starts with 2 random networks here (elsewhere 5 of 50 queries); nothing was tuned
-on these tasks. *Trained again*: the network that a search chose, {again} fresh trainings of it with
-other seeds, which takes away the luck of the best of several noisy rewards.
+included; a network that is not done by then counts only if it is the first. CATCH and catch+ learn
+from the same trainings. CATCH starts with 2 random networks here (elsewhere 5 of 50 queries);
+nothing was tuned on these tasks. *Trained again*: the network that a search chose, {again} fresh
+trainings of it with other seeds, which takes away the luck of the best of several noisy rewards.
 """
 
 
@@ -114,6 +114,7 @@ def _cost(done: dict[str, Any]) -> str:
 READING = """\
 ## Reading
 
+- **Five seeds are wanted; the table says how many are done.** With fewer nothing is claimed.
 - Equal seconds are not equal queries: who asks for small networks asks for more of them.
 - A search has 4 to 12 networks only, and rewards are noisy (other trainings of a network differ by
   5 to 20 points), so that *trained again* is the fairer column; few seeds give wide intervals.

@@ -127,7 +127,7 @@ def search(task: DataTask, strategy: Strategy, seed: int) -> dict[str, Any]:
         asked = time.process_time()
         measurement = training.evaluate(arch, seed=seed)
         end = time.process_time()
-        if end - began > SECONDS and values:
+        if values and end - began > SECONDS:
             break
         strategy.tell(arch, measurement)
         own += asked - start + time.process_time() - end
