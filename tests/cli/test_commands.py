@@ -165,7 +165,7 @@ def test_the_winner_is_trained_tested_and_exported(capsys: pytest.CaptureFixture
 def test_a_cell_is_transferred_to_a_larger_network(capsys: pytest.CaptureFixture[str]) -> None:
     given = "--skeleton channels=4 --skeleton cells=2 --recipe batch_size=256"
     run(f"train {shlex.quote(SKIPS)} --task digits --epochs 1 {given} --format safetensors", capsys)
-    about = json.loads(Path("network/network.json").read_text())
+    about = json.loads(Path("network/network.json").read_text())["built"]
     assert about["skeleton"] == {"channels": 4, "cells": 2}
 
 
