@@ -197,9 +197,9 @@ def test_costs_and_latency_of_both_kinds(task: DataTask) -> None:
 def test_what_is_for_classification_only_says_so() -> None:
     with pytest.raises(InputError, match="task 'masks' is for segmentation"):
         ZeroCost(masks_task(2), SPACE)
-    with pytest.raises(InputError, match=r"no networks for segmentation; accepted: residual"):
-        Training(masks_task(2), spaces.get("nasbench201"))
-    with pytest.raises(InputError, match=r"no networks for detection; accepted: residual"):
+    with pytest.raises(InputError, match=r"no networks for segmentation; accepted: nasbench201"):
+        Training(masks_task(2), spaces.get("nasnet"))
+    with pytest.raises(InputError, match=r"no networks for detection; accepted: nasbench201"):
         CostEvaluator(boxes_task(2), spaces.get("darts"))
 
 
