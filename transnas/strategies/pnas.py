@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError, unknown
-from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.spaces.pnas_growing import GrowingCells
-from transnas.strategies._base import Strategy, positive
-from transnas.strategies._draws import Shuffled, pack, packed, unpack
+from transnas.strategies._base import positive
+from transnas.strategies._draws import pack, unpack
+from transnas.strategies._history import Remembering
 from transnas.strategies._registry import register
 
 __all__ = ["PNAS", "PNASSettings"]
@@ -47,7 +46,7 @@ class PNASSettings:
 
 
 @register("pnas")
-class PNAS(Strategy):
+class PNAS(Remembering):
     """Beam search over cells of growing size, led by a surrogate trained on the smaller ones.
 
     b = 1: every distinct cell of one block is tried. Then, for b = 2, 3, ...: an ensemble is
@@ -73,12 +72,7 @@ class PNAS(Strategy):
                 "accepts: spaces of growing cells (pnas-growing)"
             )
         self._cells = self.space
-        self._order = Shuffled(self.space, self.seed)
-        self._seen: set[Architecture] = set()
-        self._classes: set[Architecture] = set()
-        self._pending: list[Architecture] = []
-        self._told: list[Architecture] = []
-        self._rewards: list[float] = []
+        super()._begin()
         self._size = 1
         self._queue = list(self._cells.extensions())
         self._queue = [self._queue[i] for i in self._shuffled(len(self._queue))]
@@ -88,12 +82,6 @@ class PNAS(Strategy):
     def _shuffled(self, count: int) -> list[int]:
         order: list[int] = self.stream.generator().permutation(count).tolist()
         return order
-
-    def ask(self) -> Architecture:
-        arch = self._next()
-        self._see(arch)
-        self._pending.append(arch)
-        return arch
 
     def _next(self) -> Architecture:
         found = self._first_new(self._queue)
@@ -107,7 +95,7 @@ class PNAS(Strategy):
     def _first_new(self, queue: list[Architecture]) -> Architecture | None:
         while queue:
             arch = queue.pop(0)
-            if self.space.canonical(arch) not in self._classes:
+            if self._is_new(arch):
                 return arch
         return None
 
@@ -121,8 +109,7 @@ class PNAS(Strategy):
         """Go on to cells of one block more: the best predicted of all that the beam grows to."""
         parents = self._best(self._beam, self.settings.beam)
         found = widened(self._cells, parents, self._fit())
-        new = (a for a in found if self.space.canonical(a) not in self._classes)
-        ranked = distinct(self.space, new, 2 * self.settings.beam)
+        ranked = distinct(self.space, filter(self._is_new, found), 2 * self.settings.beam)
         self._size += 1
         self._beam = ranked[: self.settings.beam]
         self._queue, self._reserve = list(self._beam), ranked[self.settings.beam :]
@@ -156,41 +143,18 @@ class PNAS(Strategy):
         )
         return ensemble.predict
 
-    def tell(self, arch: Architecture, measurement: Measurement) -> None:
-        self._see(arch)
-        if arch in self._pending:
-            self._pending.remove(arch)
-        reward = self.objective.reward(measurement)
-        if not isnan(reward):
-            self._told.append(arch)
-            self._rewards.append(reward)
-
-    def _see(self, arch: Architecture) -> None:
-        self._seen.add(arch)
-        self._classes.add(self.space.canonical(arch))
-
     def state(self) -> dict[str, Any]:
-        return {
-            "stream": self.stream.position,
-            "order": self._order.position,
-            "seen": packed(self._seen),
-            "size": self._size,
-            "rewards": list(self._rewards),
-            **{name: [pack(a) for a in getattr(self, f"_{name}")] for name in _LISTS},
-        }
+        lists = {name: [pack(a) for a in getattr(self, f"_{name}")] for name in _LISTS}
+        return {**super().state(), "size": self._size, **lists}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.stream.position = state["stream"]
-        self._order.position = state["order"]
-        self._seen = {unpack(self.space, a) for a in state["seen"]}
-        self._classes = {self.space.canonical(a) for a in self._seen}
+        super().restore(state)
         self._size = state["size"]
-        self._rewards = list(state["rewards"])
         for name in _LISTS:
             setattr(self, f"_{name}", [unpack(self.space, a) for a in state[name]])
 
 
-_LISTS = ("pending", "told", "queue", "beam", "reserve")
+_LISTS = ("queue", "beam", "reserve")
 
 
 def widened(

@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isnan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transnas._errors import InputError, unknown
-from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
-from transnas.strategies._base import Strategy, positive
-from transnas.strategies._draws import Shuffled, listable, mutate, pack, packed, sample, unpack
+from transnas.strategies._base import positive
+from transnas.strategies._draws import listable, mutate, sample
+from transnas.strategies._history import Remembering
 from transnas.strategies._registry import register
 
 __all__ = ["Predictor", "PredictorSettings", "Regression", "expected_improvement", "normal_scores"]
@@ -54,7 +53,7 @@ class PredictorSettings:
 
 
 @register("predictor")
-class Predictor(Strategy):
+class Predictor(Remembering):
     """The architecture of largest expected improvement under a regression on all results.
 
     The predictor is Bayesian linear regression on the choices, their pairs and their triples
@@ -73,31 +72,13 @@ class Predictor(Strategy):
     Settings = PredictorSettings
 
     def _begin(self) -> None:
-        self._order = Shuffled(self.space, self.seed)
-        self._seen: set[Architecture] = set()
-        self._classes: set[Architecture] = set()
-        self._pending: list[Architecture] = []
-        self._told: list[Architecture] = []
-        self._rewards: list[float] = []
+        super()._begin()
         self._regression: Regression | None = None
 
-    def ask(self) -> Architecture:
+    def _next(self) -> Architecture:
         if len(self._told) < self.settings.start:
-            arch = self._order.next(self._seen)
-        else:
-            arch = self._best_candidate()
-        self._see(arch)
-        self._pending.append(arch)
-        return arch
-
-    def tell(self, arch: Architecture, measurement: Measurement) -> None:
-        self._see(arch)
-        if arch in self._pending:
-            self._pending.remove(arch)
-        reward = self.objective.reward(measurement)
-        if not isnan(reward):
-            self._told.append(arch)
-            self._rewards.append(reward)
+            return self._order.next(self._seen)
+        return self._best_candidate()
 
     def _best_candidate(self) -> Architecture:
         if listable(self.space) and self.space.size <= _LISTED:
@@ -111,13 +92,9 @@ class Predictor(Strategy):
         scores = self._acquisition(regression)
         ranking: list[int] = np.argsort(-scores, kind="stable").tolist()
         for i in ranking:
-            if self.space.canonical(archs[i]) not in self._classes:
+            if self._is_new(archs[i]):
                 return archs[i]
         return self._order.next(self._seen)
-
-    def _see(self, arch: Architecture) -> None:
-        self._seen.add(arch)
-        self._classes.add(self.space.canonical(arch))
 
     def _encoded(self, archs: Sequence[Architecture]) -> Floats:
         return ENCODINGS[self.settings.encoding](self.space, archs)
@@ -152,24 +129,8 @@ class Predictor(Strategy):
             pool.append(mutate(self.space, arch, self.stream) if i % 4 == 2 else arch)
         return pool
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "stream": self.stream.position,
-            "order": self._order.position,
-            "seen": packed(self._seen),
-            "pending": [pack(a) for a in self._pending],
-            "told": [pack(a) for a in self._told],
-            "rewards": list(self._rewards),
-        }
-
     def restore(self, state: dict[str, Any]) -> None:
-        self.stream.position = state["stream"]
-        self._order.position = state["order"]
-        self._seen = {unpack(self.space, a) for a in state["seen"]}
-        self._classes = {self.space.canonical(a) for a in self._seen}
-        self._pending = [unpack(self.space, a) for a in state["pending"]]
-        self._told = [unpack(self.space, a) for a in state["told"]]
-        self._rewards = list(state["rewards"])
+        super().restore(state)
         self._regression = None
 
 

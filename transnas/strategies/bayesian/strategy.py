@@ -22,7 +22,6 @@ the previous optimum; slice sampling moves along random directions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,8 +33,9 @@ import numpy.typing as npt
 from transnas._errors import InputError, require, unknown
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
-from transnas.strategies._base import Strategy, positive
-from transnas.strategies._draws import Shuffled, mutate, pack, packed, sample, unpack
+from transnas.strategies._base import positive
+from transnas.strategies._draws import mutate, sample
+from transnas.strategies._history import Remembering
 from transnas.strategies._registry import register
 from transnas.strategies.bayesian._candidates import is_listable, listed
 from transnas.strategies.bayesian._rewards import standardised
@@ -98,7 +98,7 @@ class BayesianSettings:
 
 
 @register("bo")
-class BayesianOptimisation(Strategy):
+class BayesianOptimisation(Remembering):
     """Gaussian-process Bayesian optimisation; see the module for the method.
 
     Failed, NaN and infinite measurements only rule their architecture out. No isomorphism class
@@ -109,42 +109,20 @@ class BayesianOptimisation(Strategy):
 
     def _begin(self) -> None:
         require("strategy 'bo'", "gpytorch", "bo")
-        self._order = Shuffled(self.space, self.seed)
-        self._seen: set[Architecture] = set()
-        self._classes: set[Architecture] = set()
-        self._pending: list[Architecture] = []
-        self._told: list[Architecture] = []
-        self._rewards: list[float] = []
+        super()._begin()
         self._seconds: list[float] = []
         self._fitted = _Fitted(0, [], [])
 
     # Asking and telling ---------------------------------------------------------------------
 
-    def ask(self) -> Architecture:
-        if len(self._told) < self.settings.start:
-            arch = self._order.next(self._seen)
-        else:
-            arch = self._best() or self._order.next(self._seen)
-        self._see(arch)
-        self._pending.append(arch)
-        return arch
+    def _next(self) -> Architecture:
+        found = None if len(self._told) < self.settings.start else self._best()
+        return found or self._order.next(self._seen)
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
-        self._see(arch)
-        if arch in self._pending:
-            self._pending.remove(arch)
-        reward = self.objective.reward(measurement)
-        if not math.isnan(reward):
-            self._told.append(arch)
-            self._rewards.append(reward)
+        super().tell(arch, measurement)
+        if len(self._told) > len(self._seconds):  # it has a reward
             self._seconds.append(float(measurement.cost.seconds))
-
-    def _see(self, arch: Architecture) -> None:
-        self._seen.add(arch)
-        self._classes.add(self._class(arch))
-
-    def _is_new(self, arch: Architecture) -> bool:
-        return self._class(arch) not in self._classes
 
     def _class(self, arch: Architecture) -> Architecture:
         """Return the representative of `arch`'s class; other numbers are another class."""
@@ -285,25 +263,11 @@ class BayesianOptimisation(Strategy):
     # State ----------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return {
-            "stream": self.stream.position,
-            "order": self._order.position,
-            "seen": packed(self._seen),
-            "pending": [pack(a) for a in self._pending],
-            "told": [pack(a) for a in self._told],
-            "rewards": list(self._rewards),
-            "seconds": list(self._seconds),
-            "fitted": self._fitted.to_json(),
-        }
+        own = {"seconds": list(self._seconds), "fitted": self._fitted.to_json()}
+        return {**super().state(), **own}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.stream.position = state["stream"]
-        self._order.position = state["order"]
-        self._seen = {unpack(self.space, a) for a in state["seen"]}
-        self._classes = {self._class(a) for a in self._seen}
-        self._pending = [unpack(self.space, a) for a in state["pending"]]
-        self._told = [unpack(self.space, a) for a in state["told"]]
-        self._rewards = list(state["rewards"])
+        super().restore(state)
         self._seconds = list(state["seconds"])
         self._fitted = _Fitted.from_json(state["fitted"])
 
