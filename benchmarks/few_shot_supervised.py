@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _record import RESULTS, write_result
-from few_shot_tables import SCALES, Cell, sized
+from few_shot_tables import SCALES, Cell, coloured, sized
 from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
@@ -53,7 +53,7 @@ class Table(Cell):
     folder = NAME
 
     def open(self) -> EpisodeSource:
-        return sized(get_source(self.data), SIDE)
+        return coloured(sized(get_source(self.data), SIDE))
 
 
 def task_of(source: EpisodeSource, split: str, number: int) -> DataTask:

@@ -47,7 +47,8 @@ from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 CHECKPOINTS = Path("build")
 
 
-GROUPED = Execution("grouped", channels_last=True)
+COMPILED = Execution("compiled", channels_last=True)
+"""Tasks as groups of channels; the supernet's convolutions by the kernel where that runs."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,18 @@ class Scale:
     episodes: int = 600
     mixed_episodes: int = 600
     """Episodes on which supernets are tested."""
-    execution: Execution = GROUPED
+    validations: int = 10
+    """Times that a meta-training is validated."""
+    validation_episodes: int = 60
+    side: int = 84
+    """Larger images are averaged down to so many pixels."""
+    execution: Execution = COMPILED
 
 
-CPU = Scale(16, 4, 4, 3, 5, 5, 1000, 150, 200, 2, mixed_episodes=200)
+CPU = Scale(
+    16, 8, 4, 3, 5, 5, 500, 80, 120, 1, mixed_episodes=60, validations=4, validation_episodes=40,
+    side=32,
+)  # fmt: skip
 SCALES = {
     "cpu": CPU,
     "smoke": replace(
@@ -93,7 +102,11 @@ RATES = {
 
 
 class Cell:
-    """One data set, way, shot and seed at one scale."""
+    """One data set, way, shot and seed at one scale.
+
+    Where a task has more than five support images, a meta-batch has half as many tasks (as MAML has
+    on mini-ImageNet), and rows that answer no question of the table are left out.
+    """
 
     folder = "few-shot"
     """Where results and checkpoints go."""
@@ -107,6 +120,8 @@ class Cell:
         self.seed, self.scale = seed, SCALES[scale_name]
         self.source = self.open().to(device)
         self.spec = EpisodeSpec(int(way), int(shot), self.scale.query)
+        self.small = self.spec.way * self.spec.shot <= 5
+        self.tasks = self.scale.tasks if self.small else self.scale.tasks // 2
         self.signature = Signature(self.source.input_shape, self.spec.way)
         self.rows: dict[str, dict[str, Any]] = {}
         self.path = RESULTS / self.folder / f"{self.name}.json"
@@ -115,7 +130,8 @@ class Cell:
 
     def open(self) -> EpisodeSource:
         """Return the source of the cell's data."""
-        return get_source(self.data)
+        source = get_source(self.data)
+        return sized(source, min(source.input_shape[-1], self.scale.side))
 
     def row(self, name: str, make: Callable[[], dict[str, Any]]) -> None:
         """Add a row unless it is there, and write what there is."""
@@ -140,11 +156,9 @@ class Cell:
 
     def train(self, learner: Learner, steps: int, key: str) -> Trained:
         """Meta-train, from a checkpoint if there is one."""
-        every = max(steps // 10, 1)
-        plan = Plan(
-            self.spec, self.scale.tasks, steps, every, every, min(60, self.scale.episodes), every,
-            self.seed,
-        )  # fmt: skip
+        epoch, every = max(steps // 10, 1), max(steps // self.scale.validations, 1)
+        episodes = min(self.scale.validation_episodes, self.scale.episodes)
+        plan = Plan(self.spec, self.tasks, steps, epoch, every, episodes, epoch, self.seed)
         folder = CHECKPOINTS / self.folder / self.name / key.replace(" ", "-")
         left = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         found = meta_train(learner, self.source, plan, folder, left)
@@ -161,12 +175,16 @@ class Cell:
 
 
 def sized(source: EpisodeSource, side: int) -> EpisodeSource:
-    """Return the source in three colours on square images of `side` pixels."""
-    if source.input_shape == (3, side, side):
+    """Return the source on square images of `side` pixels."""
+    if source.input_shape[1:] == (side, side):
         return source
     images = F.interpolate(source.images.float(), size=(side, side), mode="area")
-    colour = images.expand(-1, 3, -1, -1).round().byte().contiguous()
-    return replace(source, images=colour)
+    return replace(source, images=images.round().byte().contiguous())
+
+
+def coloured(source: EpisodeSource) -> EpisodeSource:
+    """Return the source in three colours."""
+    return replace(source, images=source.images.expand(-1, 3, -1, -1).contiguous())
 
 
 def told(result: Evaluation, trained: Trained | None = None, **more: Any) -> dict[str, Any]:
@@ -236,15 +254,17 @@ def searched(cell: Cell, method: str) -> None:
         return told(cell.score(learner, meta, cell.scale.mixed_episodes), trained, **more)
 
     cell.row(f"{method} supernet", mixture)
-    cell.row(
-        f"{method} inherit",
-        lambda: told(cell.score(Inheriting(learner), meta, cell.scale.mixed_episodes)),
-    )
+    if cell.small:
+        cell.row(
+            f"{method} inherit",
+            lambda: told(cell.score(Inheriting(learner), meta, cell.scale.mixed_episodes)),
+        )
     for i, (arch, _) in enumerate(found.counts[: cell.scale.architectures]):
         decoded(cell, f"{method} retrain {i}", arch, network, "maml")
         if method == "t-nas" and i == 0:
             decoded(cell, f"t-nas++ retrain {i}", arch, network, "maml++")
-            decoded(cell, f"{method} warm {i}", arch, network, "maml", meta)
+            if cell.small:
+                decoded(cell, f"{method} warm {i}", arch, network, "maml", meta)
 
 
 def decoded(

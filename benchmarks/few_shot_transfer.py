@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from few_shot_tables import SCALES, Cell, decoded, random_architectures, sized
+from few_shot_tables import SCALES, Cell, coloured, decoded, random_architectures, sized
 from torch import Tensor
 
 from transnas.meta.few_shot import Learner, decode
@@ -36,7 +36,7 @@ class Common(Cell):
     folder = "few-shot-transfer"
 
     def open(self) -> EpisodeSource:
-        return sized(get_source(self.data), SIDE)
+        return coloured(sized(get_source(self.data), SIDE))
 
 
 def shuffled(logits: Tensor, seed: int) -> Tensor:
