@@ -131,7 +131,8 @@ def plain_darts_cell(cell: DARTSCell, x: Tensor, hidden: Tensor, mix: Mix) -> Te
 def plain_enas_cell(cell: ENASCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
     """Compute one step state by state and activation by activation."""
     names, mapped = list(ACTIVATIONS), torch.cat([x, hidden], dim=-1) @ cell.first
-    first = [mix.weights[0, k] * highway_step(mapped, hidden, names[k])
+    weights = torch.stack([row / max(1.0, float(row.detach().sum())) for row in mix.weights])
+    first = [weights[0, k] * highway_step(mapped, hidden, names[k])
              for k in range(4) if k in mix.active(0)]  # fmt: skip
     states = [sum(first, torch.zeros_like(hidden))]
     unread = [mix.weights.new_ones(()) for _ in range(len(cell.weights) + 1)]
@@ -140,9 +141,9 @@ def plain_enas_cell(cell: ENASCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tens
         for code in (code for code in mix.active(node) if code < 4 * node):
             j, k = divmod(code, 4)
             step = highway_step(states[j] @ weight[j], states[j], names[k])
-            total = total + mix.weights[node, code] * step
+            total = total + weights[node, code] * step
         for j in range(node):
-            read = mix.weights[node, 4 * j : 4 * j + 4].sum()
+            read = weights[node, 4 * j : 4 * j + 4].sum()
             unread[j] = unread[j] * (1 - read).clamp(0, 1)
         states.append(total)
     share = torch.stack(unread)

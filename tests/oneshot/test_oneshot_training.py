@@ -255,3 +255,17 @@ def test_numbers_that_are_not_finite_stop_a_search(broken: str, sentence: str) -
 
     with pytest.raises(Stopped, match=sentence):
         searching(Broken, quick("darts", epochs=2))
+
+
+@pytest.mark.parametrize("method", ["one-shot", "bayesnas"])
+def test_cells_that_keep_many_paths_stay_finite_over_long_windows(
+    method: str, tmp_path: Path
+) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("one two three four five\n" * 150)
+    task, space = tasks.get(str(tmp_path)), spaces.get("enas-recurrent")
+    settings = quick(method, epochs=2, candidates=3, batch_size=4)
+    found = oneshot.search(
+        task, space, method, settings, skeleton={"hidden": 8}, seed=0, device="cpu"
+    )
+    assert len(found.curve) == 2

@@ -110,7 +110,9 @@ class DARTSCell(_MixedCell):
 class ENASCell(_MixedCell):
     """Rows: the nodes; codes `state * activations + activation`. Output: the mean of the leaves.
 
-    A node's weight in that mean is how much of it is unread, which is exact for one path.
+    A node's weight in that mean is how much of it is unread, which is exact for one path. Nothing
+    normalises states, so a row of weights is divided by its sum where that is above 1: a state that
+    were the sum of many kept paths would grow from word to word without bound.
     """
 
     def __init__(self, nodes: int, hidden: int, checkpoint: bool) -> None:
@@ -121,19 +123,20 @@ class ENASCell(_MixedCell):
 
     def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
         n = len(ACTIVATIONS)
+        rows = mix.weights / mix.weights.detach().sum(dim=1, keepdim=True).clamp_min(1.0)
         mapped = torch.cat([x, hidden], dim=-1) @ self.first
         first = [[code for code in mix.active(0) if code < n]]
-        states = [mixed_steps(mapped[None], hidden[None], mix.weights[:1, :n], first)]
+        states = [mixed_steps(mapped[None], hidden[None], rows[:1, :n], first)]
         for node, weight in enumerate(self.weights, start=1):
             active = [[c % n for c in mix.active(node) if c // n == s] for s in range(node)]
             read = [state for state, codes in enumerate(active) if codes]
             before = torch.stack([states[state] for state in read or [0]])
             mapped = before @ (weight if len(read) == node else weight[read or [0]])
-            shares = mix.weights[node, : node * n].view(node, n)[read]
+            shares = rows[node, : node * n].view(node, n)[read]
             states.append(mixed_steps(mapped, before, shares, [active[s] for s in read]))
         unread = []
         for state in range(len(states)):
-            reads = mix.weights[state + 1 :, state * n : (state + 1) * n].sum(dim=1)
+            reads = rows[state + 1 :, state * n : (state + 1) * n].sum(dim=1)
             unread.append((1.0 - reads).clamp(0.0, 1.0).prod())
         weights = torch.stack(unread)
         return torch.einsum("s,sbh->bh", weights / weights.sum(), torch.stack(states))
