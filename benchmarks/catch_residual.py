@@ -38,6 +38,7 @@ from transnas.meta.store import SourceTask
 from transnas.spaces import Architecture
 from transnas.strategies import Strategy
 from transnas.tasks import DataTask
+from transnas.tasks._subset import of_classes
 
 SPACE = spaces.get("residual-small")
 RECIPE = Recipe(epochs=3)
@@ -86,9 +87,8 @@ def split(seed: int) -> tuple[SubsetFamily, DataTask]:
     digits = tasks.get("digits")
     assert isinstance(digits, DataTask)
     order = np.random.default_rng([35, seed]).permutation(10).tolist()
-    whole = SubsetFamily(digits, SPACE, (LEARNT_CLASSES,), RECIPE, "cpu")
-    learnt = whole.of_classes(sorted(order[:LEARNT_CLASSES]))
-    new = whole.of_classes(sorted(order[LEARNT_CLASSES:]))
+    learnt = of_classes(digits, sorted(order[:LEARNT_CLASSES]))
+    new = of_classes(digits, sorted(order[LEARNT_CLASSES:]))
     return SubsetFamily(learnt, SPACE, (3, 4, 5), RECIPE, "cpu"), new
 
 

@@ -1,6 +1,7 @@
 """Interleaved multi-task search beside its baselines and ablations: five tasks, one an outlier.
 
     python benchmarks/interleaved.py evidence --seeds 5     # accuracies; goes on where it stopped
+    python benchmarks/interleaved.py colour --seeds 5       # the same for a set in colour
     python benchmarks/interleaved.py cells --seeds 3        # derived cells looked up in tables
     python benchmarks/interleaved.py cost                   # seconds of a round, memory
     python benchmarks/interleaved.py mixed                  # three kinds of task in one run
@@ -16,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +35,9 @@ from transnas.spaces import Architecture, Space
 from transnas.studies.report._interleaved import headline
 from transnas.tasks import DataTask
 from transnas.tasks._resized import resized
+from transnas.tasks._subset import of_classes
 
-RELATIVES, OUTLIER = ("usps", "mnist", "notmnist", "fashion-mnist"), "dtd10"
-SIDE, LIMIT, EPOCHS = 12, 40, 8
+EPOCHS = 8
 SUPERNET, FINAL = {"channels": 8, "cells": 1}, {"channels": 8, "cells": 1}
 RECIPE = Recipe(batch_size=25, learning_rate=0.05)
 BASE = InterleaveSettings(
@@ -100,8 +101,51 @@ SENSITIVITY: dict[str, Changes] = {
 """Rows of fewer seeds, run after all others."""
 
 
-def load(names: tuple[str, ...], side: int, channels: int | None, limit: int) -> list[DataTask]:
+@dataclass(frozen=True)
+class Group:
+    """Tasks that are learnt together, and the rows that are run beside the baselines."""
+
+    relatives: tuple[str, ...]
+    outlier: str
+    channels: int
+    side: int
+    limit: int
+    classes: int | None
+    tables: tuple[dict[str, Changes], ...]
+
+    def load(self) -> list[DataTask]:
+        """Return the tasks, the outlier last."""
+        names = (*self.relatives, self.outlier)
+        return load(names, self.side, self.channels, self.limit, self.classes)
+
+
+SETS = {
+    "interleaved": Group(
+        ("usps", "mnist", "notmnist", "fashion-mnist"), "dtd10", 1, 12, 40, None,
+        (ABLATIONS, BALANCES, SENSITIVITY),
+    ),
+    "interleaved-colour": Group(
+        ("cifar10", "cifar100", "mini-imagenet", "dtd10"), "gtsrb", 3, 16, 40, 10,
+        ({name: ABLATIONS[name] for name in ("none, M=1", "none", "soft")},),
+    ),
+}  # fmt: skip
+"""By the name of their results."""
+
+
+def load(
+    names: tuple[str, ...],
+    side: int,
+    channels: int | None,
+    limit: int,
+    classes: int | None = None,
+) -> list[DataTask]:
+    """Return tasks with `limit` images a class of the first `classes` (None: all)."""
     found = [cast(DataTask, tasks.get(name, limit=limit)) for name in names]
+    if classes is not None:
+        found = [
+            replace(of_classes(task, range(classes)), name=name)
+            for name, task in zip(names, found, strict=True)
+        ]
     return [resized(task, side, channels) for task in found]
 
 
@@ -154,30 +198,31 @@ def row(problem: Problem, find: Callable[[], Found], final: Final) -> dict[str, 
     }
 
 
-def evidence(seeds: int, minutes: float) -> None:
+def evidence(seeds: int, minutes: float, name: str = "interleaved") -> None:
     """Run what is missing until `minutes` are over: all rows of all seeds, then the others."""
-    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
-    path, until = RESULTS / "interleaved.json", time.perf_counter() + 60 * minutes
+    group = SETS[name]
+    everything = group.load()
+    path, until = RESULTS / f"{name}.json", time.perf_counter() + 60 * minutes
     runs: dict[str, Any] = json.loads(path.read_text())["runs"] if path.exists() else {}
     torch.set_num_threads(1)
 
-    def keep(seed: int, name: str, make: Callable[[], dict[str, Any]]) -> None:
+    def keep(seed: int, row_name: str, make: Callable[[], dict[str, Any]]) -> None:
         done = runs.setdefault(str(seed), {})
-        if name not in done and time.perf_counter() < until:
-            done[name] = make()
-            print(seed, name, f"{time.process_time():.0f} s", flush=True)
-            write_result("interleaved", {"settings": settings(), "runs": runs})
+        if row_name not in done and time.perf_counter() < until:
+            done[row_name] = make()
+            print(seed, row_name, f"{time.process_time():.0f} s", flush=True)
+            write_result(name, {"settings": settings(group), "runs": runs})
 
     space, problems = spaces.get("nasbench201"), dict[int, tuple[Problem, Final]]()
     for seed in range(seeds):
         problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
         problems[seed] = problem, Final(problem)
         baselines(problem, partial(keep, seed), runs.setdefault(str(seed), {}), problems[seed][1])
-    for table in (ABLATIONS, BALANCES, SENSITIVITY):
-        for name, changes in table.items():
+    for table in group.tables:
+        for row_name, changes in table.items():
             for seed, (problem, final) in problems.items():
                 find = partial(interleaved, problem, **changes)
-                keep(seed, name, partial(row, problem, find, final))
+                keep(seed, row_name, partial(row, problem, find, final))
     for seed, (problem, _) in problems.items():
         if "random" in runs[str(seed)]:
             drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
@@ -215,9 +260,10 @@ def at_fixed(problem: Problem, arch: Architecture) -> dict[str, Any]:
     }
 
 
-def settings() -> dict[str, Any]:
-    return {"tasks": [*RELATIVES, OUTLIER], "side": SIDE, "limit": LIMIT, "epochs": EPOCHS,
-            "supernet": SUPERNET, "final": FINAL, "iterations": BASE.iterations}  # fmt: skip
+def settings(group: Group) -> dict[str, Any]:
+    return {"tasks": [*group.relatives, group.outlier], "side": group.side, "limit": group.limit,
+            "epochs": EPOCHS, "supernet": SUPERNET, "final": FINAL,
+            "iterations": BASE.iterations}  # fmt: skip
 
 
 def cells(seeds: int) -> None:
@@ -259,7 +305,7 @@ def cells(seeds: int) -> None:
 
 def cost() -> None:
     """Measure rounds against their single-task steps, in turn in one process; count memory."""
-    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    everything = SETS[MAIN].load()
     space = spaces.get("nasbench201")
     torch.set_num_threads(1)
     rounds, memory = dict[str, Any](), dict[str, Any]()
@@ -378,7 +424,7 @@ def _batched(everything: list[DataTask], space: Space) -> dict[str, Any]:
 
 def similarity(seeds: int) -> None:
     """Measure how far each task is from its predecessor, by features of random encoders."""
-    everything = load((*RELATIVES, OUTLIER), SIDE, 1, LIMIT)
+    everything = SETS[MAIN].load()
     torch.set_num_threads(1)
     found = {}
     for seed in range(seeds):
@@ -428,13 +474,17 @@ def mixed(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("evidence", "cells", "cost", "mixed", "similarity"))
+    parser.add_argument(
+        "what", choices=("evidence", "colour", "cells", "cost", "mixed", "similarity")
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=11.0, help="of evidence, then stop")
     parser.add_argument("--out", type=Path, default=Path("interleaved-mixed"))
     given = parser.parse_args()
     if given.what == "evidence":
         evidence(given.seeds, given.minutes)
+    elif given.what == "colour":
+        evidence(given.seeds, given.minutes, "interleaved-colour")
     elif given.what == "cells":
         cells(given.seeds)
     elif given.what == "mixed":

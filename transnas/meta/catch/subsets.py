@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from transnas._errors import InputError
 from transnas.evaluation import Objective
@@ -14,7 +14,8 @@ from transnas.evaluation.training import Recipe, Training
 from transnas.meta.catch.coding import Codes
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily
 from transnas.spaces import Architecture, Space
-from transnas.tasks import DataTask, Signature
+from transnas.tasks import DataTask
+from transnas.tasks._subset import of_classes
 from transnas.tasks._tensors import TensorSplit
 
 __all__ = ["SubsetFamily"]
@@ -56,20 +57,8 @@ class SubsetFamily(TaskFamily):
         """Return the task of one replicate and epoch; the same call gives the same task."""
         rng = np.random.default_rng([seed, epoch])
         count = int(rng.choice(self.n_classes))
-        return self.of_classes(
-            np.sort(rng.choice(self.base.signature.outputs, size=count, replace=False)).tolist()
-        )
-
-    def of_classes(self, classes: Sequence[int]) -> DataTask:
-        """Return the task of these classes of the base, labelled 0..N-1 in their order."""
-        return DataTask(
-            f"{self.base.name}[{','.join(map(str, classes))}]",
-            Signature(self.base.signature.input_shape, len(classes)),
-            train=_of_classes(self.base.train, classes),
-            validation=_of_classes(self.base.validation, classes),
-            classes=tuple(self.base.classes[c] for c in classes),
-            augmentation=self.base.augmentation,
-        )
+        chosen = np.sort(rng.choice(self.base.signature.outputs, size=count, replace=False))
+        return replace(of_classes(self.base, chosen.tolist()), _test=None)
 
     def tasks(self, seeds: Sequence[int], epoch: int) -> Evaluate:
         trainings = [
@@ -94,13 +83,3 @@ class SubsetFamily(TaskFamily):
             "n_classes": list(self.n_classes),
             "epochs": self.recipe.epochs,
         }
-
-
-def _of_classes(split: Any, classes: Sequence[int]) -> TensorSplit:
-    """Return the images of some classes, labelled 0..N-1 in their order."""
-    label = torch.full((int(split.labels.max()) + max(classes) + 1,), -1)
-    label[torch.tensor(classes)] = torch.arange(len(classes))
-    kept = torch.nonzero(label[split.labels] >= 0).flatten()
-    return TensorSplit(
-        split.images[kept], label[split.labels[kept]], split.scale, split.mean, split.std
-    )
