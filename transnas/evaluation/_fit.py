@@ -140,7 +140,7 @@ def fit(
     if recipe.drop_path and not hasattr(network, "drop_path"):
         raise InputError(
             f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
-            "of cells (DARTS, NASNet, PNAS, ENAS micro)"
+            "of cells (DARTS, NASNet, PNAS, ENAS micro) or columns (fractal)"
         )
     if recipe.auxiliary and getattr(network, "auxiliary", None) is None:
         raise InputError(
