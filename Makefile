@@ -9,6 +9,8 @@ export OMP_NUM_THREADS ?= 2
 demo: .venv/installed  ## search digits for real, then a table with help from two others; writes demo/
 	$(BIN)/python examples/demo.py demo
 
+test test-all: export OMP_NUM_THREADS := 1  # two processes with two threads each would wait in turn
+
 test: .venv/installed  ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
