@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _interleaved_words import BEFORE, GROUPS, LIMITS, SAYS
+from _interleaved_words import BEFORE, COLOUR, COLOUR_ROWS, GROUPS, LIMITS, SAYS
 from _record import RESULTS
 from scipy.stats import spearmanr, ttest_1samp
 from scipy.stats import t as student
@@ -42,6 +42,9 @@ def write_page() -> None:
         *_by_task(runs, tasks),
     ]
     parts += _outlier(runs, tasks)
+    colour = _read("interleaved-colour")
+    if colour is not None:
+        parts += _colour(colour)
     distances = _read("interleaved-similarity")
     if distances is not None:
         parts += _related(runs, tasks, distances)
@@ -139,13 +142,21 @@ def _accuracies(runs: Runs, tasks: Sequence[str]) -> list[str]:
         present = [r for r in rows if any(r in done for done in runs.values())]
         if present in ([], [MAIN]):
             continue
-        columns = ["row", "seeds", *tasks, "mean", "− separate", "− alone", "CPU s", "images"]
-        lines += [
-            f"\n## {title}\n", note + "\n",
-            f"| {' | '.join(columns)} |", "|" + "---|" * len(columns),
-        ]  # fmt: skip
-        lines += [_row(runs, row, tasks) for row in present]
+        lines += [f"\n## {title}\n", note + "\n", *_table(runs, present, tasks)]
     return lines
+
+
+def _table(runs: Runs, rows: Sequence[str], tasks: Sequence[str]) -> list[str]:
+    columns = ["row", "seeds", *tasks, "mean", "− separate", "− alone", "CPU s", "images"]
+    head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return head + [_row(runs, row, tasks) for row in rows]
+
+
+def _colour(result: Mapping[str, Any]) -> list[str]:
+    """Return the second set of tasks: the baselines, and sharing with other kinds of transfer."""
+    runs, tasks = result["runs"], result["settings"]["tasks"]
+    present = [r for r in COLOUR_ROWS if any(r in done for done in runs.values())]
+    return [COLOUR, *_table(runs, present, tasks), *_outlier(runs, tasks, 3)]
 
 
 def _row(runs: Runs, row: str, tasks: Sequence[str]) -> str:
@@ -196,14 +207,14 @@ def _by_task(runs: Runs, tasks: Sequence[str]) -> list[str]:
     return lines
 
 
-def _outlier(runs: Runs, tasks: Sequence[str]) -> list[str]:
+def _outlier(runs: Runs, tasks: Sequence[str], level: int = 2) -> list[str]:
     relatives = tasks[:-1]
     with_it, without = (
         accuracies(runs, row, relatives).mean(axis=1) for row in (MAIN, "without outlier")
     )
     alone = accuracies(runs, "none, M=1", relatives).mean(axis=1)
     return [
-        "\n## What the outlier costs its relatives\n",
+        f"\n{'#' * level} What the outlier costs its relatives\n",
         f"Mean accuracy of the four relatives: with `{tasks[-1]}` among the tasks "
         f"{written(with_it)} %, without it {written(without)} %; paired difference "
         f"{written(with_it - without, signed=True)} points. With it but without any transfer "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BEFORE", "GROUPS", "LIMITS", "SAYS"]
+__all__ = ["BEFORE", "COLOUR", "COLOUR_ROWS", "GROUPS", "LIMITS", "SAYS"]
 
 BEFORE = """# Interleaved multi-task search beside its baselines
 
@@ -15,9 +15,10 @@ transfer come on top, and are in the CPU seconds), all rows of a seed share data
 Intervals are 95 % t-intervals over seeds; differences are paired by seed and averaged over tasks:
 `− separate` to one search a task, `− alone` to `none, M=1`, where only the architecture is shared.
 
-`python benchmarks/interleaved.py evidence`, `cells`, `cost`, `mixed` and `similarity` measure this
-page, each row of it going on where it stopped, and `python benchmarks/_interleaved_page.py` writes
-it from what there is; the column `seeds` says how much that is.
+`python benchmarks/interleaved.py evidence`, `colour`, `cells`, `cost`, `mixed` and `similarity`
+measure this page, each row of it going on where it stopped, and
+`python benchmarks/_interleaved_page.py` writes it from what there is; the column `seeds` says how
+much that is.
 """
 
 SAYS = {
@@ -89,6 +90,17 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
          "last step unrolled", "post hoc"),
     ),
 )  # fmt: skip
+
+COLOUR = """
+## A set in colour
+
+The same for ten classes each of CIFAR-10, CIFAR-100, mini-ImageNet and textures (DTD), with traffic
+signs (GTSRB) as the outlier; 16x16 pixels, at most 400 training images each
+(`python benchmarks/interleaved.py colour`).
+"""
+COLOUR_ROWS = ("interleaved", "separate", "joint", "transferred", "random", "by hand",
+               "phase 2 interleaved", "random, phase 2 interleaved", "none", "none, M=1", "soft",
+               "without outlier")  # fmt: skip
 
 LIMITS = """
 ## What this does not show
