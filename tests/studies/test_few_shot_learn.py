@@ -56,6 +56,9 @@ def prior(
 
 def test_a_prior_is_what_was_saved(prior: tuple[Path, FewShotPrior]) -> None:
     folder, learnt = prior
+    told = learnt.learnt_from
+    assert len(told["decoded_accuracies"]) == len(learnt.decoded)
+    assert learnt.quality.startswith(f"accuracy {told['validation_accuracy']:.4f}")
     again = load_prior(folder, SPACE)
     assert isinstance(again, FewShotPrior)
     assert again.architectures == learnt.architectures

@@ -68,6 +68,8 @@ def learn(
         settings=typed(own, f"method {method!r}", set_) if set_ else None,
         progress=True if sys.stderr.isatty() else None,
     )
+    if prior.quality:
+        print(f"tasks    {prior.quality} (validation)")
     print(f"written  {out}, for the strategy {prior.strategy_name}")
     print(
         f"next     transnas adapt {out} --task NEW {'--shots 5' if prior.adapts else '--trials 50'}"

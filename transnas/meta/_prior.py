@@ -67,6 +67,11 @@ class Prior(ABC):
     adapts: ClassVar[bool] = False
     """Whether `adapt` makes a network of a task's few images at once."""
 
+    @property
+    def quality(self) -> str:
+        """What it reached on validation tasks, in words; empty if it was not validated."""
+        return ""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`, which is created."""

@@ -75,7 +75,7 @@ def learn(
 
     trained = meta_train(learner, source, plan, _inside(folder, "search"), at=told)
     done = family.meta_steps
-    architectures, networks = [], []
+    architectures, networks, accuracies = [], [], []
     for i, arch in enumerate(_frequent(learner, trained.best, source, spec, family)):
         recipe = methods.get(cls.recipe)
         shared = {n: getattr(own, n) for n in ("steps", "test_steps", "inner_rate", "clip")}
@@ -85,6 +85,7 @@ def learn(
         done += family.architecture_steps
         architectures.append(arch)
         networks.append(found.best)
+        accuracies.append(found.best_accuracy)
     mean, std = source.moments
     return FewShotPrior(
         method=method,
@@ -99,6 +100,7 @@ def learn(
             "source": source.name,
             "seed": seed,
             "validation_accuracy": trained.best_accuracy,
+            "decoded_accuracies": accuracies,
             "skipped": trained.state.skipped,
         },
     )

@@ -54,6 +54,13 @@ class FewShotPrior(Prior):
     decoded: tuple[dict[str, Tensor], ...]
     learnt_from: Mapping[str, Any]
 
+    @property
+    def quality(self) -> str:
+        """See `Prior.quality`; accuracies after adaptation."""
+        decoded = ", ".join(f"{a:.4f}" for a in self.learnt_from.get("decoded_accuracies", ()))
+        also = f"; its decoded architectures {decoded}" if decoded else ""
+        return f"accuracy {self.learnt_from['validation_accuracy']:.4f}{also}"
+
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`, which is created."""
         arrays = {_META + name: value.numpy() for name, value in self.meta.items()}
