@@ -79,7 +79,7 @@ class Scale:
 
 
 CPU = Scale(
-    16, 8, 4, 3, 5, 5, 500, 80, 120, 1, mixed_episodes=60, validations=4, validation_episodes=40,
+    16, 8, 4, 3, 5, 5, 500, 80, 300, 1, mixed_episodes=60, validations=4, validation_episodes=40,
     side=32,
 )  # fmt: skip
 SCALES = {
