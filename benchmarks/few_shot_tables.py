@@ -65,6 +65,8 @@ class Scale:
     """Meta-steps of the four-convolution network."""
     search_steps: int
     decoded_steps: int
+    decoded_order: int
+    """Of MAML++'s meta-gradients of decoded networks; the second takes three times as long."""
     architectures: int
     """Decoded, and as many random, architectures that are trained."""
     episodes: int = 600
@@ -79,7 +81,7 @@ class Scale:
 
 
 CPU = Scale(
-    16, 8, 4, 3, 5, 5, 500, 80, 300, 1, mixed_episodes=60, validations=4, validation_episodes=40,
+    16, 8, 4, 3, 5, 5, 500, 80, 300, 1, 1, mixed_episodes=60, validations=4, validation_episodes=40,
     side=32,
 )  # fmt: skip
 SCALES = {
@@ -88,7 +90,7 @@ SCALES = {
         CPU, filters=4, channels=2, steps=1, test_steps=1, fixed_steps=4, search_steps=2,
         decoded_steps=2, architectures=1, episodes=8,
     ),
-    "gpu": Scale(64, 16, 16, 5, 10, 15, 20_000, 3_000, 6_000, 4, execution=Execution("auto")),
+    "gpu": Scale(64, 16, 16, 5, 10, 15, 20_000, 3_000, 6_000, 2, 4, execution=Execution("auto")),
 }  # fmt: skip
 RATES = {
     "maml": {"inner_rate": 0.1},
@@ -149,9 +151,9 @@ class Cell:
         shown = {k: v for k, v in found.items() if k in ("accuracy", "half", "wall_seconds")}
         print(self.name, name, shown, flush=True)
 
-    def learner(self, method: str, network: Any) -> Learner:
-        cls = methods.get(method)
-        options = {"steps": self.scale.steps, "test_steps": self.scale.test_steps, **RATES[method]}
+    def learner(self, method: str, network: Any, **more: Any) -> Learner:
+        cls, scale = methods.get(method), self.scale
+        options = {"steps": scale.steps, "test_steps": scale.test_steps, **RATES[method], **more}
         return cls(network, cls.Settings(**options), self.scale.execution)
 
     def train(self, learner: Learner, steps: int, key: str) -> Trained:
@@ -279,7 +281,8 @@ def decoded(
 
     def make() -> dict[str, Any]:
         network = decoded_network(arch, supernet)
-        learner = cell.learner(method, network)
+        order = {"order": cell.scale.decoded_order} if method == "maml++" else {}
+        learner = cell.learner(method, network, **order)
         if warm is not None:
             start = inherited(arch, supernet, warm)
             draw = network.draw
