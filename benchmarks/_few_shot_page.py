@@ -77,6 +77,8 @@ def load() -> Cells:
     """Return all results of few_shot_tables.py at the CPU's scale."""
     cells: Cells = {}
     for path in sorted((RESULTS / "few-shot").glob("*.json")):
+        if path.stem.endswith("-gpu"):
+            continue
         data, way, shot, seed = path.stem.rsplit("-", 3)
         rows = json.loads(path.read_text())["rows"]
         cells.setdefault((data, way, shot), {})[int(seed)] = rows

@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -303,6 +303,20 @@ def random_architectures(cell: Cell) -> None:
         decoded(cell, f"random retrain {i}", arch, supernet, "maml")
 
 
+def run(
+    name: str, seed: int, scale: str, device: str, seconds: float | None, parts: Sequence[str]
+) -> None:
+    """Run the parts of a cell that have no result yet; ends the program when time is over."""
+    cell = Cell(name, seed, scale, device, seconds)
+    for part in parts:
+        if part == "random":
+            random_architectures(cell)
+        elif methods.get(part).searches:
+            searched(cell, part)
+        else:
+            fixed(cell, part)
+
+
 def main() -> None:
     """Run the parts of a cell that have no result yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -314,14 +328,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["maml", "maml++", "anil", "reptile", "t-nas",
                                                        "auto-maml", "random"])  # fmt: skip
     given = parser.parse_args()
-    cell = Cell(given.cell, given.seed, given.scale, given.device, given.max_seconds)
-    for part in given.parts:
-        if part == "random":
-            random_architectures(cell)
-        elif methods.get(part).searches:
-            searched(cell, part)
-        else:
-            fixed(cell, part)
+    run(given.cell, given.seed, given.scale, given.device, given.max_seconds, given.parts)
 
 
 if __name__ == "__main__":
