@@ -175,38 +175,10 @@ def plain_botorch(column: Column, queries: int, seed: int) -> tuple[list[int], f
     return asked, float(np.mean(spent))
 
 
-def hits(found: list[Column], hyperparameters: str) -> dict[str, Any]:
-    """Return how many of 500 seeds try the 200-epoch optimum of NAS-Bench-201 in 50 queries.
-
-    Also how good that cell looks after 12 epochs, and how many of the seeds that miss it have
-    tried the cell that looks best.
-    """
-    counted: dict[str, Any] = {}
-    for column in found[:3]:
-        started = time.process_time()
-        asked = strategies.replicate("architecture-bo", column.space, column.rewards, range(500),
-                                     50, hyperparameters=hyperparameters)  # fmt: skip
-        spent = time.process_time() - started
-        best = int(np.nanargmax(column.final))
-        hit = (asked == best).any(axis=1)
-        classes = {column.space.canonical(a) for a in column.space.architectures()}
-        seen = np.array([column.rewards[column.space.index(a)] for a in classes])
-        at_top = (column.rewards[asked] == seen.max()).any(axis=1)
-        counted[column.name] = {
-            "hits": int(hit.sum()),
-            "rank_after_12_epochs": 1 + int((seen > column.rewards[best]).sum()),
-            "misses_that_tried_the_best_after_12_epochs": int((at_top & ~hit).sum()),
-            "ms_per_query": 1e3 * spent / asked.size,
-        }
-    return counted
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0, help="a strategy and table")
     parser.add_argument("--quick", action="store_true", help="20 queries, to see that it runs")
-    parser.add_argument("--hits", nargs="*", default=[], choices=["fixed", "map", "marginal"],
-                        help="count hits of architecture-bo from scratch only")  # fmt: skip
     parser.add_argument("--more", action="store_true", help="further seeds of these strategies")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     given = parser.parse_args()
@@ -215,25 +187,20 @@ def main() -> None:
     found = columns()
     rows: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
-    stored, counted = RESULTS / "blackbox.json", dict[str, Any]()
-    if (given.only or given.hits) and stored.exists():
+    stored = RESULTS / "blackbox.json"
+    if given.only and stored.exists():
         earlier = json.loads(stored.read_text())
-        rows, refused, counted = earlier["rows"], earlier["refused"], earlier.get("hits", {})
+        rows, refused = earlier["rows"], earlier["refused"]
 
     def record() -> None:
         """Write what there is, so that an interrupted run leaves its rows."""
         result = {"queries": queries, "points": [p for p in POINTS if p <= queries],
                   "seconds_allowed": given.seconds, "tables": [c.name for c in found],
-                  "rows": rows, "refused": refused, "hits": counted}  # fmt: skip
+                  "rows": rows, "refused": refused}  # fmt: skip
         path = write_result("blackbox-quick" if given.quick else "blackbox", result)
         if not given.quick:
             write_page(path)
 
-    for hyperparameters in given.hits:
-        counted[hyperparameters] = hits(found, hyperparameters)
-        record()
-    if given.hits:
-        return
     # The slow ones last: an interrupted run then lacks only them.
     for name in sorted(strategies.names(), key=lambda n: n in LAST):
         if given.only and name not in given.only:
