@@ -33,16 +33,16 @@ def write_page() -> None:
     result = _read("interleaved")
     assert result is not None
     runs: Runs = result["runs"]
+    colour = _read("interleaved-colour")
     tasks: list[str] = result["settings"]["tasks"]
     parts = [
         BEFORE,
         "## Verdict\n",
-        _verdict(runs, tasks),
+        _verdict(runs, tasks, colour),
         *_accuracies(runs, tasks),
         *_by_task(runs, tasks),
     ]
     parts += _outlier(runs, tasks)
-    colour = _read("interleaved-colour")
     if colour is not None:
         parts += _colour(colour)
     distances = _read("interleaved-similarity")
@@ -103,7 +103,7 @@ def written(values: Iterable[float], signed: bool = False) -> str:
     return f"{shown} ± {half:.1f}" if n > 1 else shown
 
 
-def _verdict(runs: Runs, tasks: Sequence[str]) -> str:
+def _verdict(runs: Runs, tasks: Sequence[str], colour: Mapping[str, Any] | None) -> str:
     """Return when interleaving pays, in three sentences whose words follow from the intervals."""
 
     def against(row: str, other: str, of: Sequence[str] = tasks) -> tuple[str, int]:
@@ -121,6 +121,12 @@ def _verdict(runs: Runs, tasks: Sequence[str]) -> str:
     kept, keeps = against("none, M=1", "separate")
     pays = apart > 0 or shared > 0
     gain = {1: "gains", 0: "does not measurably change", -1: "loses"}[keeps]
+    elsewhere = ""
+    if colour is not None:
+        own = colour["settings"]["tasks"]
+        pair = (accuracies(colour["runs"], row, own) for row in ("none, M=1", "separate"))
+        apart_there = np.subtract(*pair).mean(axis=1)
+        elsewhere = f"; in the set in colour {written(apart_there, signed=True)}"
     said = (
         f"At equal images and with small networks, one interleaved search is {words[apart]} a "
         f"search on each task ({separate}) and {words[shared]} sharing the architecture without "
@@ -129,7 +135,7 @@ def _verdict(runs: Runs, tasks: Sequence[str]) -> str:
         f"here lies {'in the architecture' if luck > 0 else 'in neither the cell nor the transfer'}"
         f", and the outlier {'harms' if harmed < 0 else 'does not measurably harm'} its relatives "
         f"({harm}). Sharing the architecture alone, with one round and no transfer, {gain} "
-        f"accuracy against separate searches ({kept}), so that part of interleaving is worth "
+        f"accuracy against separate searches ({kept}{elsewhere}), so that part of interleaving is worth "
         f"having where one architecture is wanted for several tasks; more rounds and transfer "
         f"{'pay beside it' if pays else 'do not pay, on this evidence'}."
     )
@@ -321,7 +327,7 @@ def _cells(result: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     for method in next(iter(runs.values())):
         cells = [
-            written(run[method][k][column] for run in runs.values())
+            written(100 * run[method][k][column] for run in runs.values())
             for k, column in enumerate(columns)
         ]
         lines.append(f"| {method} | {len(runs)} | {' | '.join(cells)} |")

@@ -218,15 +218,15 @@ def evidence(seeds: int, minutes: float, name: str = "interleaved") -> None:
         problem = Problem(everything, space, BASE, SUPERNET, FINAL, seed, "cpu")
         problems[seed] = problem, Final(problem)
         baselines(problem, partial(keep, seed), runs.setdefault(str(seed), {}), problems[seed][1])
+    for seed, (problem, _) in problems.items():
+        if "random" in runs[str(seed)]:
+            drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
+            keep(seed, "random, phase 2 interleaved", partial(at_fixed, problem, drawn))
     for table in group.tables:
         for row_name, changes in table.items():
             for seed, (problem, final) in problems.items():
                 find = partial(interleaved, problem, **changes)
                 keep(seed, row_name, partial(row, problem, find, final))
-    for seed, (problem, _) in problems.items():
-        if "random" in runs[str(seed)]:
-            drawn = space.from_text(runs[str(seed)]["random"]["architectures"][0])
-            keep(seed, "random, phase 2 interleaved", partial(at_fixed, problem, drawn))
 
 
 Keep = Callable[[str, Callable[[], Any]], None]
