@@ -135,9 +135,9 @@ def _verdict(runs: Runs, tasks: Sequence[str], colour: Mapping[str, Any] | None)
         f"here lies {'in the architecture' if luck > 0 else 'in neither the cell nor the transfer'}"
         f", and the outlier {'harms' if harmed < 0 else 'does not measurably harm'} its relatives "
         f"({harm}). Sharing the architecture alone, with one round and no transfer, {gain} "
-        f"accuracy against separate searches ({kept}{elsewhere}), so that part of interleaving is worth "
-        f"having where one architecture is wanted for several tasks; more rounds and transfer "
-        f"{'pay beside it' if pays else 'do not pay, on this evidence'}."
+        f"accuracy against separate searches ({kept}{elsewhere}), so that part of interleaving is "
+        f"worth having where one architecture is wanted for several tasks; more rounds and "
+        f"transfer {'pay beside it' if pays else 'do not pay, on this evidence'}."
     )
     return fill(said, 100)
 
