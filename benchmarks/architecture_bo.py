@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -47,6 +48,8 @@ def noisy(rewards: Floats, noise: float, draw: int) -> Floats:
 def choose() -> dict[str, Any]:
     """Return how many of the best cells each setting finds, and how often the best one."""
     names = [n for n in tasks.names() if n.startswith("transnas101-micro/")]
+    if not names:
+        sys.exit("choose needs the tables of TransNAS-Bench-101 micro in the folder TRANSNAS_DATA")
     tables = [Table(tasks.get(n)).rewards() for n in names]  # type: ignore[arg-type]
     found: dict[str, Any] = {}
     for noise in NOISES:

@@ -76,6 +76,32 @@ def test_its_evidence_prefers_the_noise_that_is_there() -> None:
         assert logs[0] > logs[1]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_smaller_share_of_the_deviation_stays_nearer_to_what_is_good(seed: int) -> None:
+    candidates, rng = listed(SPACE), np.random.default_rng(seed)
+    observed = rng.choice(len(candidates), 30, replace=False).tolist()
+    rewards = np.array([quality(candidates.archs[i]) for i in observed])
+    model = Incremental(len(candidates), 1.0)
+    for i in observed:
+        model.observe(i, candidates.column(i))
+    mean, deviation = model.predict(model.weigh(rewards).white)
+    asked = []
+    for share in (0.05, 20.0):
+        given = {"hyperparameters": "fixed", "deviation": share}
+        strategy = create("architecture-bo", SPACE, seed, SCORE, **given)
+        for i, reward in zip(observed, rewards, strict=True):
+            strategy.tell(candidates.archs[i], Measurement({"score": float(reward)}))
+        asked.append(candidates.position[strategy.ask()])
+    near, far = asked
+    assert mean[near] > mean[far]
+    assert deviation[near] < deviation[far]
+
+
+def test_a_share_that_is_not_positive_is_refused() -> None:
+    with pytest.raises(InputError, match=r"setting 'deviation' is 0\.0; accepted: > 0"):
+        create("architecture-bo", SPACE, deviation=0.0)
+
+
 def test_workers_get_different_classes_that_are_not_all_alike() -> None:
     strategy = create("architecture-bo", SPACE, 0, SCORE)
     for _ in range(15):
