@@ -14,7 +14,6 @@ from transnas.strategies import Strategy, create
 from transnas.strategies.predictor import (
     Regression,
     by_paths,
-    expected_improvement,
     normal_scores,
 )
 from transnas.testing.strategies import Mixed
@@ -67,14 +66,6 @@ def test_the_posterior_is_that_of_regression_on_choices_pairs_and_triples() -> N
     assert mean == pytest.approx(b @ np.linalg.solve(precision, a.T @ y / noise), abs=1e-10)
     variance = (b * np.linalg.solve(precision, b.T).T).sum(axis=1)
     assert deviation == pytest.approx(np.sqrt(variance), abs=1e-10)
-
-
-def test_expected_improvement_is_its_integral() -> None:
-    draws = np.random.default_rng(0).standard_normal(400_000)
-    for mean, deviation, best in ((0.0, 1.0, 0.5), (1.0, 0.3, 0.0), (-1.0, 2.0, 1.0)):
-        gain = np.maximum(mean + deviation * draws - best, 0)
-        found = expected_improvement(np.array([mean]), np.array([deviation]), best)[0]
-        assert found == pytest.approx(gain.mean(), abs=4 * gain.std() / np.sqrt(len(draws)))
 
 
 def test_normal_scores_know_only_the_order() -> None:

@@ -16,9 +16,10 @@ from transnas.spaces import Architecture, Space
 from transnas.strategies._base import positive
 from transnas.strategies._draws import listable, mutate, sample
 from transnas.strategies._history import Remembering
+from transnas.strategies._improvement import expected_improvement
 from transnas.strategies._registry import register
 
-__all__ = ["Predictor", "PredictorSettings", "Regression", "expected_improvement", "normal_scores"]
+__all__ = ["Predictor", "PredictorSettings", "Regression", "normal_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,7 +116,7 @@ class Predictor(Remembering):
         # The incumbent is what the predictor makes of it: one lucky result is no level to beat.
         level = float(regression.at_known(targets).max())
         mean, deviation = regression.at_candidates(targets)
-        return expected_improvement(mean, deviation, level)
+        return expected_improvement(mean - level, deviation)
 
     def _candidates(self) -> list[Architecture]:
         """Return mutants of the best results, of those once more, and random architectures."""
@@ -273,16 +274,3 @@ def _bordered(square: Floats, column: Floats, row: Floats, corner: float) -> Flo
 def kernel(s: Any) -> Any:
     """Return (s + s^2 + s^3) / 3."""
     return s * (1 + s * (1 + s)) / 3
-
-
-def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
-    """Return E max(f - best, 0) for f ~ N(mean, deviation^2), elementwise.
-
-    Source: Jones, Schonlau & Welch, "Efficient Global Optimization", 1998.
-    """
-    from scipy.special import ndtr
-
-    z = (mean - best) / deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    improvement: Floats = deviation * (z * ndtr(z) + density)
-    return improvement

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
 
 from transnas import spaces
 from transnas.meta.store import SourceTask, learn
 from transnas.meta.store._posterior import AMPLITUDE, NOISE, SLOPE, Posterior
-from transnas.meta.store._search import expected_improvement
 from transnas.meta.store._sources import NOISES, normal_scores, smooth
 from transnas.meta.store._trust import RELATIONS, weigh
 from transnas.spaces import Architecture, Choice, Range, Space
@@ -88,13 +86,6 @@ def test_evidence_finds_the_relation() -> None:
         best = max(weigh(posterior, rewards, 3), key=lambda h: h.probability)
         assert best.relation == relation
         assert best.probability > 0.99
-
-
-def test_expected_improvement_equals_its_definition() -> None:
-    mean, deviation = np.float32([-1.0, 0.0, 0.5]), np.float32([0.5, 1.0, 2.0])
-    draws = norm.rvs(size=(400_000, 1), random_state=0) * deviation + mean
-    found = expected_improvement(mean, deviation)
-    np.testing.assert_allclose(found, np.maximum(draws, 0).mean(axis=0), atol=0.01)
 
 
 def test_kernel_is_a_correlation_and_ignores_dead_edges() -> None:

@@ -6,26 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 from transnas.meta.store._posterior import Columns, Posterior
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
+from transnas.strategies._improvement import expected_improvement
 from transnas.strategies.bayesian._candidates import Candidates
 from transnas.strategies.bayesian._features import Float
 
-__all__ = ["RANDOM_STARTS", "Search", "expected_improvement", "source_values"]
+__all__ = ["RANDOM_STARTS", "Search", "source_values"]
 
 RANDOM_STARTS = 3
 """Random architectures at the start where there is no source."""
-
-
-def expected_improvement(mean: Float, deviation: Float) -> Float:
-    """Return E[max(0, f)] for f ~ N(mean, deviation^2), element by element."""
-    z = mean / deviation
-    density = np.exp(np.float32(-0.5) * z * z) * np.float32(1 / np.sqrt(2 * np.pi))
-    improvement: Float = deviation * (z * ndtr(z) + density)
-    return improvement
 
 
 def source_values(candidates: Candidates, sources: Sequence[SmoothedSource]) -> Float:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
-from scipy.special import ndtr
 
-__all__ = ["Evidence", "Incremental", "improvement"]
+__all__ = ["Evidence", "Incremental"]
 
 Float = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -91,11 +90,3 @@ class Incremental:
         deviation: Float = np.sqrt(self.variance + unknown)
         mean: Float = white @ self._rows[: self.n]
         return mean, deviation
-
-
-def improvement(mean: Float, deviation: Float) -> Float:
-    """Return E[max(0, f)] for f ~ N(mean, deviation^2), elementwise."""
-    z = mean / deviation
-    density = np.exp(np.float32(-0.5) * z * z) * np.float32(1 / math.sqrt(2 * math.pi))
-    gain: Float = deviation * (z * ndtr(z) + density)
-    return gain

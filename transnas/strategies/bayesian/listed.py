@@ -35,10 +35,11 @@ from transnas.strategies._base import (
     restore_generator,
 )
 from transnas.strategies._draws import pack, packed, unpack
+from transnas.strategies._improvement import expected_improvement
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
-from transnas.strategies.bayesian._ensemble import Evidence, Incremental, improvement
+from transnas.strategies.bayesian._ensemble import Evidence, Incremental
 from transnas.strategies.bayesian._rewards import clip_low
 
 __all__ = ["ArchitectureBO", "ArchitectureSettings"]
@@ -125,7 +126,7 @@ class Search:
         for weight, model, evidence in weighed:
             mean, deviation = model.predict(evidence.white)
             share = np.float32(self._settings.deviation)
-            gain = improvement(mean - mean[self._observed].max(), share * deviation)
+            gain = expected_improvement(mean - mean[self._observed].max(), share * deviation)
             total += np.float32(weight * evidence.scale / largest) * gain
         return total
 
