@@ -181,7 +181,13 @@ def _scratch() -> list[str]:
                 f"{c['found']:.2f} ± {c['half']:.2f} ({c['best']:.0%})" for c in cells
             )
             lines.append(f"| {noise} | {model} | {shown} |")
-    return [*lines, "", *TRIED]
+    lines += [
+        "",
+        "Under little noise no share differs from another by its interval; under more, "
+        "the smaller ones find more than the whole deviation, and do not differ among themselves.",
+        "",
+    ]
+    return [*lines, *TRIED]
 
 
 SHARES = ("1.0", "0.6", "0.4", "0.3")
