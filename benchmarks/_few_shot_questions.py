@@ -47,7 +47,7 @@ def supervised() -> list[str]:
     }
     words = {
         "uniform": "uniform architectures (mean of three a task)",
-        "transferred": "DARTS on five other tasks (the published S2)",
+        "transferred": "DARTS on other tasks (the published S2)",
         "meta": "the meta-learnt logits, not adapted",
         "adapted": "T-NAS, adapted to the task",
         "searched": "first-order DARTS on the task (the published S1)",
