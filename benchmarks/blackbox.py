@@ -45,7 +45,7 @@ LAST = ("optuna-gp", "bo")
 """Strategies that fit a process again at every query: `DEAR_QUERIES`, and `FEW` tables."""
 PLAIN = "plain-botorch"
 """BoTorch used as its tutorial does, on one table."""
-PLAIN_SEEDS, DEAR_QUERIES = 2, 50
+PLAIN_SEEDS, DEAR_QUERIES = 5, 50
 SLOW = 5.0
 """Seconds of one run above which a strategy is run on `FEW` tables only."""
 
@@ -194,9 +194,10 @@ def main() -> None:
 
     def record() -> None:
         """Write what there is, so that an interrupted run leaves its rows."""
+        left = {name: reason for name, reason in refused.items() if name not in rows}
         result = {"queries": queries, "points": [p for p in POINTS if p <= queries],
                   "seconds_allowed": given.seconds, "tables": [c.name for c in found],
-                  "rows": rows, "refused": refused}  # fmt: skip
+                  "rows": rows, "refused": left}  # fmt: skip
         path = write_result("blackbox-quick" if given.quick else "blackbox", result)
         if not given.quick:
             write_page(path)
