@@ -23,7 +23,7 @@ from transnas.studies.report import draw_graph, report_html, standalone_drawing
 from transnas.studies.report._axes import scale
 from transnas.studies.report._format import duration, hide_password, value
 from transnas.studies.report._importance import importance
-from transnas.studies.report._layout import ITEM_GAP, layered, separated
+from transnas.studies.report._layout import ITEM_GAP, PART_GAP, layered, separated
 from transnas.tasks import Signature, TableTask
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -231,6 +231,29 @@ def test_routes_go_down_and_pass_their_operation() -> None:
         assert (items[0].label, items[-1].label) == (source, target)
         assert [i.label for i in items if i.kind == "operation"] == [label]
         assert [i.layer for i in items] == list(range(items[0].layer, items[-1].layer + 1))
+
+
+def test_parts_without_a_common_edge_stand_side_by_side() -> None:
+    wide = [("a", f"{i}", "an operation") for i in range(5)]
+    narrow = [("b", "c", "x"), ("c", "d", "x")]
+    graph = Graph(("a", "b", *(f"{i}" for i in range(5)), "c", "d"), (*wide, *narrow))
+    layout = layered(graph, lambda text: 7.0 * len(text))
+    sides: dict[str, list[float]] = {"a": [], "b": []}
+    for route in layout.routes:
+        for item in (layout.items[i] for i in route):
+            ends = (item.x - item.width / 2, item.x + item.width / 2)
+            sides[layout.items[route[0]].label if route[0] < 2 else "b"] += ends
+    first, second = sorted(sides.values())
+    assert min(second) - max(first) == pytest.approx(PART_GAP)
+
+
+def test_every_operation_of_darts_has_a_colour_of_its_own_and_joins_have_none() -> None:
+    space, rng = spaces.get("darts"), np.random.default_rng(0)
+    drawn = "".join(standalone_drawing(space, space.sample(rng)) for _ in range(20))
+    found = set(re.findall(r'class="operation (c\d)"><rect[^>]*/><text[^>]*>(\w+)<', drawn))
+    assert len(found) == len(dict(found)) == 7
+    assert "none" not in dict(found).values()
+    assert re.findall(r'class="join"><rect[^>]*/><text[^>]*>(\w+)<', drawn).count("concat") > 20
 
 
 def test_separated_is_the_least_squares_solution() -> None:

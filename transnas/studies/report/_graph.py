@@ -15,6 +15,8 @@ __all__ = ["draw_architecture", "draw_graph", "standalone_drawing"]
 
 _CHARACTER = 7.1
 """Width of an average character at the font size of the drawing; generous, so labels fit."""
+_JOINS = ("concat", "mean")
+"""Labels of edges that only gather nodes into the output; they have no colour."""
 _TALL = 400.0
 """Lower drawings are shown larger, so that they fill their card."""
 
@@ -37,7 +39,8 @@ def draw_graph(graph: Graph, operations: Sequence[str] = ()) -> str:
     if not graph.nodes:
         return ""
     layout = layered(graph, lambda text: _CHARACTER * len(text))
-    order = list(dict.fromkeys([*operations, *(label for *_, label in graph.edges)]))
+    named = [v for v in operations if not v.isdigit()]  # numbers say which node, or how many
+    order = list(dict.fromkeys([*named, *(label for *_, label in graph.edges)]))
     colours = {label: i % COLOURS for i, label in enumerate(order)}
     scale = 1.4 if layout.height < _TALL else 1.0
     body = "".join(_route(layout, route) for route in layout.routes)
@@ -72,6 +75,7 @@ def _item(item: Item, colours: dict[str, int]) -> str:
     if item.kind == "bend":
         return ""
     css = "node" if item.kind == "node" else f"operation c{colours[item.label]}"
+    css = "join" if item.kind == "operation" and item.label in _JOINS else css
     radius = NODE_HEIGHT / 2 if item.kind == "node" else 5
     return (
         f'<g class="{css}"><rect x="{item.x - item.width / 2:.1f}" '

@@ -2,7 +2,8 @@
 
 Each operation becomes an item of its own between the nodes it joins, so its label has room; long
 edges pass through bends. Layers by longest path, order by barycentres, and positions by least
-squares under the order and the widths, so that nothing overlaps.
+squares under the order and the widths, so that nothing overlaps. Parts without a common edge, such
+as a network's two cells, stand side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from transnas.spaces import Graph
 
 __all__ = ["Item", "Layout", "layered", "separated"]
 
-NODE_HEIGHT, LAYER_GAP, ITEM_GAP = 26.0, 20.0, 12.0
+NODE_HEIGHT, LAYER_GAP, ITEM_GAP, PART_GAP = 26.0, 20.0, 12.0, 48.0
 _SWEEPS = 12
 _STRAIGHT = 6.0
 
@@ -60,6 +61,7 @@ def layered(graph: Graph, text_width: Callable[[str], float]) -> Layout:
             links[below][0].append(above)
     _order(layers, links, routes)
     _place(items, layers, links)
+    _pack(items, routes)
     left = min(item.x - item.width / 2 for item in items) - 2
     for item in items:
         item.x -= left
@@ -147,6 +149,23 @@ def _place(
             gaps = [(items[a].width + items[b].width) / 2 + ITEM_GAP for a, b in pairwise(layer)]
             for i, x in zip(layer, separated([wanted(i) for i in layer], gaps), strict=True):
                 items[i].x = x
+
+
+def _pack(items: Sequence[Item], routes: Sequence[Sequence[int]]) -> None:
+    """Move parts without a common edge next to each other, in their order."""
+    part = list(range(len(items)))
+    for route in routes:
+        joined = {part[i] for i in route}
+        part = [min(joined) if p in joined else p for p in part]
+    groups: dict[int, list[Item]] = {}
+    for p, item in zip(part, items, strict=True):
+        groups.setdefault(p, []).append(item)
+    end = -PART_GAP
+    for group in sorted(groups.values(), key=lambda group: min(item.x for item in group)):
+        shift = end + PART_GAP - min(item.x - item.width / 2 for item in group)
+        for item in group:
+            item.x += shift
+        end = max(item.x + item.width / 2 for item in group)
 
 
 def separated(wanted: Sequence[float], gaps: Sequence[float]) -> list[float]:
