@@ -22,6 +22,16 @@ many meta-epochs, replicate by replicate (same task, same five random starts), w
 t-interval and the two-sided sign test over those that differ. *Probe*: R² of an unseen task's
 direction, linear in the posterior's mean after ten random cells.
 """
+READING = """\
+## Reading
+
+Meta-training pays early (at 8 and 10 queries, against from scratch). After 25 meta-epochs it makes
+no difference whether the agent knows its task. After 120, agents without a context have settled on
+what is good on average over the circle and search worse than before; the encoder keeps them from
+that, and that is its use here: 0.9 more at 10 and 20 queries. It does not make 120 meta-epochs
+better than 25. That a task can be read from the posterior (probe) says little: it can after one
+meta-epoch too, as these rewards are linear.
+"""
 
 
 def write(result: Path) -> None:
@@ -36,6 +46,7 @@ def write(result: Path) -> None:
         "| --- " * (len(titles) + 7) + "|",
         *(_line(name, row, rows, points) for name, row in rows.items()),
         "",
+        READING,
         f"Machine: {machine['processor']}, one thread; commit {machine['commit']}, "
         f"{machine['date']}.",
         "",

@@ -94,7 +94,7 @@ VERDICT = """\
 - **The encoder** shows on C500, where 25 virtual tasks differ in what is good; on D's 7 tasks its
   gain is not visible. Its use is in meta-training more than in recognition: agents that learnt with
   z lose nothing visible when z is set to 0 at adaptation, agents that learnt without it find less
-  (the table below).
+  (the table below; catch-encoder.md shows how, on tasks with a known answer).
 - **What limits CATCH** is neither the pool nor the encoder but sample efficiency: networks that are
   fitted by some gradient steps a query predict worse than a Gaussian process on the same rewards,
   which without any earlier task hits the best network more often, CIFAR-100 from C500 excepted; by
