@@ -63,6 +63,25 @@ def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path)
     assert parts.finished == 4
 
 
+def test_the_outer_rate_falls_to_its_last_value() -> None:
+    maml = methods.get("maml")
+    settings = maml.Settings(steps=1, test_steps=1, inner_rate=0.1, annealed_to=0.0, epochs=2)
+    learner = maml(FourConv(DIGITS, 4), settings, CHANNELS_LAST)
+    assert learner.outer_rate(1) == pytest.approx(settings.outer_rate / 2)
+    falling, after = (
+        meta_train(learner, get_source("digits"), plan(steps, epoch=2)) for steps in (4, 6)
+    )
+    assert all(torch.equal(falling.state.meta[n], after.state.meta[n]) for n in learner.shapes)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"annealed_to": -1.0}, {"annealed_to": float("nan")}, {"epochs": 0}]
+)
+def test_a_schedule_that_is_none_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"setting '{next(iter(bad))}' is"):
+        methods.get("t-nas").Settings(**bad)
+
+
 DRIVER = """
 import sys
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,8 +115,12 @@ class Learner:
         return self.settings.order == 2
 
     def outer_rate(self, epoch: int) -> float:
-        """Return the outer learning rate of an epoch."""
-        return self.settings.outer_rate
+        """A_t = A_min + (A - A_min) (1 + cos(pi t / T)) / 2, or A if it is constant."""
+        first, last = self.settings.outer_rate, self.settings.annealed_to
+        if last is None:
+            return first
+        share = min(epoch / self.settings.epochs, 1.0)
+        return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
     def optimisers(self, meta: dict[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
         """Return the outer optimisers, by name, over the meta-parameters."""

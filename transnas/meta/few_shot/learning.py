@@ -29,6 +29,8 @@ _VALIDATIONS = 5
 """Validations in a meta-training."""
 _LOOKED_AT = 20
 """Validation tasks whose architectures are counted."""
+_SHARED = ("steps", "test_steps", "inner_rate", "outer_rate", "annealed_to", "epochs", "clip")
+"""Settings of a search that its recipe for decoded architectures takes over."""
 
 
 def total_steps(method: str, settings: Mapping[str, Any]) -> int:
@@ -66,7 +68,7 @@ def learn(
         else FourConv(signature, family.width)
     )
     learner = cls(network, own, execution)
-    plan = _plan(family, spec, family.meta_steps, seed)
+    plan = _plan(family, spec, family.meta_steps, own.epochs, seed)
     done = 0
 
     def told(step: int) -> None:
@@ -78,9 +80,9 @@ def learn(
     architectures, networks, accuracies = [], [], []
     for i, arch in enumerate(_frequent(learner, trained.best, source, spec, family)):
         recipe = methods.get(cls.recipe)
-        shared = {n: getattr(own, n) for n in ("steps", "test_steps", "inner_rate", "clip")}
+        shared = {n: getattr(own, n) for n in _SHARED}
         decoded = recipe(decoded_network(arch, network), recipe.Settings(**shared), execution)  # type: ignore[arg-type]
-        plan = _plan(family, spec, family.architecture_steps, seed)
+        plan = _plan(family, spec, family.architecture_steps, own.epochs, seed)
         found = meta_train(decoded, source, plan, _inside(folder, f"decoded-{i}"), at=told)
         done += family.architecture_steps
         architectures.append(arch)
@@ -106,9 +108,11 @@ def learn(
     )
 
 
-def _plan(family: FamilySettings, spec: EpisodeSpec, steps: int, seed: int) -> Plan:
+def _plan(family: FamilySettings, spec: EpisodeSpec, steps: int, epochs: int, seed: int) -> Plan:
+    """Return a plan with so many epochs, if there are as many steps."""
     every = max(1, steps // _VALIDATIONS)
-    return Plan(spec, family.tasks, steps, every, every, checkpoint_every=min(every, 50), seed=seed)
+    epoch = max(1, steps // epochs)
+    return Plan(spec, family.tasks, steps, epoch, every, checkpoint_every=min(every, 50), seed=seed)
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:

@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -96,14 +94,6 @@ class MAMLPlus(Learner):
     def second_order(self, epoch: int) -> bool:
         """First order at the start."""
         return self.settings.order == 2 and epoch >= self.settings.first_order_epochs
-
-    def outer_rate(self, epoch: int) -> float:
-        """A_t = A_min + (A - A_min) (1 + cos(pi t / T)) / 2."""
-        first, last = self.settings.outer_rate, self.settings.annealed_to
-        if last is None:
-            return first
-        share = min(epoch / self.settings.epochs, 1.0)
-        return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
     def _recorder(self, state: State, step: int) -> Norm | None:
         """Record what query images are normalised by after this step."""

@@ -56,6 +56,10 @@ class Settings:
     """Outer learning rate (Adam) of the weights."""
     order: int = 1
     """1: inner gradients count as constants; 2: meta-gradients flow through them."""
+    annealed_to: float | None = None
+    """The outer rate falls to this by a cosine over `epochs`; None: it is constant."""
+    epochs: int = 100
+    """Epochs of a meta-training, which schedules count; the outer rate falls over all of them."""
     clip: float = 0.0
     """Meta-gradients are clipped, element by element, to this size; 0: not at all."""
 
@@ -68,6 +72,11 @@ class Settings:
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")
+        last = self.annealed_to
+        if last is not None and not 0 <= last < float("inf"):
+            raise InputError(f"setting 'annealed_to' is {last!r}; accepted: numbers from 0, null")
+        if not isinstance(self.epochs, int) or isinstance(self.epochs, bool) or self.epochs < 1:
+            raise InputError(f"setting 'epochs' is {self.epochs!r}; accepted: whole numbers from 1")
         if self.order not in (1, 2):
             raise InputError(f"setting 'order' is {self.order!r}; accepted: 1, 2")
 
@@ -78,6 +87,7 @@ class MAMLPlusSettings(Settings):
 
     test_steps: int = 5
     order: int = 2
+    annealed_to: float | None = 1e-5
     multi_step_epochs: int = 15
     """Epochs over which the loss of every inner step counts, ever less; 0: only the last."""
     learnt_rates: bool = True
@@ -88,10 +98,6 @@ class MAMLPlusSettings(Settings):
     """Scale and shift of normalisations of their own for each inner step, not adapted."""
     running_statistics: bool = False
     """Record running statistics of normalisations for each step (`statistics="running"`)."""
-    annealed_to: float | None = 1e-5
-    """The outer rate falls to this by a cosine over `epochs`; None: it is constant."""
-    epochs: int = 100
-    """Length of the annealing of the outer rate, in epochs."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,25 @@ methods in the paper say that they share the search.)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from transnas.meta.few_shot.methods import register
+from transnas.meta.few_shot.settings import SearchSettings
 from transnas.meta.few_shot.tnas import TNAS
 
-__all__ = ["TNASPlus"]
+__all__ = ["TNASPlus", "TNASPlusSettings"]
+
+
+@dataclass(frozen=True)
+class TNASPlusSettings(SearchSettings):
+    """T-NAS's, with the annealing of MAML++ in search and recipe."""
+
+    annealed_to: float | None = 1e-5
 
 
 @register("t-nas++")
 class TNASPlus(TNAS):
     """T-NAS with another recipe for decoded architectures."""
 
+    Settings = TNASPlusSettings
     recipe = "maml++"

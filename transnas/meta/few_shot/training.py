@@ -113,7 +113,7 @@ def meta_train(
         result = learner.meta_step(state, batches, state.step // plan.epoch)
         state.step += 1
         lost = 0 if bool(result.finite.any()) else lost + 1
-        if lost == plan.epoch:
+        if lost == plan.validate_every:
             raise Diverged(
                 f"no task of the last {lost} meta-steps stayed finite, {state.skipped} were "
                 "skipped in all; a smaller inner rate may help"

@@ -12,8 +12,16 @@ __all__ = ["factorized_reduce"]
 
 
 def factorized_reduce(rectified: Tensor, even: Tensor, odd: Tensor) -> Tensor:
-    """[n, B I, H, W] after ReLU, two weights [B, O / 2, I, 1, 1] -> [n, B O, H / 2, W / 2]."""
+    """[n, B I, H, W] after ReLU, two weights [B, *E, O / 2, I, 1, 1] -> [n, B *E O, H / 2, W / 2].
+
+    Where there are E weights a task, it is reduced E times. What a stride of 2 skips is left out
+    before the convolutions.
+    """
     x = F.pad(rectified, (0, rectified.shape[3] % 2, 0, rectified.shape[2] % 2))
-    halves = [conv(x, even, stride=2), conv(x[:, :, 1:, 1:], odd, stride=2)]
-    split = [split_channels(half, len(even), -1) for half in halves]
-    return torch.cat(split, dim=2).flatten(1, 2)
+    times = even.shape[:-4]
+    halves = [
+        conv(x[:, :, start::2, start::2], weight.flatten(1, -4))
+        for start, weight in enumerate((even, odd))
+    ]
+    split = [split_channels(half, *times, -1) for half in halves]
+    return torch.cat(split, dim=len(times) + 1).flatten(1, -3)
