@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -151,6 +152,18 @@ def test_kernels_are_covariances_of_the_stated_amplitude(space: Space, choices: 
         assert torch.linalg.eigvalsh(covariance).min() > -1e-8
         assert torch.allclose(covariance.diagonal(), tensor(1.7).expand(25))
         assert torch.allclose(kernel.forward(x, x, diag=True), covariance.diagonal())
+
+
+def test_a_path_of_one_architecture_alone_is_no_feature() -> None:
+    # A chain is one path, so that each of its 6,561 architectures has a path of its own.
+    space = spaces.get("nasbench-macro")
+    encoding = encoding_of(space, True)
+    every = list(space.architectures())
+    labels = {label for arch in every for path in space.paths(arch) for label in path}
+    pairs = {pair for arch in every for path in space.paths(arch) for pair in pairwise(path)}
+    block = encoding.blocks["paths"]
+    assert block.stop - block.start == len(labels) + len(pairs)
+    assert ((encoding.rows(every)[:, block] > 0).sum(dim=0) > 1).all()
 
 
 # Model ------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ class Encoding:
     - codes: one-hot of the choices, those that cannot matter at a neutral value.
     - summary: counts of paths and operations, standardised over the space.
     - paths: weighted counts of path strings, operations and pairs (`_features`), so scaled that
-      two architectures are at squared distance 1 in the median.
+      two architectures are at squared distance 1 in the median. Of an enumerated space only
+      terms of several architectures: one that is a single one's is equally far from all others,
+      and where paths spell whole architectures there would be as many columns as rows.
     - numbers: the ranges scaled to [0, 1].
 
     Attributes:
@@ -37,11 +39,12 @@ class Encoding:
         self.space = space
         self._codes = space.width - len(space.ranges)
         sizes = {"codes": self._codes}
-        self._reference: Features | None = None
+        self._terms: dict[tuple[str, ...], int] | None = None
         if paths and space.choices:
-            self._reference = _reference(space)
-            self._set_scales(self._reference)
-            sizes |= {"summary": int(self._varying.sum()), "paths": len(self._reference.terms)}
+            reference = _reference(space)
+            self._terms = _terms(reference, 2 if is_listable(space) else 1)
+            self._set_scales(reference, self._terms)
+            sizes |= {"summary": int(self._varying.sum()), "paths": len(self._terms)}
         sizes["numbers"] = len(space.ranges)
         edges = np.cumsum([0, *sizes.values()]).tolist()
         self.width: int = edges[-1]
@@ -51,7 +54,7 @@ class Encoding:
             if size
         }
 
-    def _set_scales(self, reference: Features) -> None:
+    def _set_scales(self, reference: Features, terms: dict[tuple[str, ...], int]) -> None:
         n = len(space_columns := reference.summary.T)
         self._varying = np.array([column.std() > 0 for column in space_columns], dtype=np.bool_)
         # Numbers beside the architecture stand at the end of the summary; they have a block.
@@ -59,7 +62,8 @@ class Encoding:
         self._mean = reference.summary.mean(axis=0)
         self._spread = reference.summary.std(axis=0)
         rows = np.unique(np.linspace(0, len(reference) - 1, 300).astype(np.int64))
-        part = np.asarray(reference.paths[rows].todense(), dtype=np.float64)
+        columns = [reference.terms[term] for term in terms]
+        part = np.asarray(reference.paths[rows][:, columns].todense(), dtype=np.float64)
         squares = ((part[:, None] - part[None]) ** 2).sum(-1)[np.triu_indices(len(part), 1)]
         self._path_scale = float(np.sqrt(np.median(squares))) or 1.0
 
@@ -67,13 +71,12 @@ class Encoding:
         """Return the encodings of `archs`, float64 [len(archs), width]."""
         pruned = [Architecture(a.space, self.space.pruned(a).values, a.numbers) for a in archs]
         plain = self.space.encode(pruned).astype(np.float64)
-        if self._reference is None:
+        if self._terms is None:
             return torch.from_numpy(plain)
         features = describe(self.space, archs)
         summary = (features.summary - self._mean) / np.where(self._spread > 0, self._spread, 1)
-        counts = np.zeros((len(archs), len(self._reference.terms)))
-        shared = [(j, self._reference.terms[t]) for t, j in features.terms.items()
-                  if t in self._reference.terms]  # fmt: skip
+        counts = np.zeros((len(archs), len(self._terms)))
+        shared = [(j, self._terms[t]) for t, j in features.terms.items() if t in self._terms]
         if shared:
             theirs, ours = map(list, zip(*shared, strict=True))
             counts[:, ours] = features.paths[:, theirs].todense()
@@ -86,6 +89,15 @@ class Encoding:
 def encoding_of(space: Space, paths: bool) -> Encoding:
     """Return the encoding of `space`; cached."""
     return Encoding(space, paths)
+
+
+def _terms(reference: Features, least: int) -> dict[tuple[str, ...], int]:
+    """Number the terms that at least so many architectures have."""
+    owners = reference.paths.getnnz(axis=0)
+    return {
+        term: i
+        for i, term in enumerate(t for t, j in reference.terms.items() if owners[j] >= least)
+    }
 
 
 def _reference(space: Space) -> Features:
