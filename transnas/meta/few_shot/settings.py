@@ -74,7 +74,7 @@ class Settings:
                 raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")
         last = self.annealed_to
         if last is not None and not 0 <= last < float("inf"):
-            raise InputError(f"setting 'annealed_to' is {last!r}; accepted: numbers from 0, null")
+            raise InputError(f"setting 'annealed_to' is {last!r}; accepted: none or numbers from 0")
         if not isinstance(self.epochs, int) or isinstance(self.epochs, bool) or self.epochs < 1:
             raise InputError(f"setting 'epochs' is {self.epochs!r}; accepted: whole numbers from 1")
         if self.order not in (1, 2):
