@@ -100,8 +100,9 @@ def write_page(path: Path) -> None:
         "",
         f"Processor: {result['machine']['processor']}, one thread, shared with other work; "
         f"commit {result['machine']['commit']}, {result['machine']['date']}. Rows were run one by "
-        "one, some at earlier commits, and dear strategies with fewer seeds: the interval of a "
-        "row of two seeds says nothing.",
+        "one, some at earlier commits. Strategies of the project have 100 seeds; Optuna's process "
+        "and BoTorch used plainly, which stand beside them, have the few that they could afford: "
+        "an interval of two seeds says nothing.",
         "",
         "![Regret by query](blackbox.svg)",
         "",
