@@ -253,13 +253,18 @@ def speed() -> list[str]:
     return lines
 
 
+def in_order(key: tuple[str, str, str]) -> tuple[str, int, int]:
+    """Return what tables are sorted by: data set, way and shot, the latter as numbers."""
+    return key[0], int(key[1]), int(key[2])
+
+
 def main() -> None:
     """Write the page."""
     cells, before = load("few-shot"), load("few-shot-constant-rate")
     parts = [HEAD, *missing(cells)]
-    for key in sorted(cells, key=lambda key: (key[0], int(key[1]))):
+    for key in sorted(cells, key=in_order):
         parts += cell(key, cells[key])
-    for key in sorted(before.keys() - cells.keys(), key=lambda key: (key[0], int(key[1]))):
+    for key in sorted(before.keys() - cells.keys(), key=in_order):
         parts += cell(key, before[key], ", constant outer rate of 0.001")
     parts += [*outer_rates(cells, before), *supervised(), *transfer(), *similarity(), *speed()]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")

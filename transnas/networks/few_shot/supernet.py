@@ -113,7 +113,7 @@ class FewShotSupernet(TwoCells):
                 out = norm(f"{name}.{op}.{i}.norm", out, scaled(op) if last else None)
             terms.append(out)
         if stride == 2:
-            terms.append(torch.cat(self._skips(params, name, x, weights, norm), dim=1))
+            terms.append(torch.cat(self._skips(params, name, rectified, weights, norm), dim=1))
         total = split_channels(reduce(torch.add, terms), edges, tasks, channels)
         shared = _pooled(name, x, stride, norm)
         if stride == 1:
@@ -155,17 +155,17 @@ class FewShotSupernet(TwoCells):
         outs = [torch.cat(by_task, dim=1) for by_task in zip(*found, strict=True)]
         if stride == 1:
             return outs
-        skips = self._skips(params, name, x, weights, norm)
+        skips = self._skips(params, name, F.relu(x), weights, norm)
         return [o + skip for o, skip in zip(outs, skips, strict=True)]
 
     def _skips(
-        self, params: Params, name: str, x: Tensor, weights: Tensor, norm: Norm
+        self, params: Params, name: str, rectified: Tensor, weights: Tensor, norm: Norm
     ) -> list[Tensor]:
         """Return the weighted factorised reductions of E edges, [n, B C, H / 2, W / 2] each."""
         halves = [params[f"{name}.skip_connect.{half}"] for half in ("even", "odd")]
-        skip = factorized_reduce(F.relu(x), *halves)
+        skip = factorized_reduce(rectified, *halves)
         share = weights[:, :, OPERATIONS.index("skip_connect")]
-        scale = share[:, :, None].expand(-1, -1, x.shape[1] // len(weights))
+        scale = share[:, :, None].expand(-1, -1, rectified.shape[1] // len(weights))
         out = norm(f"{name}.skip_connect.norm", skip, scale)
         return [o.flatten(1, 2) for o in split_channels(out, *scale.shape).unbind(2)]
 

@@ -94,10 +94,8 @@ def encoding_of(space: Space, paths: bool) -> Encoding:
 def _terms(reference: Features, least: int) -> dict[tuple[str, ...], int]:
     """Number the terms that at least so many architectures have."""
     owners = reference.paths.getnnz(axis=0)
-    return {
-        term: i
-        for i, term in enumerate(t for t, j in reference.terms.items() if owners[j] >= least)
-    }
+    kept = [term for term, column in reference.terms.items() if owners[column] >= least]
+    return {term: i for i, term in enumerate(kept)}
 
 
 def _reference(space: Space) -> Features:
