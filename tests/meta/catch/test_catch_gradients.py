@@ -12,7 +12,7 @@ from transnas.meta.catch import CatchSettings
 from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Catcher
 from transnas.meta.catch.coding import Codes, Coding
-from transnas.meta.catch.controller import PolicyBatch, log_policy, sample
+from transnas.meta.catch.controller import Policy, PolicyBatch, log_policy
 from transnas.meta.catch.encoder import kl_to_unit
 from transnas.meta.catch.mlp import initial
 from transnas.spaces import Choice, Space
@@ -89,7 +89,7 @@ def chosen_of(candidates: int, draws: int) -> torch.Tensor:
     parameters, _ = policy()
     uniform = np.random.default_rng(candidates).random((1, draws * candidates, 2))
     z = torch.tensor([[0.7, -1.1]], dtype=DOUBLE)
-    codes = sample(parameters, z, CODING, uniform).codes[0]
+    codes = Policy(parameters, z, CODING).sample(np.array([0]), uniform).codes[0]
     best = (3 * codes[:, 0] + codes[:, 1]).reshape(draws, candidates).max(axis=1)
     return torch.as_tensor(np.bincount(best, minlength=9) / draws)
 

@@ -12,10 +12,11 @@ import torch
 from scipy.stats import chisquare
 
 from transnas import InputError, spaces
+from transnas.meta.catch import controller
 from transnas.meta.catch._draws import Draws
 from transnas.meta.catch.candidates import draw_candidates
 from transnas.meta.catch.coding import Coding
-from transnas.meta.catch.controller import log_policy, ppo_loss, sample
+from transnas.meta.catch.controller import Policy, log_policy, ppo_loss
 from transnas.meta.catch.encoder import kl_to_unit, posterior, product_of_gaussians, with_z
 from transnas.meta.catch.evaluator import choose, huber_loss
 from transnas.meta.catch.mlp import initial, mlp
@@ -31,6 +32,8 @@ from transnas.spaces import Choice, Space
 from transnas.spaces.residual import Residual
 
 DOUBLE = torch.float64
+ONE = np.array([0])
+"""The only replicate."""
 
 
 class Tower(Space):
@@ -151,7 +154,7 @@ def test_masked_choices_are_never_drawn_and_get_no_gradient() -> None:
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
     z = torch.zeros(1, 4, dtype=DOUBLE)
     draws = np.random.default_rng(0).random((1, 100_000, 4))
-    drawn = sample(parameters, z, coding, draws)
+    drawn = Policy(parameters, z, coding).sample(ONE, draws)
     valid = {a.values for a in space.architectures()}
     assert set(map(tuple, drawn.codes[0].tolist())) == valid
 
@@ -175,7 +178,8 @@ def test_drawn_frequencies_are_the_policy() -> None:
     coding = Coding(space, DOUBLE)
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
     z = torch.zeros(1, 4, dtype=DOUBLE)
-    drawn = sample(parameters, z, coding, np.random.default_rng(1).random((1, 50_000, 4)))
+    draws = np.random.default_rng(1).random((1, 50_000, 4))
+    drawn = Policy(parameters, z, coding).sample(ONE, draws)
     codes = np.array([[a.values for a in space.architectures()]])
     log_pi = log_policy(parameters, z, coding.states(codes), coding.allowed_features(codes))
     chosen = torch.as_tensor(codes + coding.offsets).unsqueeze(-1)
@@ -187,6 +191,27 @@ def test_drawn_frequencies_are_the_policy() -> None:
     torch.testing.assert_close(
         drawn.log_policy[0, :5].sum(dim=-1), torch.as_tensor(np.log(p))[first]
     )
+
+
+def test_what_is_kept_for_all_prefixes_draws_as_each_prefix_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = spaces.get("nasbench201")
+    coding = Coding(space, DOUBLE)
+    parameters = network("controller", (4 + coding.features, 16, 16, coding.features), replicates=3)
+    z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    rows = np.array([2, 0])
+    draws = np.random.default_rng(0).random((2, 500, coding.choices))
+    tabled = Policy(parameters, z, coding).sample(rows, draws)
+    monkeypatch.setattr(controller, "_TABLED", 0)
+    alone = Policy(parameters, z, coding).sample(rows, draws)
+    np.testing.assert_array_equal(tabled.codes, alone.codes)
+    torch.testing.assert_close(tabled.log_policy, alone.log_policy)
+    codes = torch.as_tensor(alone.codes + coding.offsets).unsqueeze(-1)
+    own = {name: parameter[rows] for name, parameter in parameters.items()}
+    states, allowed = coding.states(alone.codes), coding.allowed_features(alone.codes)
+    log_pi = log_policy(own, z[rows], states, allowed).gather(-1, codes).squeeze(-1)
+    torch.testing.assert_close(alone.log_policy, log_pi.detach())
 
 
 def test_a_space_that_allows_nothing_is_an_error() -> None:

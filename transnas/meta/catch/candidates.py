@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from transnas.meta.catch.coding import Codes, Coding
-from transnas.meta.catch.controller import sample
+from transnas.meta.catch.controller import Policy
 from transnas.meta.catch.mlp import Parameters
 from transnas.strategies import Exhausted
 from transnas.strategies._draws import Shuffled
@@ -62,13 +62,12 @@ def draw_candidates(
     )
     seen = [set(codes) for codes in taken]
     size = count + -(-count // _SPARE)
+    policy = Policy(parameters, z, coding)
     for attempt in range(_ROUNDS):
         short = np.flatnonzero(~found.present.all(axis=1))
         if not len(short):
             break
-        own = parameters if len(short) == replicates else _of(parameters, short)
-        draws = uniforms((size, coding.choices), attempt)[short]
-        drawn = sample(own, z[torch.as_tensor(short)], coding, draws)
+        drawn = policy.sample(short, uniforms((size, coding.choices), attempt)[short])
         valid = coding.valid(drawn.codes)
         for i, r in enumerate(short.tolist()):
             filled = int(found.present[r].sum())
@@ -138,8 +137,3 @@ def _fill(
     if extra:
         found.codes[r, filled : filled + len(extra)] = extra
         found.present[r, filled : filled + len(extra)] = True
-
-
-def _of(parameters: Parameters, replicates: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
-    rows = torch.as_tensor(replicates)
-    return {n: p[rows] for n, p in parameters.items() if n.startswith("controller")}

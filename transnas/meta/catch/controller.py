@@ -13,7 +13,10 @@ from transnas.meta.catch.encoder import with_z
 from transnas.meta.catch.mlp import Parameters, mlp
 from transnas.strategies._surrogate_objective import ppo_loss
 
-__all__ = ["PolicyBatch", "Sampled", "log_policy", "ppo_loss", "sample"]
+__all__ = ["Policy", "PolicyBatch", "Sampled", "log_policy", "ppo_loss"]
+
+_TABLED = 1_000
+"""Prefixes of one decision that are put through the controller before any is drawn."""
 
 
 @dataclass(frozen=True)
@@ -58,34 +61,56 @@ def log_policy(
     return torch.log_softmax(masked, dim=-1)
 
 
-@torch.no_grad()
-def sample(
-    parameters: Parameters, z: torch.Tensor, coding: Coding, draws: npt.NDArray[np.float64]
-) -> Sampled:
-    """Draw networks from the policy by inverting cumulative probabilities.
+class Policy:
+    """pi(. | z) of R replicates as it stands, to draw networks from.
 
-    `draws` [R, S, T] are uniform in (0, 1). While the prefixes of a decision are fewer than the
-    networks, each prefix goes through the controller once.
+    Where the prefixes of a decision are few, what follows each of them is worked out once and kept
+    for all draws.
     """
-    replicates, count, choices = draws.shape
-    codes: Codes = np.zeros((replicates, count, choices), dtype=np.int64)
-    logs = torch.zeros(draws.shape, dtype=coding.dtype)
-    for t in range(choices):
-        start, width = int(coding.offsets[t]), int(coding.counts[t])
-        prefix = codes[..., :t]
-        if np.prod(coding.counts[:t], dtype=np.float64) < count:
-            states = coding.onehot(coding.prefixes(t)).expand(replicates, -1, -1)
-            rows = torch.as_tensor(coding.number(prefix)).unsqueeze(-1).expand(-1, -1, width)
-        else:
-            states, rows = coding.onehot(prefix), None
-        logits = mlp(parameters, "controller", with_z(z, states))[..., start : start + width]
-        logits = logits if rows is None else logits.gather(1, rows)
-        allowed = torch.as_tensor(np.array(coding.allowed(prefix)))
+
+    def __init__(self, parameters: Parameters, z: torch.Tensor, coding: Coding) -> None:
+        self.parameters = {n: p for n, p in parameters.items() if n.startswith("controller")}
+        self.z = z
+        self.coding = coding
+        prefixes = np.cumprod(coding.counts, dtype=np.float64) / coding.counts
+        self._tables = [
+            self._after(np.broadcast_to(coding.prefixes(t), (len(z), int(number), t)), slice(None))
+            for t, number in enumerate(prefixes)
+            if number < _TABLED
+        ]
+
+    def sample(self, rows: npt.NDArray[np.int64], draws: npt.NDArray[np.float64]) -> Sampled:
+        """Draw networks of the replicates `rows` [A] by inverting cumulative probabilities.
+
+        `draws` [A, S, T] are uniform in (0, 1).
+        """
+        codes: Codes = np.zeros(draws.shape, dtype=np.int64)
+        logs = np.zeros(draws.shape)
+        number = np.zeros(draws.shape[:2], dtype=np.int64)
+        for t, count in enumerate(self.coding.counts.tolist()):
+            if t < len(self._tables):
+                log_p, total = (table[rows[:, None], number] for table in self._tables[t])
+            else:
+                log_p, total = self._after(codes[..., :t], rows)
+            code = (total <= draws[..., t : t + 1] * total[..., -1:]).sum(axis=-1)
+            codes[..., t] = code
+            logs[..., t] = np.take_along_axis(log_p, code[..., None], axis=-1)[..., 0]
+            number = number * count + code
+        return Sampled(codes, torch.as_tensor(logs, dtype=self.coding.dtype))
+
+    @torch.no_grad()
+    def _after(
+        self, prefixes: Codes, rows: npt.NDArray[np.int64] | slice
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.float64]]:
+        """Return log pi of the values after prefixes [A, N, t], and its cumulative probability."""
+        t = prefixes.shape[-1]
+        values = slice(
+            int(self.coding.offsets[t]), int(self.coding.offsets[t] + self.coding.counts[t])
+        )
+        own = {name: p[rows] for name, p in self.parameters.items()}
+        states = with_z(self.z[rows], self.coding.onehot(prefixes))
+        logits = mlp(own, "controller", states)[..., values]
+        allowed = torch.as_tensor(np.array(self.coding.allowed(prefixes)))
         log_p = torch.log_softmax(logits.masked_fill(~allowed, -torch.inf), dim=-1)
         # A masked value adds nothing to the sum, so that no draw falls on it.
-        total = log_p.double().exp().cumsum(dim=-1)
-        threshold = torch.as_tensor(draws[..., t : t + 1]) * total[..., -1:]
-        code = (total <= threshold).sum(dim=-1)
-        codes[..., t] = code.numpy()
-        logs[..., t] = log_p.gather(-1, code.unsqueeze(-1)).squeeze(-1)
-    return Sampled(codes, logs)
+        return log_p.numpy(), log_p.double().exp().cumsum(dim=-1).numpy()
