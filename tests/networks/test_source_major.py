@@ -30,7 +30,7 @@ BOUND = 5e-6
 @pytest.fixture(scope="module", autouse=True)
 def _compiler() -> None:
     try:
-        _kernel.load()
+        _kernel.load(16)
     except _kernel.Unavailable as error:
         pytest.skip(str(error))
 
@@ -84,6 +84,8 @@ def assert_close(found: list[Tensor], expected: list[Tensor]) -> None:
         (16, 2, (1, 5)),
         (16, 1, (1, 1)),
         (8, 1, (28, 3)),
+        (16, 2, (14, 28)),
+        (48, 2, (15, 16)),
     ],
 )
 def test_block_equals_float64(channels: int, stride: int, size: tuple[int, int]) -> None:
@@ -92,9 +94,18 @@ def test_block_equals_float64(channels: int, stride: int, size: tuple[int, int])
     assert_close(run(edges, x, weights), run(exact(edges), x, weights))
 
 
-def test_other_kernels_and_operations_equal_float64() -> None:
+def test_vectors_of_eight_serve_more_channels_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen channels are one vector of a processor with AVX-512, and two of another's."""
+    monkeypatch.setattr(_kernel, "_processor", lambda: "flags: of another processor")
+    monkeypatch.setattr(_kernel, "_load", _kernel._load.__wrapped__)
+    test_block_equals_float64(48, 2, (14, 9))
+    test_block_equals_float64(16, 1, (12, 28))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_kernels_and_operations_equal_float64(stride: int) -> None:
     operations = ("sep_conv_7x7", "skip_connect", "conv_3x1_1x3", "dil_conv_3x3", "none")
-    edges = block(8, 1, operations)
+    edges = block(8, stride, operations)
     x, weights = torch.randn(3, 8, 6, 5), torch.randn(3, 5)
     assert_close(run(edges, x, weights), run(exact(edges), x, weights))
 

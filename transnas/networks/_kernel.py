@@ -14,7 +14,10 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Unavailable", "load"]
+__all__ = ["LANES", "Unavailable", "load"]
+
+LANES = 8
+"""Channels must be a multiple of this."""
 
 _SOURCE = Path(__file__).with_name("kernels") / "source_major.cpp"
 _FLAGS = ("-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
@@ -27,18 +30,23 @@ class Unavailable(Exception):
     """There is no kernel; the message says why."""
 
 
-def load() -> ctypes.CDLL:
-    """Return the kernel, built if the cache does not have it; raises `Unavailable`."""
-    found = _load()
+def load(channels: int) -> ctypes.CDLL:
+    """Return the kernel for so many channels, built if the cache does not have it.
+
+    Its vectors have 16 numbers where the channels and the processor's registers (AVX-512) allow it,
+    otherwise 8. Raises `Unavailable`.
+    """
+    wide = channels % (2 * LANES) == 0 and " avx512f " in f"{_processor()} "
+    found = _load(2 * LANES if wide else LANES)
     if isinstance(found, str):
         raise Unavailable(found)
     return found
 
 
 @functools.cache
-def _load() -> ctypes.CDLL | str:
+def _load(lanes: int) -> ctypes.CDLL | str:
     try:
-        return ctypes.CDLL(str(_built()))
+        return ctypes.CDLL(str(_built(lanes)))
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None)
         reason = str(detail or error).strip().splitlines()
@@ -47,31 +55,32 @@ def _load() -> ctypes.CDLL | str:
         return text
 
 
-def _built() -> Path:
-    """Return the library of this source, torch, compiler and machine."""
+def _built(lanes: int) -> Path:
+    """Return the library of this source, torch, compiler and machine, for vectors of `lanes`."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise FileNotFoundError("no C++ compiler: neither CXX nor g++ nor c++")
     text = _SOURCE.read_bytes()
     key = "\n".join((torch.__version__, compiler, *_FLAGS, _processor())).encode()
-    name = f"source_major-{hashlib.sha256(text + key).hexdigest()[:16]}.so"
+    name = f"source_major-{lanes}-{hashlib.sha256(text + key).hexdigest()[:16]}.so"
     library = _cache() / name
     if not library.exists():
         _log.info("building the kernel for mixed edges, once on this machine")
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder) / name
-            _compile(compiler, made)
+            _compile(compiler, lanes, made)
             made.replace(library)  # whole or not at all, also when two processes build
     return library
 
 
-def _compile(compiler: str, target: Path) -> None:
+def _compile(compiler: str, lanes: int, target: Path) -> None:
     root = Path(torch.__file__).parent
     # Torch's own OpenMP runtime: a second one would spin beside it.
     runtime = [str(p) for p in sorted((root / "lib").glob("libgomp*.so*"))]
     abi = int(torch._C._GLIBCXX_USE_CXX11_ABI)
-    command = [compiler, *_FLAGS, "-fopenmp", f"-D_GLIBCXX_USE_CXX11_ABI={abi}"]
+    defined = [f"-D_GLIBCXX_USE_CXX11_ABI={abi}", f"-DLANES={lanes}"]
+    command = [compiler, *_FLAGS, "-fopenmp", *defined]
     rest = [f"-I{root / 'include'}", str(_SOURCE), f"-L{root / 'lib'}", "-Wl,--as-needed"]
     rest += [*runtime, "-ltorch_cpu", "-lc10", "-o", str(target)]
     for position, flags in enumerate(_TARGETS):
@@ -88,6 +97,7 @@ def _cache() -> Path:
     return Path(base) / "transnas" / "kernels"
 
 
+@functools.cache
 def _processor() -> str:
     """Return what the processor can do, so that a shared home folder serves several machines."""
     try:

@@ -111,7 +111,8 @@ class MixedEdges(nn.Module):
         used = sorted({code for row in rows for code in active[row]})
         terms = [code for code in used if self.operations[code] in self.shared]
         shared = [self.shared[self.operations[code]](x) for code in terms]
-        branches, places, parameters = [], [], []
+        branches, places = [], []
+        parameters: list[Tensor] = []
         others: dict[int, list[Tensor]] = {row: [] for row in rows}
         for edge, row in enumerate(rows):
             own = self.edges.get_submodule(str(row))
@@ -119,7 +120,7 @@ class MixedEdges(nn.Module):
                 if code in terms:
                     continue
                 module = own.get_submodule(self.operations[code])
-                known = branch_of(module, edge)
+                known = branch_of(module, edge, len(parameters))
                 if known is None:
                     others[row].append(mix.weights[row, code] * module(x))
                 else:
@@ -127,7 +128,7 @@ class MixedEdges(nn.Module):
                     parameters += known[1]
                     places.append((row, code))
         stride = self.stride
-        plan = Plan(tuple(branches), len(rows), len(terms), stride)
+        plan = Plan(tuple(branches), 1, len(rows), len(terms), stride)
         weights = mix.weights[[r for r, _ in places], [c for _, c in places]]
         shares = mix.weights[rows][:, terms]
         there = [[code in active[row] for code in terms] for row in rows]
@@ -159,7 +160,7 @@ class MixedEdges(nn.Module):
                 f"{x.device.type}; accepted: float32, multiples of 8 channels, on the CPU"
             )
         try:
-            load()
+            load(x.shape[1])
         except Unavailable as error:
             if self.backend == "auto":
                 return False

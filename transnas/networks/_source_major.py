@@ -15,26 +15,30 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from transnas.networks import _kernel
+from transnas.networks._kernel import LANES
 from transnas.networks.separable import DepthwisePointwise, SeparableConv
 
 __all__ = ["Branch", "Plan", "branch_of", "edges_from", "is_usable"]
 
 _BORDER = 4
 """The largest padding that the kernel has room for."""
-_LANES = 8
-"""Channels must be a multiple of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
     """An operation of one edge: its convolutions, and how often it is applied."""
 
+    task: int
     edge: int
     kernel: int
     dilation: int
     units: int
     stride: int
     """Of the first; that of all branches of a call."""
+    weights: tuple[int, ...]
+    """Which parameters of the call are its depthwise and pointwise weights, for each unit."""
+    row: int = 0
+    """Where it has them, if a parameter has the weights of several branches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Plan:
     """What a call of the kernel computes."""
 
     branches: tuple[Branch, ...]
+    tasks: int
     edges: int
     terms: int
     """Maps that all edges share."""
@@ -53,21 +58,24 @@ def is_usable(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and x.shape[1] % _LANES == 0
+        and x.shape[1] % LANES == 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
     )
 
 
-def branch_of(module: nn.Module, edge: int) -> tuple[Branch, list[Tensor]] | None:
-    """Return the branch and weights of an operation; None: the kernel does not know it."""
+def branch_of(module: nn.Module, edge: int, first: int = 0) -> tuple[Branch, list[Tensor]] | None:
+    """Return the branch and weights of an operation; None: the kernel does not know it.
+
+    These are to become parameters of the call from number `first` on.
+    """
     units = [module.first, module.second] if isinstance(module, SeparableConv) else [module]
     known = [u for u in units if isinstance(u, DepthwisePointwise) and _fits(u)]
     if len(known) < len(units):
         return None
     weights = [w for u in known for w in (u.depthwise.weight, u.pointwise.weight)]
-    first = known[0]
-    return Branch(edge, first.kernel, first.dilation, len(known), first.stride), weights
+    one, places = known[0], tuple(range(first, first + len(weights)))
+    return Branch(0, edge, one.kernel, one.dilation, len(known), one.stride, places), weights
 
 
 def _fits(unit: DepthwisePointwise) -> bool:
@@ -88,12 +96,14 @@ def edges_from(
     shared: Sequence[Tensor],
     parameters: Sequence[Tensor],
 ) -> list[Tensor]:
-    """Return the output of each edge, [B, C, ceil(H / stride), ceil(W / stride)], channels last.
+    """Return the output of each of E edges, [n, B C, H', W'], channels last.
 
-    x [B, C, H, W], float32, C a multiple of 8. Edge e is the sum over its branches b of weights_b
-    times the normalised result, plus the sum over s of shares[e, s] shared_s; `parameters` are the
-    convolution weights of the branches in order (depthwise [C, 1, k, k], pointwise [C, C, 1, 1],
-    for each unit). Differentiable once in every tensor, not twice.
+    x [n, B C, H, W] has the C channels (a multiple of 8) of B tasks, in float32; H' and W' are
+    H / stride and W / stride, rounded up. Edge e of a task is the sum over its branches b of
+    weights_b times the normalised result, plus the sum over s of shares[task, e, s] shared_s, where
+    weights has a number for each branch of the plan. `parameters` are convolution weights:
+    depthwise [..., C, 1, k, k] and pointwise [..., C, C, 1, 1]. Differentiable once in every
+    tensor, not twice.
     """
     shared = [s.contiguous(memory_format=torch.channels_last) for s in shared]
     x = x.contiguous(memory_format=torch.channels_last)
@@ -108,28 +118,29 @@ class _Edges(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         weights, shares = weights.contiguous(), shares.contiguous()
         rest = (*rest[: plan.terms], *(p.contiguous() for p in rest[plan.terms :]))
-        batch, channels, height, width = x.shape
-        size = (batch, channels, -(-height // plan.stride), -(-width // plan.stride))
+        channels, size = x.shape[1] // plan.tasks, _size(plan, x)
         outs = [_map(x, size) for _ in range(plan.edges)]
         units = sum(branch.units for branch in plan.branches)
-        numbers = 2 * outs[0].numel() + 2 * channels
-        kept = x.new_empty(units, numbers)
-        _kernel.load().transnas_edges_forward(
+        numbers = 2 * (outs[0].numel() // plan.tasks) + 2 * channels
+        # One by one: the allocator reuses small blocks, and returns a large one to the system.
+        kept = [x.new_empty(numbers) for _ in range(units)]
+        _kernel.load(channels).transnas_edges_forward(
             *_common(plan, x, weights, shares, rest, kept, None), _pointers(outs)
         )
-        ctx.plan = plan
-        ctx.save_for_backward(x, weights, shares, kept, *rest)
+        ctx.plan, ctx.units = plan, units
+        ctx.save_for_backward(x, weights, shares, *kept, *rest)
         return tuple(outs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
-        x, weights, shares, kept, *rest = ctx.saved_tensors
+        x, weights, shares, *saved = ctx.saved_tensors
+        kept, rest = saved[: ctx.units], saved[ctx.units :]
         wanted = _wanted(ctx)
         needs_x, needs_shared = wanted[0], wanted[3 : 3 + plan.terms]
         needs_weights = any(wanted[3 + plan.terms :])
-        size = (len(x), x.shape[1], -(-x.shape[2] // plan.stride), -(-x.shape[3] // plan.stride))
+        size = _size(plan, x)
         gs = [
             _map(x, size).zero_() if g is None else g.contiguous(memory_format=torch.channels_last)
             for g in gradients
@@ -140,7 +151,7 @@ class _Edges(torch.autograd.Function):
         by_x = _map(x, tuple(x.shape)) if needs_x else None
         by_weight, by_share = torch.empty_like(weights), torch.empty_like(shares)
         by_shared = [_map(x, size) if need else None for need in needs_shared]
-        _kernel.load().transnas_edges_backward(
+        _kernel.load(x.shape[1] // plan.tasks).transnas_edges_backward(
             *_common(plan, x, weights, shares, rest, kept, by_parameter),
             _pointers(gs),
             ctypes.c_int64(needs_weights),
@@ -166,6 +177,11 @@ def _wanted(ctx: Any) -> list[bool]:
     return found
 
 
+def _size(plan: Plan, x: Tensor) -> tuple[int, ...]:
+    """Return the shape of an edge's output."""
+    return (*x.shape[:2], -(-x.shape[2] // plan.stride), -(-x.shape[3] // plan.stride))
+
+
 def _map(like: Tensor, size: Sequence[int]) -> Tensor:
     return torch.empty(
         tuple(size), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
@@ -187,33 +203,31 @@ def _common(
     weights: Tensor,
     shares: Tensor,
     rest: Sequence[Tensor],
-    kept: Tensor,
+    kept: Sequence[Tensor],
     by_parameter: Sequence[Tensor | None] | None,
 ) -> tuple[Any, ...]:
     """Return the arguments that both passes begin with."""
-    channels, size = x.shape[1], x.element_size()
+    channels, item = x.shape[1] // plan.tasks, x.element_size()
     parameters = rest[plan.terms :]
     addresses = [p.data_ptr() for p in parameters]
-    targets = by_parameter or [None] * len(parameters)
-    gradients = [0 if p is None else p.data_ptr() for p in targets]
-    first, step = kept.data_ptr(), kept.shape[1] * size
-    results = (kept.shape[1] - 2 * channels) // 2 * size
+    targets = [0 if p is None else p.data_ptr() for p in by_parameter or [None] * len(parameters)]
     table: list[int] = []
-    unit = 0
+    own = iter(kept)
     for branch in plan.branches:
-        table += [branch.edge, branch.kernel, branch.dilation, branch.units]
-        for k in range(2):
-            if k == branch.units:
-                table += [0] * 8
-                continue
-            at = first + unit * step
-            mean = at + 2 * results
-            two = slice(2 * unit, 2 * unit + 2)
-            table += [*addresses[two], at, at + results, mean, mean + channels * size]
-            table += gradients[two]
-            unit += 1
+        table += [branch.task, branch.edge, branch.kernel, branch.dilation, branch.units]
+        sizes = channels * branch.kernel**2 * item, channels**2 * item
+        for k in range(branch.units):
+            two = branch.weights[2 * k : 2 * k + 2]
+            moved = [branch.row * size for size in sizes]
+            unit = next(own)
+            results = (unit.numel() - 2 * channels) // 2 * item
+            at, mean = unit.data_ptr(), unit.data_ptr() + 2 * results
+            table += [addresses[i] + by for i, by in zip(two, moved, strict=True)]
+            table += [at, at + results, mean, mean + channels * item]
+            table += [targets[i] and targets[i] + by for i, by in zip(two, moved, strict=True)]
+        table += [0] * (8 * (2 - branch.units))
     return (
-        (ctypes.c_int64 * 5)(*x.shape, plan.stride),
+        (ctypes.c_int64 * 6)(len(x), channels, *x.shape[2:], plan.stride, plan.tasks),
         _pointer(x),
         ctypes.c_int64(len(plan.branches)),
         (ctypes.c_int64 * max(1, len(table)))(*table),

@@ -141,7 +141,7 @@ def test_maml_learns_digits_and_shuffled_labels_stay_at_chance() -> None:
     source = get_source("digits")
     learner = methods.get("maml")(
         FourConv(DIGITS, 8),
-        methods.get("maml").Settings(steps=2, test_steps=3, inner_rate=0.2),
+        methods.get("maml").Settings(steps=2, test_steps=3, inner_rate=0.2, outer_rate=1e-2),
         CHANNELS_LAST,
     )
     before = evaluate(learner, learner.init(0).meta, source, "test", SPEC, 60)

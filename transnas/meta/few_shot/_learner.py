@@ -17,6 +17,7 @@ from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._inner import Fast, inner_loop, starting_point
 from transnas.meta.few_shot.settings import Settings
 from transnas.meta.few_shot.state import State
+from transnas.networks._kernel import LANES
 from transnas.networks.few_shot import (
     BatchStatistics,
     FewShotNetwork,
@@ -28,7 +29,6 @@ from transnas.networks.few_shot import (
     SupportStatistics,
     run,
 )
-from transnas.networks.few_shot.supernet import LANES as _LANES
 from transnas.networks.few_shot.supernet import kernel_runs
 from transnas.tasks.episodes import EpisodeBatch, EpisodeSource
 
@@ -229,7 +229,7 @@ class Learner:
         fuses = (
             self.settings.order == 1
             and isinstance(self.network, FewShotSupernet)
-            and kernel_runs(batch.xs.new_empty(1, _LANES, 1, 1), self.network.channels)
+            and kernel_runs(batch.xs.new_empty(1, LANES, 1, 1), self.network.channels)
         )
         on_cpu = batch.xs.device.type == "cpu"
         self.execution = _execution.choose(self.execution, step, on_cpu, fuses)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas.networks._kernel import Unavailable, load
+from transnas.networks._kernel import LANES, Unavailable, load
 from transnas.networks._source_major import Branch, Plan, edges_from, is_usable
 from transnas.networks.few_shot._functional import (
     FusedStatistics,
@@ -31,9 +31,6 @@ from transnas.spaces.darts import NODES, OPERATIONS
 from transnas.tasks import Signature
 
 __all__ = ["FewShotSupernet", "kernel_runs"]
-
-LANES = 8
-"""Channels that the kernel computes together."""
 
 _CONVOLUTIONS = {
     "sep_conv_3x3": (3, 1, 2),
@@ -126,33 +123,27 @@ class FewShotSupernet(TwoCells):
     def _fused(
         self, params: Params, name: str, x: Tensor, weights: Tensor, stride: int, norm: Norm
     ) -> list[Tensor]:
-        """Do what `_source` does, the convolutions of one task by one call of the kernel."""
+        """Do what `_source` does, the convolutions of all tasks by one call of the kernel."""
         tasks, edges, _ = weights.shape
         shared = _pooled(name, x, stride, norm)
         if stride == 1:
             shared["skip_connect"] = x
-        codes = [OPERATIONS.index(op) for op in _CONVOLUTIONS]
-        own = {
-            (op, i, part): params[f"{name}.{op}.{i}.{part}"].flatten(0, 1).unbind(0)
-            for op, (_, _, times) in _CONVOLUTIONS.items()
-            for i in range(times)
-            for part in ("depthwise", "pointwise")
-        }
+        places: dict[str, tuple[int, ...]] = {}
+        parameters: list[Tensor] = []
+        for op, (_, _, times) in _CONVOLUTIONS.items():
+            parts = [(i, part) for i in range(times) for part in ("depthwise", "pointwise")]
+            places[op] = tuple(range(len(parameters), len(parameters) + len(parts)))
+            parameters += [params[f"{name}.{op}.{i}.{part}"] for i, part in parts]
         branches = tuple(
-            Branch(e, kernel, dilation, times, stride)
+            Branch(b, e, kernel, dilation, times, stride, places[op], b * edges + e)
+            for b in range(tasks)
             for e in range(edges)
-            for kernel, dilation, times in _CONVOLUTIONS.values()
+            for op, (kernel, dilation, times) in _CONVOLUTIONS.items()
         )
-        plan = Plan(branches, edges, len(shared), stride)
-        chunks = [x.chunk(tasks, 1), *(s.chunk(tasks, 1) for s in shared.values())]
-        found = []
-        for b, (one, *terms) in enumerate(zip(*chunks, strict=True)):
-            kernels = [own[key][b * edges + e] for e in range(edges) for key in own]
-            shares = weights[b][:, [OPERATIONS.index(op) for op in shared]]
-            found.append(
-                edges_from(plan, one, weights[b][:, codes].flatten(), shares, terms, kernels)
-            )
-        outs = [torch.cat(by_task, dim=1) for by_task in zip(*found, strict=True)]
+        plan = Plan(branches, tasks, edges, len(shared), stride)
+        own = weights[..., [OPERATIONS.index(op) for op in _CONVOLUTIONS]].flatten()
+        shares = weights[..., [OPERATIONS.index(op) for op in shared]]
+        outs = edges_from(plan, x, own, shares, list(shared.values()), parameters)
         if stride == 1:
             return outs
         skips = self._skips(params, name, F.relu(x), weights, norm)
@@ -180,7 +171,7 @@ def kernel_runs(x: Tensor, channels: int) -> bool:
     if channels % LANES or not is_usable(x[:, :LANES]):
         return False
     try:
-        load()
+        load(channels)
     except Unavailable:  # said once, in the log
         return False
     return True
