@@ -43,6 +43,14 @@ struct Shape {
   int64_t wide() const { return tasks * channels; }  // from a pixel to the next of all tasks' maps
 };
 
+// Calls `work(first row, rows)` for bands of a result of about 64 pixels: a band's maps stay in the
+// nearest cache from one step to the next.
+template <typename Work>
+void by_band(const Shape& s, Work work) {
+  const int64_t rows = std::max<int64_t>(1, 64 / s.columns());
+  for (int64_t y = 0; y < s.rows(); y += rows) work(y, std::min(rows, s.rows() - y));
+}
+
 // A half of a branch: its weights as torch has them, what it keeps, its gradients (or null).
 struct Unit {
   const float *depthwise, *pointwise;  // [C][k][k], [C out][C in]
@@ -409,7 +417,7 @@ void unit_forward(const Branch& b, int half, const float* inputs, const Shape& s
   const Unit& u = b.unit[half];
   const Input input = input_of(b, half, s);
   const Window w = window_of(b, input, s);
-  const Grid grid{s.rows(), s.columns(), C, s.columns() * C};
+  const int64_t row = s.columns() * C;
   const Floats depth = transposed(u.depthwise, b.kernel * b.kernel, C);
   const Floats point = transposed(u.pointwise, C, C);
   Floats own(half ? input.size(s) : 0);
@@ -417,10 +425,14 @@ void unit_forward(const Branch& b, int half, const float* inputs, const Shape& s
   for (int64_t i = 0; i < s.batch; ++i) {
     if (half) bordered_norm_relu(b.unit[0], i, own.data(), input.border, s);
     const float* in = half ? own.data() : inputs + i * input.size(s);
-    float *mixed = u.mixed + i * s.result(), *z = u.normal + i * s.result();
-    depthwise(in + first_tap(b, input, s), w, depth.data(), mixed, grid, C, false);
-    product(mixed, point.data(), z, s.pixels(), C);
-    add_sums(z, C, z, s.pixels(), C, sums.data());
+    by_band(s, [&](int64_t y, int64_t rows) {
+      const int64_t at = i * s.result() + y * row, pixels = rows * s.columns();
+      float *mixed = u.mixed + at, *z = u.normal + at;
+      depthwise(in + first_tap(b, input, s) + y * w.pitch, w, depth.data(), mixed,
+                {rows, s.columns(), C, row}, C, false);
+      product(mixed, point.data(), z, pixels, C);
+      add_sums(z, C, z, pixels, C, sums.data());
+    });
   }
   set_statistics(u, sums.data(), static_cast<double>(s.batch * s.pixels()), C);
 }
@@ -457,15 +469,15 @@ struct Phase {
   Floats weights;
 };
 
-// What one image of a unit gets: dz [pixels][C] in; gradients of the weights, and of the unit's
-// input if `out` is given (added to it where `add`).
+// What one image of a unit gets: dz by its line from g, whose pixels are `step` apart; gradients of
+// the weights, and of the unit's input if `out` is given (added to it where `add`).
 struct UnitBackward {
   const Branch& b;
   const Unit& u;
   const Shape& s;
   const Input input;
   const int64_t border, pitch;  // of `by_mixed`, [rows + 2 border][columns + 2 border][C]
-  Floats by_mixed, depth_gradient;
+  Floats by_mixed, depth_gradient, dz;
   std::vector<Phase> phases;
 
   UnitBackward(const Branch& b, int half, const Shape& s)
@@ -473,7 +485,7 @@ struct UnitBackward {
         border((b.padding() + input.stride - 1) / input.stride),
         pitch((s.columns() + 2 * border) * s.channels),
         by_mixed(bordered_size(s.rows(), s.columns(), s.channels, border), 0.f),
-        depth_gradient(b.kernel * b.kernel * s.channels) {
+        depth_gradient(b.kernel * b.kernel * s.channels), dz(s.result()) {
     const Floats depth = transposed(u.depthwise, b.kernel * b.kernel, s.channels);
     for (int64_t y = 0; y < input.stride; ++y)
       for (int64_t x = 0; x < input.stride; ++x) add_phase(y, x, depth);
@@ -498,17 +510,21 @@ struct UnitBackward {
     phases.push_back(std::move(p));
   }
 
-  void image(int64_t i, const float* dz, const float* in, float* out, bool add) {
-    const int64_t C = s.channels;
+  void image(int64_t i, const Floats& line, const float* g, int64_t step, const float* in,
+             float* out, bool add) {
+    const int64_t C = s.channels, row = s.columns() * C, from = i * s.result();
     float* inside = by_mixed.data() + border * (pitch + C);
-    const Grid grid{s.rows(), s.columns(), C, pitch};
-    for (int64_t y = 0; y < s.rows(); ++y)
-      product(dz + y * s.columns() * C, u.pointwise, inside + y * pitch, s.columns(), C);
-    if (u.pointwise_gradient) {
-      add_outer(dz, u.mixed + i * s.result(), u.pointwise_gradient, s.pixels(), C);
-      depthwise_gradient(in + first_tap(b, input, s), window_of(b, input, s), inside, grid,
-                         depth_gradient.data(), C);
-    }
+    by_band(s, [&](int64_t y, int64_t rows) {
+      const int64_t pixels = rows * s.columns(), at = from + y * row;
+      apply_line(line, g + at / C * step, step, u.normal + at, dz.data(), pixels, C);
+      if (u.pointwise_gradient)
+        add_outer(dz.data(), u.mixed + at, u.pointwise_gradient, pixels, C);
+      for (int64_t k = 0; k < rows; ++k)
+        product(&dz[k * row], u.pointwise, inside + (y + k) * pitch, s.columns(), C);
+    });
+    if (u.depthwise_gradient)
+      depthwise_gradient(in + first_tap(b, input, s), window_of(b, input, s), inside,
+                         {s.rows(), s.columns(), C, pitch}, depth_gradient.data(), C);
     if (!out) return;
     for (const Phase& p : phases)
       depthwise(by_mixed.data() + p.from, p.window, p.weights.data(), out + p.to, p.grid, C, add);
@@ -539,7 +555,7 @@ double branch_backward(const Branch& b, float weight, const float* g, int64_t st
   std::vector<double> sums(2 * C, 0.0);
   for (int64_t i = 0; i < s.batch; ++i)
     add_sums(g + i * s.pixels() * step, step, last.normal + i * result, s.pixels(), C, sums.data());
-  Floats line, dz(result);
+  Floats line;
   const double gradient = gradient_line(last, sums.data(), n, weight, C, line);
   if (!weights && !gx) return gradient;
   Floats before;
@@ -552,11 +568,12 @@ double branch_backward(const Branch& b, float weight, const float* g, int64_t st
       float* to = &before[i * result];
       const float* z = b.unit[0].normal + i * result;
       if (weights) bordered_norm_relu(b.unit[0], i, in.data(), unit.input.border, s);
-      apply_line(line, g + i * s.pixels() * step, step, last.normal + i * result, dz.data(),
-                 s.pixels(), C);
-      unit.image(i, dz.data(), in.data(), to, false);
-      rectify(to, z, b.unit[0], s.pixels(), C);
-      add_sums(to, C, z, s.pixels(), C, sums.data());
+      unit.image(i, line, g, step, in.data(), to, false);
+      by_band(s, [&](int64_t y, int64_t rows) {
+        const int64_t at = y * s.columns() * C, pixels = rows * s.columns();
+        rectify(to + at, z + at, b.unit[0], pixels, C);
+        add_sums(to + at, C, z + at, pixels, C, sums.data());
+      });
     }
     unit.finish();
     gradient_line(b.unit[0], sums.data(), n, 1.0, C, line);
@@ -564,12 +581,9 @@ double branch_backward(const Branch& b, float weight, const float* g, int64_t st
     step = C;
   }
   UnitBackward unit(b, 0, s);
-  for (int64_t i = 0; i < s.batch; ++i) {
-    apply_line(line, g + i * s.pixels() * step, step, b.unit[0].normal + i * result, dz.data(),
-               s.pixels(), C);
-    unit.image(i, dz.data(), inputs + i * unit.input.size(s), gx ? gx + i * s.image() : nullptr,
+  for (int64_t i = 0; i < s.batch; ++i)
+    unit.image(i, line, g, step, inputs + i * unit.input.size(s), gx ? gx + i * s.image() : nullptr,
                true);
-  }
   unit.finish();
   return gradient;
 }
@@ -632,6 +646,37 @@ void add_up(const std::vector<Summand>& summands, const Floats& shift, float* ou
     }
 }
 
+// The gradients of one shared term of a task, and of its share in each edge.
+void term_backward(const Shape& s, int64_t task, int64_t t, int64_t edges, int64_t terms,
+                   const float* const* shared, const float* shares, const float* const* gs,
+                   float* by_share, float* const* by_shared) {
+  constexpr int64_t kRun = 256;
+  const int64_t C = s.channels, total = s.batch * s.pixels();
+  std::vector<double> inner(edges, 0.0);
+  std::vector<float> own(edges);
+  for (int64_t e = 0; e < edges; ++e) own[e] = shares[(task * edges + e) * terms + t];
+  std::vector<vec> sums(edges);
+  for (int64_t start = 0; start < total; start += kRun) {
+    std::fill(sums.begin(), sums.end(), vec{});
+    for (int64_t i = start; i < std::min(total, start + kRun); ++i)
+      for (int64_t c = 0; c < C; c += kLanes) {
+        const int64_t at = i * s.wide() + task * C + c;
+        const vec value = load(shared[t] + at);
+        vec by{};
+        for (int64_t e = 0; e < edges; ++e) {
+          const vec g = load(gs[e] + at);
+          sums[e] += g * value;
+          by += own[e] * g;
+        }
+        if (by_shared[t]) store(by_shared[t] + at, by);
+      }
+    for (int64_t e = 0; e < edges; ++e)
+      for (int k = 0; k < kLanes; ++k) inner[e] += sums[e][k];
+  }
+  for (int64_t e = 0; e < edges; ++e)
+    by_share[(task * edges + e) * terms + t] = static_cast<float>(inner[e]);
+}
+
 }  // namespace
 
 extern "C" {
@@ -680,7 +725,7 @@ void transnas_edges_backward(const int64_t* shape, const float* x, int64_t branc
                              float* by_weight, float* by_share, float* const* by_shared) {
   const Shape s{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
   const std::vector<Branch> all = branches_from(table, branches);
-  const int64_t C = s.channels, wide = s.wide(), size = s.batch * s.pixels();
+  const int64_t C = s.channels, wide = s.wide();
   Floats inputs;
   std::vector<Floats> parts(gx ? at::get_num_threads() : 0);
   by_task(
@@ -714,27 +759,9 @@ void transnas_edges_backward(const int64_t* shape, const float* x, int64_t branc
         });
       });
   at::parallel_for(0, s.tasks * terms, 1, [&](int64_t from, int64_t to) {
-    for (int64_t job = from; job < to; ++job) {
-      const int64_t task = job / terms, t = job % terms;
-      for (int64_t e = 0; e < edges; ++e) {
-        double inner = 0.0;
-        const int64_t own = (task * edges + e) * terms + t;
-        const vec share = splat(shares[own]);
-        for (int64_t start = 0; start < size; start += 512) {
-          vec sum{};
-          for (int64_t i = start; i < std::min(size, start + 512); ++i)
-            for (int64_t c = 0; c < C; c += kLanes) {
-              const int64_t at = i * wide + task * C + c;
-              const vec g = load(gs[e] + at);
-              sum += g * load(shared[t] + at);
-              if (!by_shared[t]) continue;
-              store(by_shared[t] + at, e ? load(by_shared[t] + at) + share * g : share * g);
-            }
-          for (int k = 0; k < kLanes; ++k) inner += sum[k];
-        }
-        by_share[own] = static_cast<float>(inner);
-      }
-    }
+    for (int64_t job = from; job < to; ++job)
+      term_backward(s, job / terms, job % terms, edges, terms, shared, shares, gs, by_share,
+                    by_shared);
   });
 }
 
