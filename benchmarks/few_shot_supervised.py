@@ -4,12 +4,12 @@
 
 Ten tasks, each ten test classes of CIFAR-FS with 200 training and 50 query images a class (the
 provided mini-ImageNet has only 120 images a class), brought to 16 x 16 pixels. T-NAS is
-meta-trained on the training classes, 10-way 5-shot; a task adapts its logits on mini-batches of its
-training images. Architectures of every row are then trained from scratch on the 2,000 images by one
-recipe and scored once on the 500 query images. Rows: uniform architectures; first-order DARTS on
-other tasks (the published S2); the meta-learnt logits without adaptation; adapted; DARTS on
-the task itself (S1). Writes benchmarks/results/few-shot-supervised.json after each training and
-goes on from what is there.
+meta-trained on the training classes, 10-way 5-shot; a task adapts its logits as an episode does, on
+five of its training images a class. Architectures of every row are then trained from scratch on the
+2,000 images by one recipe and scored once on the 500 query images. Rows: uniform architectures;
+first-order DARTS on other tasks (the published S2); the meta-learnt logits without adaptation;
+adapted; DARTS on the task itself (S1). Writes benchmarks/results/few-shot-supervised.json after
+each training and goes on from what is there.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ SKELETON = {"channels": 8, "layers": 3}
 WAY, SHOT, QUERY, SIDE = 10, 200, 50, 16
 UNIFORM = 3
 """Uniform architectures a task."""
-DRAWS, BATCH = 4, 10
-"""Mini-batches of a task's adaptation, and images of a class in each."""
+SUPPORT = 5
+"""Images of a class that a task adapts to, as many as in meta-training."""
 NAME = "few-shot-supervised"
 
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=sorted(SCALES), default="cpu")
     parser.add_argument("--max-seconds", type=float, default=float("inf"))
     given = parser.parse_args()
-    cell = Table(f"cifar-fs-{WAY}-5", 0, given.scale, "cpu")
+    cell = Table(f"cifar-fs-{WAY}-{SUPPORT}", 0, given.scale, "cpu")
     network = FewShotSupernet(cell.signature, cell.scale.channels)
     learner = cell.learner("t-nas", network)
     trained = cell.train(learner, cell.scale.search_steps, "t-nas")
@@ -139,15 +139,13 @@ def main() -> None:
     runs.once("meta-training", lambda: {"seconds": trained.seconds, "steps": trained.finished})
 
     def adapted(task: DataTask) -> Architecture:
-        """Adapt on mini-batches of the task's training images, one after the other."""
+        """Adapt on some of the task's training images."""
         images, labels = default_collate(list(task.joined()))  # type: ignore[arg-type]
-        rng, meta = np.random.default_rng(0), trained.best
-        for _ in range(DRAWS):
-            own = [rng.permutation(np.flatnonzero(labels.numpy() == c))[:BATCH] for c in range(WAY)]
-            chosen = torch.from_numpy(np.concatenate(own))
-            fast = learner.adapt(meta, images[chosen][None], labels[chosen][None])
-            meta = {name: value[0] for name, value in fast.items()}
-        return decode(meta[LOGITS][None])[0]
+        rng = np.random.default_rng(0)
+        own = [np.flatnonzero(labels.numpy() == c) for c in range(WAY)]
+        chosen = torch.from_numpy(np.concatenate([rng.permutation(o)[:SUPPORT] for o in own]))
+        fast = learner.adapt(trained.best, images[chosen][None], labels[chosen][None])
+        return decode(fast[LOGITS])[0]
 
     meta_arch = decode(trained.best[LOGITS][None])[0]
     others = [task_of(cell.source, "train", i) for i in range(given.others)]
