@@ -60,7 +60,7 @@ def _built(lanes: int) -> Path:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise FileNotFoundError("no C++ compiler: neither CXX nor g++ nor c++")
-    text = _SOURCE.read_bytes()
+    text = b"".join(p.read_bytes() for p in sorted(_SOURCE.parent.glob("*.[ch]*")))
     key = "\n".join((torch.__version__, compiler, *_FLAGS, _processor())).encode()
     name = f"source_major-{lanes}-{hashlib.sha256(text + key).hexdigest()[:16]}.so"
     library = _cache() / name
