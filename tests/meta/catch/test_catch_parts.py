@@ -283,7 +283,7 @@ def test_replay_follows_the_priorities() -> None:
     n = 20_000
     gumbel = Draws([0], DOUBLE).gumbel((n, 5), 1)[0]
     # A share of one entry in four: a draw of one is a draw from the chances.
-    drawn = without_replacement(chances.expand(n, -1), 0.25, gumbel)
+    drawn, _ = without_replacement(chances.expand(n, -1), 0.25, gumbel)
     assert (drawn.sum(dim=-1) == 1).all()
     counts = drawn.sum(dim=0)[:4].numpy()
     assert chisquare(counts, chances[0, :4].numpy() * n).pvalue > 1e-3
@@ -292,20 +292,25 @@ def test_replay_follows_the_priorities() -> None:
 @pytest.mark.parametrize(("n", "size"), [(1, 1), (5, 4), (6, 5), (10, 8), (50, 40)])
 def test_a_batch_is_four_fifths_rounded_up_and_distinct(n: int, size: int) -> None:
     chances = probabilities(torch.rand(3, n), torch.ones(3, n).bool(), 0.6)
-    drawn = without_replacement(chances, 0.8, Draws([0, 1, 2], torch.float32).gumbel((n,), 0))
+    drawn, _ = without_replacement(chances, 0.8, Draws([0, 1, 2], torch.float32).gumbel((n,), 0))
     assert (drawn.sum(dim=-1) == size).all()
 
 
-def test_importance_weights_undo_the_priorities() -> None:
-    priorities = torch.tensor([[0.1, 0.5, 1.0, 2.0]], dtype=DOUBLE)
-    chances = probabilities(priorities, torch.ones(1, 4).bool(), 0.6)
-    weights = importance(chances, torch.ones(1, 4).bool(), 1.0)
-    # P(i) w(i) is the same for all: the weighted gradient is that of the plain mean.
-    torch.testing.assert_close(chances * weights, (chances * weights)[:, :1].expand(-1, 4))
-    assert weights.max() == 1
-    part = importance(chances, torch.tensor([[True, False, True, False]]), 0.4)
-    assert (part[0, [1, 3]] == 0).all()
-    assert part.max() == 1
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8, 1.0])
+def test_importance_weights_undo_the_priorities(share: float) -> None:
+    """A weighted sum over the batch is, on average, the plain sum over all entries."""
+    priorities = torch.tensor([[0.1, 0.5, 1.0, 2.0, 7.0, 0.3]], dtype=DOUBLE)
+    present = torch.tensor([[True, True, True, True, True, False]])
+    n = 100_000
+    chances = probabilities(priorities, present, 0.6).expand(n, -1)
+    gumbel = Draws([0], DOUBLE).gumbel((n, 6), 2)[0]
+    drawn, inclusion = without_replacement(chances, share, gumbel)
+    each = torch.where(drawn, 1 / inclusion, 0.0)
+    error = each.std(dim=0) / np.sqrt(n)
+    assert ((each.mean(dim=0) - present[0].double()).abs() <= 4 * error).all()
+    weights = importance(inclusion, drawn, 1.0)
+    torch.testing.assert_close(weights * each.amax(dim=-1, keepdim=True), each)
+    assert (importance(inclusion, drawn, 0.4)[~drawn] == 0).all()
 
 
 def test_a_new_entry_has_the_largest_priority() -> None:

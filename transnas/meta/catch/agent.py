@@ -186,9 +186,9 @@ class Agent:
         size, present = len(history), history.present
         alpha = s.replay_alpha if s.replay == "prioritised" else 0.0
         chances = probabilities(history.priority[:, :size], present, alpha)
-        drawn = without_replacement(chances, s.replay_share, gumbel)
+        drawn, inclusion = without_replacement(chances, s.replay_share, gumbel)
         annealed = s.replay_beta + (1 - s.replay_beta) * min(1.0, number / s.horizon)
-        weights = importance(chances, drawn, annealed)
+        weights = importance(inclusion, drawn, annealed)
         error = predict(self.catcher.parameters, z, history.onehot[:, :size]) - rewards
         fresh = torch.where(drawn, priority(error.detach()), history.priority[:, :size])
         history.priority[:, :size] = fresh

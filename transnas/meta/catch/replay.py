@@ -2,7 +2,8 @@
 
 Source: Schaul et al., "Prioritized Experience Replay", ICLR 2016. Deviation: batches of most of
 the memory are drawn without replacement, because four fifths with replacement would hold little
-more than half of the entries.
+more than half of the entries. Importance weights are then powers of the chance to be in such a
+batch; those of single draws would turn the priorities round, as nearly every entry is in it.
 """
 
 from __future__ import annotations
@@ -31,21 +32,29 @@ def probabilities(priorities: torch.Tensor, present: torch.Tensor, alpha: float)
     return powers / powers.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(powers.dtype).tiny)
 
 
-def without_replacement(chances: torch.Tensor, share: float, gumbel: torch.Tensor) -> torch.Tensor:
-    """Return which entries are drawn, [R, N] bool: ceil(share n) distinct ones of n.
+def without_replacement(
+    chances: torch.Tensor, share: float, gumbel: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which entries are drawn, ceil(share n) distinct ones of n, and with what chance.
 
-    The largest log P(i) + G_i with Gumbel noise `gumbel` [R, N] are a draw one after another
-    without replacement (Vieira, "Gumbel-max trick and weighted reservoir sampling", 2014).
+    Both [R, N], bool and in [0, 1]. The largest keys log P(i) + G_i with Gumbel noise `gumbel`
+    [R, N] are a draw one after another without replacement (Vieira, "Gumbel-max trick and weighted
+    reservoir sampling", 2014). The chance is that of a key above the largest one left out, kappa:
+    q_i = 1 - exp(-P(i) exp(-kappa)), with which sums over drawn entries of f_i / q_i are unbiased
+    (Kool et al., "Stochastic Beams and Where to Find Them", ICML 2019, eq. 12).
     """
     present = chances > 0
-    size = torch.ceil(share * present.sum(dim=-1) - 1e-9)
+    size = torch.ceil(share * present.sum(dim=-1, keepdim=True) - 1e-9).long()
     keys = (chances.log() + gumbel).masked_fill(~present, -torch.inf)
+    ordered = torch.nn.functional.pad(
+        keys.sort(dim=-1, descending=True).values, (0, 1), value=-torch.inf
+    )
     rank = keys.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return (rank < size.unsqueeze(-1)) & present
+    inclusion = -torch.expm1(-chances * torch.exp(-ordered.gather(-1, size)))
+    return (rank < size) & present, inclusion
 
 
-def importance(chances: torch.Tensor, drawn: torch.Tensor, beta: float) -> torch.Tensor:
-    """Return the weights (n P(i))^-beta of the drawn entries, divided by the largest; else 0."""
-    count = (chances > 0).sum(dim=-1, keepdim=True)
-    weights = torch.where(drawn, (count * chances.where(drawn, 1.0)).pow(-beta), 0.0)
+def importance(inclusion: torch.Tensor, drawn: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return the weights q_i^-beta of the drawn entries, divided by the largest; else 0."""
+    weights = torch.where(drawn, inclusion.where(drawn, 1.0).pow(-beta), 0.0)
     return weights / weights.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
