@@ -30,7 +30,8 @@ no difference whether the agent knows its task. After 120, agents without a cont
 what is good on average over the circle and search worse than before; the encoder keeps them from
 that, and that is its use here: 0.9 more at 10 and 20 queries. It does not make 120 meta-epochs
 better than 25. That a task can be read from the posterior (probe) says little: it can after one
-meta-epoch too, as these rewards are linear.
+meta-epoch too, as these rewards are linear. Measured before CATCH's importance weights counted the
+chance to be in a batch of distinct networks.
 """
 
 

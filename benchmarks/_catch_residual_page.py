@@ -118,6 +118,8 @@ READING = """\
 - Equal seconds are not equal queries: who asks for small networks asks for more of them.
 - A search has 4 to 12 networks only, and rewards are noisy (other trainings of a network differ by
   5 to 20 points), so that *trained again* is the fairer column; few seeds give wide intervals.
+- CATCH was measured before its importance weights counted the chance to be in a batch of distinct
+  networks.
 """
 
 
