@@ -239,8 +239,8 @@ def speed() -> list[str]:
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     lines += [
         "",
-        "The official T-NAS code, ported, takes 8.8 s on a quiet machine of this kind; our figures "
-        "come from a busy one, so ratios within a row are what to trust.",
+        "The official T-NAS code, ported, takes 8.8 s on the machine of the goals; our figures "
+        "come from a slower, virtual one, so ratios within a row are what to trust.",
         "",
     ]
     if "evaluation" in found:
