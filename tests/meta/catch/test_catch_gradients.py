@@ -89,7 +89,7 @@ def chosen_of(candidates: int, draws: int) -> torch.Tensor:
     parameters, _ = policy()
     uniform = np.random.default_rng(candidates).random((1, draws * candidates, 2))
     z = torch.tensor([[0.7, -1.1]], dtype=DOUBLE)
-    codes = Policy(parameters, z, CODING).sample(np.array([0]), uniform).codes[0]
+    codes = Policy(parameters, z, CODING, draws).sample(np.array([0]), uniform).codes[0]
     best = (3 * codes[:, 0] + codes[:, 1]).reshape(draws, candidates).max(axis=1)
     return torch.as_tensor(np.bincount(best, minlength=9) / draws)
 

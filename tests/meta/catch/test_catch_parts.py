@@ -12,7 +12,6 @@ import torch
 from scipy.stats import chisquare
 
 from transnas import InputError, spaces
-from transnas.meta.catch import controller
 from transnas.meta.catch._draws import Draws
 from transnas.meta.catch.candidates import draw_candidates
 from transnas.meta.catch.coding import Coding
@@ -154,7 +153,7 @@ def test_masked_choices_are_never_drawn_and_get_no_gradient() -> None:
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
     z = torch.zeros(1, 4, dtype=DOUBLE)
     draws = np.random.default_rng(0).random((1, 100_000, 4))
-    drawn = Policy(parameters, z, coding).sample(ONE, draws)
+    drawn = Policy(parameters, z, coding, 1_000).sample(ONE, draws)
     valid = {a.values for a in space.architectures()}
     assert set(map(tuple, drawn.codes[0].tolist())) == valid
 
@@ -179,7 +178,7 @@ def test_drawn_frequencies_are_the_policy() -> None:
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features))
     z = torch.zeros(1, 4, dtype=DOUBLE)
     draws = np.random.default_rng(1).random((1, 50_000, 4))
-    drawn = Policy(parameters, z, coding).sample(ONE, draws)
+    drawn = Policy(parameters, z, coding, 1_000).sample(ONE, draws)
     codes = np.array([[a.values for a in space.architectures()]])
     log_pi = log_policy(parameters, z, coding.states(codes), coding.allowed_features(codes))
     chosen = torch.as_tensor(codes + coding.offsets).unsqueeze(-1)
@@ -193,18 +192,15 @@ def test_drawn_frequencies_are_the_policy() -> None:
     )
 
 
-def test_what_is_kept_for_all_prefixes_draws_as_each_prefix_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_kept_for_all_prefixes_draws_as_each_prefix_alone() -> None:
     space = spaces.get("nasbench201")
     coding = Coding(space, DOUBLE)
     parameters = network("controller", (4 + coding.features, 16, 16, coding.features), replicates=3)
     z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     rows = np.array([2, 0])
     draws = np.random.default_rng(0).random((2, 500, coding.choices))
-    tabled = Policy(parameters, z, coding).sample(rows, draws)
-    monkeypatch.setattr(controller, "_TABLED", 0)
-    alone = Policy(parameters, z, coding).sample(rows, draws)
+    tabled = Policy(parameters, z, coding, 1_000).sample(rows, draws)
+    alone = Policy(parameters, z, coding, 0).sample(rows, draws)
     np.testing.assert_array_equal(tabled.codes, alone.codes)
     torch.testing.assert_close(tabled.log_policy, alone.log_policy)
     codes = torch.as_tensor(alone.codes + coding.offsets).unsqueeze(-1)

@@ -62,7 +62,7 @@ def draw_candidates(
     )
     seen = [set(codes) for codes in taken]
     size = count + -(-count // _SPARE)
-    policy = Policy(parameters, z, coding)
+    policy = Policy(parameters, z, coding, _ROUNDS * size)
     for attempt in range(_ROUNDS):
         short = np.flatnonzero(~found.present.all(axis=1))
         if not len(short):

@@ -15,9 +15,6 @@ from transnas.strategies._surrogate_objective import ppo_loss
 
 __all__ = ["Policy", "PolicyBatch", "Sampled", "log_policy", "ppo_loss"]
 
-_TABLED = 1_000
-"""Prefixes of one decision that are put through the controller before any is drawn."""
-
 
 @dataclass(frozen=True)
 class Sampled:
@@ -64,11 +61,11 @@ def log_policy(
 class Policy:
     """pi(. | z) of R replicates as it stands, to draw networks from.
 
-    Where the prefixes of a decision are few, what follows each of them is worked out once and kept
-    for all draws.
+    Where the prefixes of a decision are fewer than the networks that may be drawn, `most`, what
+    follows each of them is worked out once and kept for all draws.
     """
 
-    def __init__(self, parameters: Parameters, z: torch.Tensor, coding: Coding) -> None:
+    def __init__(self, parameters: Parameters, z: torch.Tensor, coding: Coding, most: int) -> None:
         self.parameters = {n: p for n, p in parameters.items() if n.startswith("controller")}
         self.z = z
         self.coding = coding
@@ -76,7 +73,7 @@ class Policy:
         self._tables = [
             self._after(np.broadcast_to(coding.prefixes(t), (len(z), int(number), t)), slice(None))
             for t, number in enumerate(prefixes)
-            if number < _TABLED
+            if number < most
         ]
 
     def sample(self, rows: npt.NDArray[np.int64], draws: npt.NDArray[np.float64]) -> Sampled:

@@ -46,10 +46,9 @@ def without_replacement(
     present = chances > 0
     size = torch.ceil(share * present.sum(dim=-1, keepdim=True) - 1e-9).long()
     keys = (chances.log() + gumbel).masked_fill(~present, -torch.inf)
-    ordered = torch.nn.functional.pad(
-        keys.sort(dim=-1, descending=True).values, (0, 1), value=-torch.inf
-    )
-    rank = keys.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    ordered, order = keys.sort(dim=-1, descending=True, stable=True)
+    rank = order.argsort(dim=-1)
+    ordered = torch.nn.functional.pad(ordered, (0, 1), value=-torch.inf)
     inclusion = -torch.expm1(-chances * torch.exp(-ordered.gather(-1, size)))
     return (rank < size) & present, inclusion
 

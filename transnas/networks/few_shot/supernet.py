@@ -3,7 +3,7 @@
 All edges that leave one state are computed together (source by source): a convolution of E edges
 of B tasks is one convolution of E B C channels, and what has no parameters is computed once. The
 weight of an operation is the scale of its last normalisation. Under `FusedStatistics` the compiled
-kernel of the supernets computes the convolutions of each task in one call.
+kernel of the supernets computes the convolutions of all tasks in one call.
 """
 
 from __future__ import annotations
