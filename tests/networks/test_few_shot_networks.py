@@ -20,7 +20,6 @@ from transnas.networks.few_shot import (
     SupportStatistics,
     run,
 )
-from transnas.networks.few_shot.supernet import kernel_runs
 from transnas.networks.operations import Mode
 from transnas.networks.relaxations import Softmax
 from transnas.spaces.darts import DARTS, OPERATIONS, Genotype
@@ -240,13 +239,19 @@ def test_bad_input() -> None:
 
 
 @pytest.mark.parametrize("side", [24, 25])
-def test_compiled_edges_equal_torch(side: int) -> None:
+@pytest.mark.parametrize("searched", [True, False])
+def test_compiled_edges_equal_torch(side: int, searched: bool) -> None:
     """Single precision against double; kinks are avoided by comparing outputs and one gradient."""
     signature = Signature((2, side, side), 3)
-    net = FewShotSupernet(signature, 8)
+    net = (
+        FewShotSupernet(signature, 8)
+        if searched
+        else DecodedNetwork(published(26_061), signature, 8)
+    )
+    leaf = "logits" if searched else "cells.1.edges.0.second.norm.scale"
     exact, x = parameters(net, 2), images(2, 4, signature)
     single = {name: value.float() for name, value in exact.items()}
-    if not kernel_runs(x.float()[0, :, :1].expand(-1, 8, -1, -1), 8):
+    if not net.fuses(x.float()):
         pytest.skip("no compiler for the kernel")
     found = {}
     for name, values, norm in (
@@ -255,8 +260,8 @@ def test_compiled_edges_equal_torch(side: int) -> None:
         ("exact", exact, BatchStatistics()),
     ):
         own = {n: v.clone().requires_grad_() for n, v in values.items()}
-        outputs = run(net, own, x.to(own["logits"].dtype), norm, channels_last=True)
-        (gradient,) = torch.autograd.grad(outputs.logsumexp(dim=2).sum(), own["logits"])
+        outputs = run(net, own, x.to(own[leaf].dtype), norm, channels_last=True)
+        (gradient,) = torch.autograd.grad(outputs.logsumexp(dim=2).sum(), own[leaf])
         found[name] = outputs.detach().double(), gradient.double()
     wanted = found["exact"]
     for value, truth in zip(found["compiled"], wanted, strict=True):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
 from transnas.networks import Form, MixedEdges, Supernet, _kernel
+from transnas.networks._source_major import Branch, Plan, edges_from
 from transnas.networks.darts_supernet import MODE
 from transnas.networks.relaxations import Mix, Softmax, StraightThrough
 from transnas.networks.separable import cell_operation
@@ -138,6 +139,62 @@ def test_tasks_with_weights_of_their_own_are_calls_of_their_own() -> None:
         double = {name: p.double() for name, p in fast.items()}
         expected = [out for _, out in _call(oracle, double, x.double(), weights.double())]
         assert_close(found, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_affine_normalisations_equal_float64(stride: int) -> None:
+    """Two tasks; a separable convolution (two units) and a dilated one, on one edge and another."""
+    tasks, channels, generator = 2, 8, torch.Generator().manual_seed(0)
+    kinds = ((0, 3, 1, 2), (1, 5, 2, 1), (1, 3, 1, 2))
+    """Edge, kernel, dilation, units."""
+    parameters: list[Tensor] = []
+    branches = []
+    for edge, kernel, dilation, units in kinds:
+        first = len(parameters)
+        for _ in range(units):
+            for shape in ((channels, 1, kernel, kernel), (channels, channels, 1, 1)):
+                parameters.append(torch.randn(tasks, *shape, generator=generator))
+            parameters.append(1 + 0.3 * torch.randn(tasks, channels, generator=generator))
+            parameters.append(0.3 * torch.randn(tasks, channels, generator=generator))
+        places = tuple(range(first, len(parameters)))
+        branches += [
+            Branch(task, edge, kernel, dilation, units, stride, places, task, affine=True)
+            for task in range(tasks)
+        ]
+    branches.sort(key=lambda branch: branch.task)
+    plan = Plan(tuple(branches), channels, tasks, edges=2, terms=0, stride=stride)
+    x = torch.randn(3, tasks * channels, 9, 7, generator=generator)
+    weights = torch.randn(len(branches), generator=generator)
+
+    def oracle(x: Tensor, weights: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+        outs = [x.new_zeros(())] * (2 * tasks)
+        for branch, weight in zip(branches, weights, strict=True):
+            out = x[:, branch.task * channels : (branch.task + 1) * channels]
+            for unit in range(branch.units):
+                depth, point, scale, shift = (
+                    parameters[i][branch.task] for i in branch.weights[4 * unit : 4 * unit + 4]
+                )
+                step, reach = (stride, 1)[unit], branch.dilation * (branch.kernel - 1) // 2
+                out = F.conv2d(
+                    out.relu(), depth, None, step, reach, branch.dilation, groups=channels
+                )
+                out = F.batch_norm(F.conv2d(out, point), None, None, scale, shift, training=True)
+            place = branch.edge * tasks + branch.task
+            outs[place] = outs[place] + weight * out
+        return [torch.cat(outs[:tasks], dim=1), torch.cat(outs[tasks:], dim=1)]
+
+    def results(dtype: torch.dtype) -> list[Tensor]:
+        leaves = [t.to(dtype).requires_grad_() for t in (x, weights, *parameters)]
+        if dtype == torch.float32:
+            shares = torch.empty(tasks, 2, 0)
+            outs = edges_from(plan, leaves[0], leaves[1], shares, [], leaves[2:])
+        else:
+            outs = oracle(leaves[0], leaves[1], leaves[2:])
+        draws = torch.Generator().manual_seed(1)
+        loss = sum((o * torch.randn(o.shape, generator=draws).to(dtype)).sum() for o in outs)
+        return [*outs, *torch.autograd.grad(loss, leaves)]  # type: ignore[arg-type]
+
+    assert_close(results(torch.float32), results(torch.float64))
 
 
 def _call(

@@ -128,7 +128,7 @@ class MixedEdges(nn.Module):
                     parameters += known[1]
                     places.append((row, code))
         stride = self.stride
-        plan = Plan(tuple(branches), 1, len(rows), len(terms), stride)
+        plan = Plan(tuple(branches), x.shape[1], 1, len(rows), len(terms), stride)
         weights = mix.weights[[r for r, _ in places], [c for _, c in places]]
         shares = mix.weights[rows][:, terms]
         there = [[code in active[row] for code in terms] for row in rows]
@@ -152,7 +152,7 @@ class MixedEdges(nn.Module):
         """Whether the kernel runs; raises `InputError` where it is asked for and cannot."""
         if self.backend == "torch" or not self._has_branches or self.drops:
             return False
-        if not is_usable(x):
+        if not is_usable(x, x.shape[1]):
             if self.backend == "auto":
                 return False
             raise InputError(

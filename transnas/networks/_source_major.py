@@ -8,8 +8,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -36,29 +39,105 @@ class Branch:
     stride: int
     """Of the first; that of all branches of a call."""
     weights: tuple[int, ...]
-    """Which parameters of the call are its depthwise and pointwise weights, for each unit."""
+    """Which parameters of the call are its depthwise and pointwise weights, for each unit; where it
+    is affine, also the scale and shift of its normalisation."""
     row: int = 0
     """Where it has them, if a parameter has the weights of several branches."""
+    affine: bool = False
+
+    def parts(self, unit: int) -> tuple[int, ...]:
+        """Return the parameters of a unit."""
+        size = 4 if self.affine else 2
+        return self.weights[size * unit : size * (unit + 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What a call of the kernel computes."""
 
     branches: tuple[Branch, ...]
+    channels: int
+    """Of each task."""
     tasks: int
     edges: int
     terms: int
     """Maps that all edges share."""
     stride: int
 
+    @cached_property
+    def units(self) -> int:
+        """How often all branches apply a convolution."""
+        return sum(branch.units for branch in self.branches)
 
-def is_usable(x: Tensor) -> bool:
-    """Whether the kernel can run on x [B, C, H, W]: float32 in the CPU's memory, whole vectors."""
+    @cached_property
+    def table(self) -> Table:
+        """Where the kernel finds addresses."""
+        return Table(self)
+
+
+class Table:
+    """The numbers and addresses that the kernel reads of each branch, as far as they are known.
+
+    A row a branch: five numbers, then for each of two units the addresses of four parameters, of
+    six results that are kept, and of four gradients.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.start = np.zeros((len(plan.branches), _NUMBERS + 2 * _ADDRESSES), dtype=np.int64)
+        units, places, numbers, offsets = [], [], [], []
+        for row, (branch, own) in enumerate(zip(plan.branches, self.start, strict=True)):
+            numbered = branch.task, branch.edge, branch.kernel, branch.dilation, branch.units
+            own[:_NUMBERS] = numbered
+            sizes = plan.channels * branch.kernel**2, plan.channels**2, plan.channels, plan.channels
+            for k in range(branch.units):
+                unit = row * len(own) + _NUMBERS + k * _ADDRESSES
+                units.append(unit)
+                for place, number in enumerate(branch.parts(k)):
+                    places.append(unit + place)
+                    numbers.append(number)
+                    offsets.append(branch.row * sizes[place] * _FLOAT)
+        self.units, self.places, self.numbers, self.offsets = (
+            np.array(found, dtype=np.int64) for found in (units, places, numbers, offsets)
+        )
+
+    def filled(
+        self,
+        parameters: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        channels: int,
+        gradients: Sequence[Tensor] = (),
+    ) -> npt.NDArray[np.int64]:
+        """Return the table with the addresses of one call."""
+        found: npt.NDArray[np.int64] = self.start.copy()
+        flat = found.reshape(-1)
+        if len(self.units) == 0:
+            return found
+        flat[self.places] = _addresses(parameters)[self.numbers] + self.offsets
+        if gradients:
+            places = self.places + _PARAMETERS + _KEPT
+            flat[places] = _addresses(gradients)[self.numbers] + self.offsets
+        result = (kept[0].numel() - 4 * channels) // 2
+        parts = np.array([0, result, *(2 * result + channels * np.arange(4))]) * _FLOAT
+        flat[self.units[:, None] + _PARAMETERS + np.arange(_KEPT)] = (
+            _addresses(kept)[:, None] + parts
+        )
+        return found
+
+
+_NUMBERS, _PARAMETERS, _KEPT, _FLOAT = 5, 4, 6, 4
+_ADDRESSES = 2 * _PARAMETERS + _KEPT
+
+
+def _addresses(tensors: Sequence[Tensor]) -> npt.NDArray[np.int64]:
+    return np.fromiter((t.data_ptr() for t in tensors), np.int64, len(tensors))
+
+
+def is_usable(x: Tensor, channels: int) -> bool:
+    """Whether the kernel can run on float32 like x in the CPU's memory, for so many channels."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and x.shape[1] % LANES == 0
+        and channels % LANES == 0
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
     )
@@ -102,8 +181,8 @@ def edges_from(
     H / stride and W / stride, rounded up. Edge e of a task is the sum over its branches b of
     weights_b times the normalised result, plus the sum over s of shares[task, e, s] shared_s, where
     weights has a number for each branch of the plan. `parameters` are convolution weights:
-    depthwise [..., C, 1, k, k] and pointwise [..., C, C, 1, 1]. Differentiable once in every
-    tensor, not twice.
+    depthwise [..., C, 1, k, k] and pointwise [..., C, C, 1, 1], and scale and shift of
+    normalisations [..., C]. Differentiable once in every tensor, not twice.
     """
     shared = [s.contiguous(memory_format=torch.channels_last) for s in shared]
     x = x.contiguous(memory_format=torch.channels_last)
@@ -118,16 +197,16 @@ class _Edges(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         weights, shares = weights.contiguous(), shares.contiguous()
         rest = (*rest[: plan.terms], *(p.contiguous() for p in rest[plan.terms :]))
-        channels, size = x.shape[1] // plan.tasks, _size(plan, x)
+        size = _size(plan, x)
         outs = [_map(x, size) for _ in range(plan.edges)]
-        units = sum(branch.units for branch in plan.branches)
-        numbers = 2 * (outs[0].numel() // plan.tasks) + 2 * channels
+        numbers = 2 * (outs[0].numel() // plan.tasks) + 4 * plan.channels
         # One by one: the allocator reuses small blocks, and returns a large one to the system.
-        kept = [x.new_empty(numbers) for _ in range(units)]
-        _kernel.load(channels).transnas_edges_forward(
-            *_common(plan, x, weights, shares, rest, kept, None), _pointers(outs)
+        kept = [x.new_empty(numbers) for _ in range(plan.units)]
+        table = plan.table.filled(rest[plan.terms :], kept, plan.channels)
+        _kernel.load(plan.channels).transnas_edges_forward(
+            *_common(plan, x, table, weights, shares, rest[: plan.terms]), _pointers(outs)
         )
-        ctx.plan, ctx.units = plan, units
+        ctx.plan = plan
         ctx.save_for_backward(x, weights, shares, *kept, *rest)
         return tuple(outs)
 
@@ -136,7 +215,7 @@ class _Edges(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
         x, weights, shares, *saved = ctx.saved_tensors
-        kept, rest = saved[: ctx.units], saved[ctx.units :]
+        kept, rest = saved[: plan.units], saved[plan.units :]
         wanted = _wanted(ctx)
         needs_x, needs_shared = wanted[0], wanted[3 : 3 + plan.terms]
         needs_weights = any(wanted[3 + plan.terms :])
@@ -145,14 +224,14 @@ class _Edges(torch.autograd.Function):
             _map(x, size).zero_() if g is None else g.contiguous(memory_format=torch.channels_last)
             for g in gradients
         ]
-        by_parameter: list[Tensor | None] = [
-            torch.zeros_like(p) if needs_weights else None for p in rest[plan.terms :]
-        ]
+        parameters = rest[plan.terms :]
+        by_parameter = [torch.zeros_like(p) for p in parameters] if needs_weights else []
         by_x = _map(x, tuple(x.shape)) if needs_x else None
         by_weight, by_share = torch.empty_like(weights), torch.empty_like(shares)
         by_shared = [_map(x, size) if need else None for need in needs_shared]
-        _kernel.load(x.shape[1] // plan.tasks).transnas_edges_backward(
-            *_common(plan, x, weights, shares, rest, kept, by_parameter),
+        table = plan.table.filled(parameters, kept, plan.channels, by_parameter)
+        _kernel.load(plan.channels).transnas_edges_backward(
+            *_common(plan, x, table, weights, shares, rest[: plan.terms]),
             _pointers(gs),
             ctypes.c_int64(needs_weights),
             _pointer(by_x),
@@ -160,7 +239,8 @@ class _Edges(torch.autograd.Function):
             _pointer(by_share),
             _pointers(by_shared),
         )
-        return (None, by_x, by_weight, by_share, *by_shared, *by_parameter)
+        skipped = [None] * len(parameters)
+        return (None, by_x, by_weight, by_share, *by_shared, *(by_parameter or skipped))
 
 
 def _wanted(ctx: Any) -> list[bool]:
@@ -200,40 +280,20 @@ def _pointers(tensors: Sequence[Tensor | None]) -> Any:
 def _common(
     plan: Plan,
     x: Tensor,
+    table: npt.NDArray[np.int64],
     weights: Tensor,
     shares: Tensor,
-    rest: Sequence[Tensor],
-    kept: Sequence[Tensor],
-    by_parameter: Sequence[Tensor | None] | None,
+    shared: Sequence[Tensor],
 ) -> tuple[Any, ...]:
     """Return the arguments that both passes begin with."""
-    channels, item = x.shape[1] // plan.tasks, x.element_size()
-    parameters = rest[plan.terms :]
-    addresses = [p.data_ptr() for p in parameters]
-    targets = [0 if p is None else p.data_ptr() for p in by_parameter or [None] * len(parameters)]
-    table: list[int] = []
-    own = iter(kept)
-    for branch in plan.branches:
-        table += [branch.task, branch.edge, branch.kernel, branch.dilation, branch.units]
-        sizes = channels * branch.kernel**2 * item, channels**2 * item
-        for k in range(branch.units):
-            two = branch.weights[2 * k : 2 * k + 2]
-            moved = [branch.row * size for size in sizes]
-            unit = next(own)
-            results = (unit.numel() - 2 * channels) // 2 * item
-            at, mean = unit.data_ptr(), unit.data_ptr() + 2 * results
-            table += [addresses[i] + by for i, by in zip(two, moved, strict=True)]
-            table += [at, at + results, mean, mean + channels * item]
-            table += [targets[i] and targets[i] + by for i, by in zip(two, moved, strict=True)]
-        table += [0] * (8 * (2 - branch.units))
     return (
-        (ctypes.c_int64 * 6)(len(x), channels, *x.shape[2:], plan.stride, plan.tasks),
+        (ctypes.c_int64 * 6)(len(x), plan.channels, *x.shape[2:], plan.stride, plan.tasks),
         _pointer(x),
         ctypes.c_int64(len(plan.branches)),
-        (ctypes.c_int64 * max(1, len(table)))(*table),
+        ctypes.c_void_p(table.ctypes.data),
         _pointer(weights),
         ctypes.c_int64(plan.edges),
         ctypes.c_int64(plan.terms),
-        _pointers(rest[: plan.terms]),
+        _pointers(shared),
         _pointer(shares),
     )

@@ -26,7 +26,7 @@ class Execution:
 
     layout: LayoutName = "auto"
     """`loop`: one task after another; `grouped`: tasks as groups of channels; `compiled`: grouped,
-    the supernet's convolutions by the compiled kernel where it runs; `vmap`; `auto`: measured."""
+    the cells' convolutions by the compiled kernel where it runs; `vmap`; `auto`: measured."""
     channels_last: bool = False
     """Memory format of maps in `loop` and `grouped`; `auto` chooses it too."""
     chunk: int | None = None

@@ -17,11 +17,9 @@ from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._inner import Fast, inner_loop, starting_point
 from transnas.meta.few_shot.settings import Settings
 from transnas.meta.few_shot.state import State
-from transnas.networks._kernel import LANES
 from transnas.networks.few_shot import (
     BatchStatistics,
     FewShotNetwork,
-    FewShotSupernet,
     FixedStatistics,
     FusedStatistics,
     Layout,
@@ -29,7 +27,6 @@ from transnas.networks.few_shot import (
     SupportStatistics,
     run,
 )
-from transnas.networks.few_shot.supernet import kernel_runs
 from transnas.tasks.episodes import EpisodeBatch, EpisodeSource
 
 __all__ = ["STATISTICS", "Learner", "MetaGradient"]
@@ -226,11 +223,7 @@ class Learner:
             trial = self.with_execution(candidate)
             return trial.meta_gradient(state, batch, 0, tuple(state.meta))
 
-        fuses = (
-            self.settings.order == 1
-            and isinstance(self.network, FewShotSupernet)
-            and kernel_runs(batch.xs.new_empty(1, LANES, 1, 1), self.network.channels)
-        )
+        fuses = self.settings.order == 1 and self.network.fuses(batch.xs)
         on_cpu = batch.xs.device.type == "cpu"
         self.execution = _execution.choose(self.execution, step, on_cpu, fuses)
 

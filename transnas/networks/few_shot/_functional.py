@@ -7,7 +7,7 @@ B C channels normalises every task by itself, so the result is what B networks g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -23,8 +23,10 @@ __all__ = [
     "Params",
     "RecordedStatistics",
     "SupportStatistics",
+    "apart",
     "conv",
     "depthwise",
+    "joined",
     "linear",
     "split_channels",
 ]
@@ -53,10 +55,10 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
     flat = weight.flatten(0, 1)
     if dilation == 1:
         return _dense_depthwise(x, flat, stride)
-    if stride == 2:
-        return _dense_depthwise(x[:, :, ::2, ::2], flat, 1)
     height, width = x.shape[2:]
-    parts = _apart(F.pad(x, (0, width % 2, 0, height % 2)))
+    parts = apart(F.pad(x, (0, width % 2, 0, height % 2)))
+    if stride == 2:
+        return _dense_depthwise(parts[: len(x)], flat, 1)
     return _together(_dense_depthwise(parts, flat, 1), len(x))[:, :, :height, :width]
 
 
@@ -64,7 +66,7 @@ def _dense_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
 
 
-def _apart(x: Tensor) -> Tensor:
+def apart(x: Tensor) -> Tensor:
     """[n, C, 2 H, 2 W] -> [4 n, C, H, W], by parity of row and column, in the format of x."""
     n, channels, height, width = x.shape
     if x.stride(1) == 1:
@@ -75,7 +77,7 @@ def _apart(x: Tensor) -> Tensor:
 
 
 def _together(x: Tensor, n: int) -> Tensor:
-    """Undo `_apart`."""
+    """Undo `apart`."""
     channels, height, width = x.shape[1:]
     if x.stride(1) == 1:
         rows = x.permute(0, 2, 3, 1).reshape(2, 2, n, height, width, channels)
@@ -94,6 +96,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def split_channels(x: Tensor, *sizes: int) -> Tensor:
     """[n, prod(sizes), H, W] -> [n, *sizes, H, W], without a copy."""
     return x.view(len(x), *sizes, *x.shape[2:])
+
+
+def joined(parts: Sequence[Tensor], groups: int) -> Tensor:
+    """Maps [n, G C_i, H, W] -> [n, G sum C_i, H, W]: side by side in each group, format kept."""
+    if parts[0].stride(1) == 1:
+        rows = [split_channels(part, groups, -1).permute(0, 3, 4, 1, 2) for part in parts]
+        return torch.cat(rows, dim=4).flatten(3).permute(0, 3, 1, 2)
+    return torch.cat([split_channels(part, groups, -1) for part in parts], dim=2).flatten(1, 2)
 
 
 class Norm(Protocol):

@@ -30,6 +30,10 @@ class FewShotNetwork(ABC):
         self.signature = signature
         self.shapes: dict[str, tuple[int, ...]] = {}
 
+    def fuses(self, x: Tensor) -> bool:
+        """Whether a compiled kernel computes a part of the network, for numbers like those of x."""
+        return False
+
     @abstractmethod
     def forward(self, params: Params, x: Tensor, norm: Norm) -> Tensor:
         """Images [n, B C, H, W] of B tasks -> [B, n, outputs]; `params[name]` is [B, *shape]."""

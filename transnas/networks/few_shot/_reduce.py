@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas.networks.few_shot._functional import conv, split_channels
+from transnas.networks.few_shot._functional import apart, conv, joined
 
 __all__ = ["factorized_reduce"]
 
@@ -18,10 +19,9 @@ def factorized_reduce(rectified: Tensor, even: Tensor, odd: Tensor) -> Tensor:
     before the convolutions.
     """
     x = F.pad(rectified, (0, rectified.shape[3] % 2, 0, rectified.shape[2] % 2))
-    times = even.shape[:-4]
+    parts = apart(x).chunk(4)  # by parity: the gradient of a slice would lose the format
     halves = [
-        conv(x[:, :, start::2, start::2], weight.flatten(1, -4))
-        for start, weight in enumerate((even, odd))
+        conv(part, weight.flatten(1, -4))
+        for part, weight in zip((parts[0], parts[3]), (even, odd), strict=True)
     ]
-    split = [split_channels(half, *times, -1) for half in halves]
-    return torch.cat(split, dim=len(times) + 1).flatten(1, -3)
+    return joined(halves, math.prod(even.shape[:-4]))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from transnas._errors import InputError
+from transnas.networks._kernel import Unavailable, load
 from transnas.networks._registry import positive
-from transnas.networks.few_shot._functional import Norm, Params, conv, linear, split_channels
+from transnas.networks._source_major import is_usable
+from transnas.networks.few_shot._functional import Norm, Params, conv, joined, linear
 from transnas.networks.few_shot._network import HEAD, FewShotNetwork
 from transnas.spaces.darts import NODES
 from transnas.tasks import Signature
@@ -62,6 +63,16 @@ class TwoCells(FewShotNetwork):
             widths = widths[1], NODES * inner
         self._linear(widths[1])
 
+    def fuses(self, x: Tensor) -> bool:
+        """Whether the compiled kernel can compute the cells' convolutions of maps like x."""
+        if not is_usable(x, self.channels):
+            return False
+        try:
+            load(self.channels)
+        except Unavailable:  # said once, in the log
+            return False
+        return True
+
     @abstractmethod
     def _cell(self, index: int, channels: int) -> None:
         """Enter the shapes of the operations of cell `index`."""
@@ -85,7 +96,7 @@ class TwoCells(FewShotNetwork):
                 self._input(params, f"cells.{i}.newer", newer, norm),
             ]
             nodes = self._nodes(params, i, states, norm)
-            older, newer = newer, _joined(nodes, tasks)
+            older, newer = newer, joined(nodes, tasks)
         return linear(newer.mean(dim=(2, 3)), params[f"{HEAD}weight"], params[f"{HEAD}bias"])
 
     def _input(self, params: Params, name: str, x: Tensor, norm: Norm) -> Tensor:
@@ -97,9 +108,3 @@ class TwoCells(FewShotNetwork):
     def _scaling(params: Params, name: str) -> tuple[Tensor | None, Tensor | None]:
         """Return scale and shift of a normalisation, where it has them."""
         return params.get(f"{name}.scale"), params.get(f"{name}.shift")
-
-
-def _joined(nodes: list[Tensor], tasks: int) -> Tensor:
-    """Four times [n, B C, H, W] -> [n, B 4C, H, W], the nodes of one task side by side."""
-    split = [split_channels(node, tasks, -1) for node in nodes]
-    return torch.cat(split, dim=2).flatten(1, 2)

@@ -8,14 +8,13 @@ kernel of the supernets computes the convolutions of all tasks in one call.
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas.networks._kernel import LANES, Unavailable, load
-from transnas.networks._source_major import Branch, Plan, edges_from, is_usable
+from transnas.networks._source_major import Branch, Plan, edges_from
 from transnas.networks.few_shot._functional import (
     FusedStatistics,
     Norm,
@@ -30,7 +29,7 @@ from transnas.networks.few_shot._two_cells import CELLS, EDGES, TwoCells
 from transnas.spaces.darts import NODES, OPERATIONS
 from transnas.tasks import Signature
 
-__all__ = ["FewShotSupernet", "kernel_runs"]
+__all__ = ["FewShotSupernet"]
 
 _CONVOLUTIONS = {
     "sep_conv_3x3": (3, 1, 2),
@@ -86,7 +85,7 @@ class FewShotSupernet(TwoCells):
         self, params: Params, name: str, x: Tensor, weights: Tensor, stride: int, norm: Norm
     ) -> list[Tensor]:
         """Map [n, B C, H, W], weights [B, E, 8] -> outputs of E edges, [n, B C, H', W'] each."""
-        if isinstance(norm, FusedStatistics) and kernel_runs(x, self.channels):
+        if isinstance(norm, FusedStatistics) and self.fuses(x):
             return self._fused(params, name, x, weights, stride, norm)
         tasks, edges, _ = weights.shape
         channels = x.shape[1] // tasks
@@ -128,19 +127,13 @@ class FewShotSupernet(TwoCells):
         shared = _pooled(name, x, stride, norm)
         if stride == 1:
             shared["skip_connect"] = x
-        places: dict[str, tuple[int, ...]] = {}
-        parameters: list[Tensor] = []
-        for op, (_, _, times) in _CONVOLUTIONS.items():
-            parts = [(i, part) for i in range(times) for part in ("depthwise", "pointwise")]
-            places[op] = tuple(range(len(parameters), len(parameters) + len(parts)))
-            parameters += [params[f"{name}.{op}.{i}.{part}"] for i, part in parts]
-        branches = tuple(
-            Branch(b, e, kernel, dilation, times, stride, places[op], b * edges + e)
-            for b in range(tasks)
-            for e in range(edges)
-            for op, (kernel, dilation, times) in _CONVOLUTIONS.items()
-        )
-        plan = Plan(branches, tasks, edges, len(shared), stride)
+        parameters = [
+            params[f"{name}.{op}.{i}.{part}"]
+            for op, (_, _, times) in _CONVOLUTIONS.items()
+            for i in range(times)
+            for part in ("depthwise", "pointwise")
+        ]
+        plan = _plan(x.shape[1] // tasks, tasks, edges, len(shared), stride)
         own = weights[..., [OPERATIONS.index(op) for op in _CONVOLUTIONS]].flatten()
         shares = weights[..., [OPERATIONS.index(op) for op in shared]]
         outs = edges_from(plan, x, own, shares, list(shared.values()), parameters)
@@ -161,20 +154,25 @@ class FewShotSupernet(TwoCells):
         return [o.flatten(1, 2) for o in split_channels(out, *scale.shape).unbind(2)]
 
 
+@lru_cache(maxsize=64)
+def _plan(channels: int, tasks: int, edges: int, terms: int, stride: int) -> Plan:
+    """Return what the kernel computes of one source; parameters in the order of the operations."""
+    places, first = {}, 0
+    for op, (_, _, times) in _CONVOLUTIONS.items():
+        places[op] = tuple(range(first, first + 2 * times))
+        first += 2 * times
+    branches = tuple(
+        Branch(b, e, kernel, dilation, times, stride, places[op], b * edges + e)
+        for b in range(tasks)
+        for e in range(edges)
+        for op, (kernel, dilation, times) in _CONVOLUTIONS.items()
+    )
+    return Plan(branches, channels, tasks, edges, terms, stride)
+
+
 def _rows(state: int) -> list[int]:
     """Return the rows, within a cell, of the edges that leave `state`."""
     return [row for row, (source, _) in enumerate(EDGES) if source == state]
-
-
-def kernel_runs(x: Tensor, channels: int) -> bool:
-    """Whether the compiled kernel can compute edges of `channels` (or twice as many) from x."""
-    if channels % LANES or not is_usable(x[:, :LANES]):
-        return False
-    try:
-        load(channels)
-    except Unavailable:  # said once, in the log
-        return False
-    return True
 
 
 def _pooled(name: str, x: Tensor, stride: int, norm: Norm) -> dict[str, Tensor]:

@@ -33,9 +33,17 @@ void by_band(const Shape& s, Work work) {
 // A half of a branch: its weights as torch has them, what it keeps, its gradients (or null).
 struct Unit {
   const float *depthwise, *pointwise;  // [C][k][k], [C out][C in]
-  float *mixed, *normal, *mean, *scale;  // u, z: [B][H][W][C]; mean and 1 / deviation: [C]
-  float *depthwise_gradient, *pointwise_gradient;
+  const float *gain, *bias;            // of the normalisation, [C] each; or null: 1 and 0
+  float *mixed, *normal;               // u and z, [B][H][W][C]
+  float *mean, *scale;                 // of z, [C]: its mean and 1 / deviation
+  float *factor, *offset;              // the normalisation as a line, [C]: factor z + offset
+  float *depthwise_gradient, *pointwise_gradient, *gain_gradient, *bias_gradient;
+
+  vec normalised(const float* z, int64_t c) const {
+    return load(factor + c) * load(z + c) + load(offset + c);
+  }
 };
+constexpr int kAddresses = 14;
 
 struct Branch {
   int64_t task, edge, kernel, dilation, units;
@@ -70,7 +78,7 @@ void bordered_relu(const float* x, float* to, const Shape& s) {
 void bordered_norm_relu(const Unit& u, int64_t image, float* to, int64_t border, const Shape& s) {
   const float* z = u.normal + image * s.result();
   bordered(to, s.rows(), s.columns(), s.channels, border, [&](int64_t pixel, int64_t c) {
-    return positive((load(z + pixel * s.channels + c) - load(u.mean + c)) * load(u.scale + c));
+    return positive(u.normalised(z + pixel * s.channels, c));
   });
 }
 

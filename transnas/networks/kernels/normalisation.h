@@ -47,22 +47,29 @@ void add_sums(const float* a, int64_t step, const float* b, int64_t pixels, int6
 void set_statistics(const Unit& u, const double* sums, double n, int64_t C) {
   for (int64_t c = 0; c < C; ++c) {
     const double mean = sums[c] / n, variance = std::max(0.0, sums[C + c] / n - mean * mean);
+    const double factor = (u.gain ? u.gain[c] : 1.0) / std::sqrt(variance + kEpsilon);
     u.mean[c] = static_cast<float>(mean);
     u.scale[c] = static_cast<float>(1.0 / std::sqrt(variance + kEpsilon));
+    u.factor[c] = static_cast<float>(factor);
+    u.offset[c] = static_cast<float>((u.bias ? u.bias[c] : 0.0) - factor * mean);
   }
 }
 
-// Coefficients of dz = scale g + slope z + shift, from the sums of g and g z; returns <g norm(z)>.
+// Coefficients of dz = scale g + slope z + shift, from the sums of g and g z; adds the gradients of
+// gain and bias, and returns <g norm(z)>.
 double gradient_line(const Unit& u, const double* sums, double n, double weight, int64_t C,
                      Floats& line) {
   double inner = 0.0;
   line.resize(3 * C);
   for (int64_t c = 0; c < C; ++c) {
     const double r = u.scale[c], m = u.mean[c], along = r * (sums[C + c] - m * sums[c]);
-    inner += along;
-    line[c] = static_cast<float>(weight * r);
-    line[C + c] = static_cast<float>(-weight * r * r * along / n);
-    line[2 * C + c] = static_cast<float>(-weight * r * (sums[c] - r * m * along) / n);
+    const double gain = u.gain ? u.gain[c] : 1.0, all = weight * gain * r;
+    inner += gain * along + (u.bias ? u.bias[c] * sums[c] : 0.0);
+    line[c] = static_cast<float>(all);
+    line[C + c] = static_cast<float>(-all * r * along / n);
+    line[2 * C + c] = static_cast<float>(-all * (sums[c] - r * m * along) / n);
+    if (u.gain_gradient) u.gain_gradient[c] += static_cast<float>(weight * along);
+    if (u.bias_gradient) u.bias_gradient[c] += static_cast<float>(weight * sums[c]);
   }
   return inner;
 }
@@ -79,10 +86,8 @@ void apply_line(const Floats& line, const float* g, int64_t step, const float* z
 // g becomes the gradient before ReLU(norm(z)) where it was that after it.
 void rectify(float* g, const float* z, const Unit& u, int64_t pixels, int64_t C) {
   for (int64_t i = 0; i < pixels * C; i += C)
-    for (int64_t c = 0; c < C; c += kLanes) {
-      const vec y = (load(z + i + c) - load(u.mean + c)) * load(u.scale + c);
-      store(g + i + c, y > 0 ? load(g + i + c) : vec{});
-    }
+    for (int64_t c = 0; c < C; c += kLanes)
+      store(g + i + c, u.normalised(z + i, c) > 0 ? load(g + i + c) : vec{});
 }
 
 }  // namespace

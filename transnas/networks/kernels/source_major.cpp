@@ -1,14 +1,15 @@
 // All edges that leave one node of a mixed cell, forward and backward, float32 on CPUs.
 //
 // A branch is an operation of one edge: ReLU, depthwise convolution, 1x1 convolution and batch
-// normalisation (without scale and shift), once or twice. Several tasks with weights of their own
+// normalisation (with or without gain and bias), once or twice. Several tasks with weights of their own
 // may lie side by side: maps are NHWC, [n][H][W][tasks][C] with C a multiple of LANES, and what a
 // branch keeps for itself is [n][H][W][C]. An edge's output is
 //     out_e = sum_b weight_b norm(z_b) + sum_s share_es S_s
 // over its branches and the terms S that all edges share (pools, the identity). Normalisation and
 // weight are one scale and shift of z; z is kept for the backward pass, its gradient is
 //     dz = scale g + slope z + shift,
-// whose coefficients come from <g> and <g z>, and <g norm(z)> is the gradient of the weight.
+// whose coefficients come from <g> and <g z>, as do the gradients of gain and bias; <g norm(z)> is
+// that of the weight.
 //
 // Vectors of LANES floats are the compiler's own: they become AVX-512, AVX2, SSE or NEON code.
 
@@ -22,17 +23,18 @@
 
 namespace {
 
-// The arguments as Python lays them out: 5 numbers, then 2 x 8 addresses a branch.
+// The arguments as Python lays them out: 5 numbers, then 2 x 14 addresses a branch.
 std::vector<Branch> branches_from(const int64_t* table, int64_t count) {
   std::vector<Branch> found(count);
   for (Branch& b : found) {
     b = Branch{table[0], table[1], table[2], table[3], table[4], {}};
     for (int k = 0; k < 2; ++k) {
-      float* p[8];
-      for (int i = 0; i < 8; ++i) p[i] = reinterpret_cast<float*>(table[5 + 8 * k + i]);
-      b.unit[k] = Unit{p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]};
+      float* p[kAddresses];
+      std::memcpy(p, table + 5 + kAddresses * k, sizeof(p));
+      b.unit[k] = Unit{p[0], p[1], p[2], p[3], p[4],  p[5],  p[6],
+                       p[7], p[8], p[9], p[10], p[11], p[12], p[13]};
     }
-    table += 21;
+    table += 5 + 2 * kAddresses;
   }
   return found;
 }
@@ -136,8 +138,8 @@ void transnas_edges_forward(const int64_t* shape, const float* x, int64_t branch
         if (all[k].task * edges + all[k].edge != own) continue;
         summands.push_back({u.normal + image * s.result(), C, Floats(C)});
         for (int64_t c = 0; c < C; ++c) {
-          summands.back().factor[c] = weights[k] * u.scale[c];
-          shift[c] -= weights[k] * u.scale[c] * u.mean[c];
+          summands.back().factor[c] = weights[k] * u.factor[c];
+          shift[c] += weights[k] * u.offset[c];
         }
       }
       for (int64_t t = 0; t < terms; ++t)
