@@ -37,10 +37,10 @@ READING = """\
   were still wrong. With the right ones all rows were run again: width 128 finds no more, twice the
   updates find 0.7 more of the best 30 (interval [0.2, 1.2], the best of nine variants, so partly
   luck). The default stays: an agent's query would cost more than the 20 ms that are wanted.
-- On another processor, whose rounding differs, the row `catch` found 2.64 of the best 30 and 1.20 of
-  the best 10 with the same seeds. CPU seconds were taken on a crowded machine and do not compare.
-- The encoder's share is not visible on this pool: with z = 0, or a random z, the agent finds as much
-  within the interval. Nor do a KL weight of 0.01, isomorphic cells counted as one, ranks, more
+- On another processor, whose rounding differs, the row `catch` found 2.64 of the best 30 and 1.20
+  of the best 10 with the same seeds. CPU seconds were taken on a crowded machine.
+- The encoder's share is not visible on this pool: with z = 0, or a random z, the agent finds as
+  much within the interval. Nor do a KL weight of 0.01, isomorphic cells counted as one, ranks, more
   candidates, uniform replay or a higher learning rate change what is found.
 - Meta-training helps against the same agent from scratch.
 - All of CATCH's rows stay far below the Gaussian process from scratch and the store model.

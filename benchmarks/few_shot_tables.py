@@ -47,8 +47,8 @@ from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 CHECKPOINTS = Path("build")
 
 
-COMPILED = Execution("compiled", channels_last=True)
-"""Tasks as groups of channels; the supernet's convolutions by the kernel where that runs."""
+COMPILED = Execution("compiled", channels_last=True, chunk=8)
+"""Tasks as groups of channels; the cells' convolutions by the kernel where that runs."""
 
 
 ANNEALED = {"outer_rate": 1e-2, "annealed_to": 2e-4}

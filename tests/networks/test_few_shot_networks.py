@@ -236,6 +236,29 @@ def test_bad_input() -> None:
         run(net, parameters(net, 1), torch.zeros(1, 2, 2, 24, 25).double(), BatchStatistics())
     with pytest.raises(InputError, match="channels 3 is not accepted"):
         FewShotSupernet(SMALL, 3)
+    with pytest.raises(InputError, match="poolings 3 is not accepted; accepted: 0, 1 and 2"):
+        FewShotSupernet(SMALL, 4, poolings=3)
+
+
+class Sides(BatchStatistics):
+    """Keeps the size of the maps that each normalisation sees."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, int] = {}
+
+    def __call__(
+        self, name: str, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        self.found[name] = x.shape[-1]
+        return super().__call__(name, x, scale, shift)
+
+
+@pytest.mark.parametrize(("poolings", "side"), [(0, 28), (1, 14), (2, 7), (None, 14)])
+def test_stem_halves_the_map_as_often_as_asked(poolings: int | None, side: int) -> None:
+    net = DecodedNetwork(published(23_213), Signature((1, 28, 28), 5), 4, poolings)
+    sides = Sides()
+    run(net, parameters(net, 1), torch.randn(1, 2, 1, 28, 28).double(), sides)
+    assert sides.found["cells.1.newer.norm"] == side
 
 
 @pytest.mark.parametrize("side", [24, 25])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from few_shot_toys import Smooth, episodes, in_double
 
-from transnas.meta.few_shot import Execution, Learner, methods
+from transnas.meta.few_shot import Execution, Learner, _execution, methods
 from transnas.meta.few_shot.auto_maml import AutoMAML
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
@@ -113,6 +113,24 @@ def test_automatic_layout_is_one_of_the_exact_ones() -> None:
     state = in_double(one.init(0))
     one.resolve(state, episodes(2, SIGNATURE.input_shape))
     assert one.execution.layout in ("loop", "grouped")
+
+
+def test_automatic_layout_takes_fewer_tasks_at_a_time_where_that_is_faster() -> None:
+    def step(candidate: Execution) -> float:
+        size = 20 if candidate.chunk == 3 else 400
+        return float((torch.ones(size, size) @ torch.ones(size, size)).sum())
+
+    assert _execution.choose(Execution(), step, True, True, cached=3).chunk == 3
+    assert _execution.choose(Execution(), step, True, True, cached=None).chunk is None
+    assert _execution.choose(Execution(chunk=5), step, True, False, cached=3).chunk == 5
+
+
+def test_bytes_of_an_image_are_those_of_its_maps() -> None:
+    """Each of four blocks keeps at least its convolution's output, for the normalisation."""
+    network = FourConv(Signature((1, 28, 28), 5), 16)
+    found = _execution.image_bytes(network, network.init(torch.Generator().manual_seed(0)))
+    maps = sum(side * side * 16 * 4 for side in (28, 14, 7, 3))
+    assert maps < found < 20 * maps
 
 
 def test_auto_maml_logits_get_the_query_gradient_alone() -> None:

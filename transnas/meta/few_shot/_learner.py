@@ -203,13 +203,16 @@ class Learner:
             return 1
         if self.execution.chunk is not None:
             return self.execution.chunk
+        return _execution.tasks_at_once(self._task_bytes(meta, batch), batch.xs.device)
+
+    def _task_bytes(self, meta: dict[str, Tensor], batch: EpisodeBatch) -> int:
+        """Return what one task of a batch needs, in bytes."""
         support, query = batch.xs.shape[1], batch.xq.shape[1]
         images = max(support, query)
         if self.settings.order == 2:
             images = 2 * (self.settings.steps * support + query)
         weights = sum(value.numel() * value.element_size() for value in meta.values())
-        need = images * self._image_bytes + 3 * weights
-        return _execution.tasks_at_once(need, batch.xs.device)
+        return images * self._image_bytes + 3 * weights
 
     @cached_property
     def _image_bytes(self) -> int:
@@ -225,7 +228,9 @@ class Learner:
 
         fuses = self.settings.order == 1 and self.network.fuses(batch.xs)
         on_cpu = batch.xs.device.type == "cpu"
-        self.execution = _execution.choose(self.execution, step, on_cpu, fuses)
+        few = max(1, _execution.CACHE // self._task_bytes(state.meta, batch))
+        cached = few if few < len(batch) else None
+        self.execution = _execution.choose(self.execution, step, on_cpu, fuses, cached)
 
     def with_execution(self, execution: Execution) -> Learner:
         """Return the same method with another execution."""

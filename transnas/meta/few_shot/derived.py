@@ -25,7 +25,8 @@ __all__ = ["Inheriting", "decoded_network", "inherited"]
 
 def decoded_network(arch: Architecture, supernet: FewShotSupernet) -> DecodedNetwork:
     """Return the network of one architecture, of the supernet's size."""
-    return DecodedNetwork(SPACE.genotype(arch), supernet.signature, supernet.channels)
+    genotype = SPACE.genotype(arch)
+    return DecodedNetwork(genotype, supernet.signature, supernet.channels, supernet.poolings)
 
 
 def inherited(

@@ -33,21 +33,27 @@ _TWO_POOLINGS, _ONE_POOLING = 64, 24
 class TwoCells(FewShotNetwork):
     """Stem (two convolutions), normal cell, reduction cell, mean over the map, linear layer.
 
-    The published stem pools twice, for images of 84 pixels; from 24 to 63 pixels only the first
-    pooling is kept, below that none (our choice: the publication has one image size).
+    The published stem pools twice, for images of 84 pixels; by default, from 24 to 63 pixels only
+    the first pooling is kept, below that none (our choice: the publication has one image size).
     """
 
     affine: bool
     """Whether the cells' normalisations have scale and shift."""
 
-    def __init__(self, signature: Signature, channels: int = 16) -> None:
+    def __init__(
+        self, signature: Signature, channels: int = 16, poolings: int | None = None
+    ) -> None:
+        """`poolings`: how often the stem halves the map, 0 to 2; None: by the images' size."""
         super().__init__(signature)
         positive("channels", channels)
         if channels % 2:
             raise InputError(f"channels {channels} is not accepted; accepted: even numbers")
         self.channels = channels
         side = min(signature.input_shape[1:])
-        self.poolings = (side >= _ONE_POOLING, side >= _TWO_POOLINGS)
+        by_size = (side >= _ONE_POOLING) + (side >= _TWO_POOLINGS)
+        self.poolings = by_size if poolings is None else poolings
+        if self.poolings not in (0, 1, 2):
+            raise InputError(f"poolings {poolings!r} is not accepted; accepted: 0, 1 and 2")
         stem = signature.input_shape[0], 3 * channels // 2, 3 * channels
         for i in (0, 1):
             self.shapes[f"stem.{i}.weight"] = (stem[i + 1], stem[i], 3, 3)
@@ -87,7 +93,7 @@ class TwoCells(FewShotNetwork):
         for i in (0, 1):
             x = conv(x, params[f"stem.{i}.weight"], padding=1)
             x = norm(f"stem.{i}.norm", x, *self._scaling(params, f"stem.{i}.norm"))
-            x = F.max_pool2d(x, 2) if self.poolings[i] else x
+            x = F.max_pool2d(x, 2) if i < self.poolings else x
             x = F.relu(x) if i == 0 else x
         older = newer = x
         for i in range(len(CELLS)):

@@ -52,9 +52,15 @@ class DecodedNetwork(TwoCells):
 
     affine = True
 
-    def __init__(self, genotype: Genotype, signature: Signature, channels: int = 16) -> None:
+    def __init__(
+        self,
+        genotype: Genotype,
+        signature: Signature,
+        channels: int = 16,
+        poolings: int | None = None,
+    ) -> None:
         self.plans = [getattr(genotype, kind) for kind, _ in CELLS]
-        super().__init__(signature, channels)
+        super().__init__(signature, channels, poolings)
 
     def _edges(self, index: int) -> list[_Edge]:
         """Return the edges of cell `index`, two a node."""

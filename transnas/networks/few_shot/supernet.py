@@ -49,8 +49,10 @@ class FewShotSupernet(TwoCells):
 
     affine = False
 
-    def __init__(self, signature: Signature, channels: int = 16) -> None:
-        super().__init__(signature, channels)
+    def __init__(
+        self, signature: Signature, channels: int = 16, poolings: int | None = None
+    ) -> None:
+        super().__init__(signature, channels, poolings)
         self.shapes[LOGITS] = (2 * len(EDGES), len(OPERATIONS))
 
     def _cell(self, index: int, channels: int) -> None:
