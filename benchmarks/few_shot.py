@@ -76,9 +76,8 @@ def tnas(rounds: int) -> dict[str, Any]:
     With the published stem, which pools twice (cells see 7x7 and 4x4), and with ours (once).
     """
     found = {}
-    for poolings in (2, 1):
+    for name, poolings in (("stem pools twice", 2), ("stem pools once", 1)):
         network = FewShotSupernet(Signature((1, 28, 28), 5), 16, poolings)
-        name = f"{poolings} poolings"
         found[name] = meta_steps("t-nas", network, EpisodeSpec(5, 1, 15), 4, rounds, steps=5)
     return found
 
