@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
 from transnas.networks import Form, MixedEdges, Supernet, _kernel
-from transnas.networks._source_major import Branch, Plan, edges_from
+from transnas.networks._kernel_plan import Branch, Plan
+from transnas.networks._source_major import edges_from
 from transnas.networks.darts_supernet import MODE
 from transnas.networks.relaxations import Mix, Softmax, StraightThrough
 from transnas.networks.separable import cell_operation
@@ -172,7 +173,7 @@ def test_affine_normalisations_equal_float64(stride: int) -> None:
             out = x[:, branch.task * channels : (branch.task + 1) * channels]
             for unit in range(branch.units):
                 depth, point, scale, shift = (
-                    parameters[i][branch.task] for i in branch.weights[4 * unit : 4 * unit + 4]
+                    parameters[i][branch.task] for i in branch.parameters[4 * unit : 4 * unit + 4]
                 )
                 step, reach = (stride, 1)[unit], branch.dilation * (branch.kernel - 1) // 2
                 out = F.conv2d(

@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from transnas._errors import InputError
 from transnas.networks._kernel import Unavailable, load
-from transnas.networks._source_major import Plan, branch_of, edges_from, is_usable
+from transnas.networks._kernel_plan import Plan
+from transnas.networks._source_major import branch_of, edges_from, is_usable
 from transnas.networks.operations import ReLUConvBN, Zero, drop_path
 from transnas.networks.relaxations import Mix
 from transnas.networks.separable import DepthwisePointwise, Noise, SeparableConv

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,117 +17,13 @@ from torch.autograd.function import once_differentiable
 
 from transnas.networks import _kernel
 from transnas.networks._kernel import LANES
+from transnas.networks._kernel_plan import Branch, Plan
 from transnas.networks.separable import DepthwisePointwise, SeparableConv
 
-__all__ = ["Branch", "Plan", "branch_of", "edges_from", "is_usable"]
+__all__ = ["branch_of", "edges_from", "is_usable"]
 
 _BORDER = 4
 """The largest padding that the kernel has room for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """An operation of one edge: its convolutions, and how often it is applied."""
-
-    task: int
-    edge: int
-    kernel: int
-    dilation: int
-    units: int
-    stride: int
-    """Of the first; that of all branches of a call."""
-    weights: tuple[int, ...]
-    """Which parameters of the call are its depthwise and pointwise weights, for each unit; where it
-    is affine, also the scale and shift of its normalisation."""
-    row: int = 0
-    """Where it has them, if a parameter has the weights of several branches."""
-    affine: bool = False
-
-    def parts(self, unit: int) -> tuple[int, ...]:
-        """Return the parameters of a unit."""
-        size = 4 if self.affine else 2
-        return self.weights[size * unit : size * (unit + 1)]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a call of the kernel computes."""
-
-    branches: tuple[Branch, ...]
-    channels: int
-    """Of each task."""
-    tasks: int
-    edges: int
-    terms: int
-    """Maps that all edges share."""
-    stride: int
-
-    @cached_property
-    def units(self) -> int:
-        """How often all branches apply a convolution."""
-        return sum(branch.units for branch in self.branches)
-
-    @cached_property
-    def table(self) -> Table:
-        """Where the kernel finds addresses."""
-        return Table(self)
-
-
-class Table:
-    """The numbers and addresses that the kernel reads of each branch, as far as they are known.
-
-    A row a branch: five numbers, then for each of two units the addresses of four parameters, of
-    six results that are kept, and of four gradients.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.start = np.zeros((len(plan.branches), _NUMBERS + 2 * _ADDRESSES), dtype=np.int64)
-        units, places, numbers, offsets = [], [], [], []
-        for row, (branch, own) in enumerate(zip(plan.branches, self.start, strict=True)):
-            numbered = branch.task, branch.edge, branch.kernel, branch.dilation, branch.units
-            own[:_NUMBERS] = numbered
-            sizes = plan.channels * branch.kernel**2, plan.channels**2, plan.channels, plan.channels
-            for k in range(branch.units):
-                unit = row * len(own) + _NUMBERS + k * _ADDRESSES
-                units.append(unit)
-                for place, number in enumerate(branch.parts(k)):
-                    places.append(unit + place)
-                    numbers.append(number)
-                    offsets.append(branch.row * sizes[place] * _FLOAT)
-        self.units, self.places, self.numbers, self.offsets = (
-            np.array(found, dtype=np.int64) for found in (units, places, numbers, offsets)
-        )
-
-    def filled(
-        self,
-        parameters: Sequence[Tensor],
-        kept: Sequence[Tensor],
-        channels: int,
-        gradients: Sequence[Tensor] = (),
-    ) -> npt.NDArray[np.int64]:
-        """Return the table with the addresses of one call."""
-        found: npt.NDArray[np.int64] = self.start.copy()
-        flat = found.reshape(-1)
-        if len(self.units) == 0:
-            return found
-        flat[self.places] = _addresses(parameters)[self.numbers] + self.offsets
-        if gradients:
-            places = self.places + _PARAMETERS + _KEPT
-            flat[places] = _addresses(gradients)[self.numbers] + self.offsets
-        result = (kept[0].numel() - 4 * channels) // 2
-        parts = np.array([0, result, *(2 * result + channels * np.arange(4))]) * _FLOAT
-        flat[self.units[:, None] + _PARAMETERS + np.arange(_KEPT)] = (
-            _addresses(kept)[:, None] + parts
-        )
-        return found
-
-
-_NUMBERS, _PARAMETERS, _KEPT, _FLOAT = 5, 4, 6, 4
-_ADDRESSES = 2 * _PARAMETERS + _KEPT
-
-
-def _addresses(tensors: Sequence[Tensor]) -> npt.NDArray[np.int64]:
-    return np.fromiter((t.data_ptr() for t in tensors), np.int64, len(tensors))
 
 
 def is_usable(x: Tensor, channels: int) -> bool:
@@ -202,7 +96,7 @@ class _Edges(torch.autograd.Function):
         numbers = 2 * (outs[0].numel() // plan.tasks) + 4 * plan.channels
         # One by one: the allocator reuses small blocks, and returns a large one to the system.
         kept = [x.new_empty(numbers) for _ in range(plan.units)]
-        table = plan.table.filled(rest[plan.terms :], kept, plan.channels)
+        table = plan.table.filled(rest[plan.terms :], kept)
         _kernel.load(plan.channels).transnas_edges_forward(
             *_common(plan, x, table, weights, shares, rest[: plan.terms]), _pointers(outs)
         )
@@ -229,7 +123,7 @@ class _Edges(torch.autograd.Function):
         by_x = _map(x, tuple(x.shape)) if needs_x else None
         by_weight, by_share = torch.empty_like(weights), torch.empty_like(shares)
         by_shared = [_map(x, size) if need else None for need in needs_shared]
-        table = plan.table.filled(parameters, kept, plan.channels, by_parameter)
+        table = plan.table.filled(parameters, kept, by_parameter)
         _kernel.load(plan.channels).transnas_edges_backward(
             *_common(plan, x, table, weights, shares, rest[: plan.terms]),
             _pointers(gs),

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transnas.networks._source_major import Branch, Plan, edges_from
+from transnas.networks._kernel_plan import Branch, Plan
+from transnas.networks._source_major import edges_from
 from transnas.networks.few_shot._functional import (
     FusedStatistics,
     Norm,

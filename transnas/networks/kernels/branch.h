@@ -22,11 +22,15 @@ struct Shape {
   int64_t wide() const { return tasks * channels; }  // from a pixel to the next of all tasks' maps
 };
 
-// Calls `work(first row, rows)` for bands of a result of about 64 pixels: a band's maps stay in the
-// nearest cache from one step to the next.
+// Rows of a band, of about 64 pixels: its maps stay in the nearest cache from one step to the next.
+int64_t band_rows(const Shape& s) {
+  return std::min(s.rows(), std::max<int64_t>(1, 64 / s.columns()));
+}
+
+// Calls `work(first row, rows)` for the bands of a result.
 template <typename Work>
 void by_band(const Shape& s, Work work) {
-  const int64_t rows = std::max<int64_t>(1, 64 / s.columns());
+  const int64_t rows = band_rows(s);
   for (int64_t y = 0; y < s.rows(); y += rows) work(y, std::min(rows, s.rows() - y));
 }
 
