@@ -20,7 +20,15 @@ from transnas.networks.relaxations import Mix, OneHot, Relaxation
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Signature
 
-__all__ = ["SEARCH", "Form", "Supernet", "register_supernet", "supernet", "supernets"]
+__all__ = [
+    "SEARCH",
+    "Form",
+    "RowsAreChoices",
+    "Supernet",
+    "register_supernet",
+    "supernet",
+    "supernets",
+]
 
 SEARCH = Mode(affine=False, track_running_stats=False)
 """Running averages of mixtures mean nothing for one path, so batch statistics always."""
@@ -235,6 +243,18 @@ class Supernet(nn.Module, ABC):
         return torch.cat(
             [into.softmax(dim=0) for into in torch.split(edge_logits, list(self.nodes))]
         )
+
+
+class RowsAreChoices(Supernet):
+    """A supernet whose rows are the choices of its space, so that values are codes."""
+
+    def codes(self, arch: Architecture) -> tuple[int, ...]:
+        """Return the operation of each row, which are the values of `arch`."""
+        return arch.values
+
+    def discretise(self, shares: Tensor) -> Architecture:
+        """Return the strongest operation of each row."""
+        return self.space.architecture(shares.argmax(dim=1).tolist())
 
 
 def _allowed(

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import positive, skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
 from transnas.networks.relaxations import Mix, Relaxation
-from transnas.spaces import Architecture, Space
+from transnas.spaces import Space
 from transnas.spaces.chain import ChainSpace
 from transnas.tasks import Signature
 
@@ -93,7 +93,7 @@ class _Skeleton:
 
 
 @register_supernet("chain")
-class ChainSupernet(Supernet):
+class ChainSupernet(RowsAreChoices):
     """All chains in one network; `stem_stride` averages the image first, as in `build`."""
 
     def __init__(
@@ -136,14 +136,6 @@ class ChainSupernet(Supernet):
         means = [s.mean(dim=(2, 3)) * _absent(r) for s, r in zip(states, read_by, strict=True)]
         out: Tensor = self.head(torch.cat(means, dim=1))
         return out
-
-    def codes(self, arch: Architecture) -> tuple[int, ...]:
-        """Return the value of each choice, which are the values of `arch`."""
-        return arch.values
-
-    def discretise(self, shares: Tensor) -> Architecture:
-        """Return the strongest value of each choice."""
-        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `layers.2.weight` for `layers.2.0.weight`."""

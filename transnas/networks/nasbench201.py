@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transnas.networks._heads import KINDS, attach
 from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import positive, register, skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
 from transnas.networks.operations import Mode, ReLUConvBN, Zero, initialise, operation
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Space
@@ -235,7 +235,7 @@ class MixedCell(nn.Module):
 
 
 @register_supernet("nasbench201")
-class NASBench201Supernet(Supernet):
+class NASBench201Supernet(RowsAreChoices):
     """All 15,625 cells in one network; all cells of the network share logits and sample."""
 
     has_edges = True
@@ -270,14 +270,6 @@ class NASBench201Supernet(Supernet):
     def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides of `stages`."""
         return self.network.channels, self.network.strides
-
-    def codes(self, arch: Architecture) -> tuple[int, ...]:
-        """Return the operation of each edge, which are the values of `arch`."""
-        return arch.values
-
-    def discretise(self, shares: Tensor) -> Architecture:
-        """Return the cell with the strongest operation on every edge, `none` included."""
-        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `network.body.0.sources.1.edges.4.nor_conv_1x1.` for `body.0.edges.4.`."""

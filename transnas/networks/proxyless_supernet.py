@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
 from transnas.networks.proxyless import Frame, Skeleton, bottleneck
 from transnas.networks.relaxations import Mix, Relaxation
-from transnas.spaces import Architecture, Space
+from transnas.spaces import Space
 from transnas.spaces.proxyless import OPERATIONS, ZERO, ProxylessNAS
 from transnas.tasks import Signature
 
@@ -68,7 +68,7 @@ class MixedBlock(nn.Module):
 
 
 @register_supernet("proxyless")
-class ProxylessSupernet(Supernet):
+class ProxylessSupernet(RowsAreChoices):
     """All chains in one network; keywords are the fields of `Skeleton`."""
 
     def __init__(
@@ -102,14 +102,6 @@ class ProxylessSupernet(Supernet):
     def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides of `stages`."""
         return self.network.channels, self.network.strides
-
-    def codes(self, arch: Architecture) -> tuple[int, ...]:
-        """Return the operation of each block, which are the values of `arch`."""
-        return arch.values
-
-    def discretise(self, shares: Tensor) -> Architecture:
-        """Return the strongest operation of each block."""
-        return self.space.architecture(shares.argmax(dim=1).tolist())
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `network.blocks.3.operations.2.0.weight` for `blocks.2.body.0.weight`.
