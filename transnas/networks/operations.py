@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transnas._errors import unknown
+from transnas.networks._quarters import quarters
 
 __all__ = [
     "FactorizedReduce",
@@ -144,19 +145,12 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels_in, H, W] -> [B, channels_out, ceil(H / 2), ceil(W / 2)]."""
-        x = F.relu(x)
-        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         # Taking the pixels first leaves dense 1x1 convolutions, which have the fast kernels.
-        places = ((self.even, x[:, :, ::2, ::2]), (self.odd, x[:, :, 1::2, 1::2]))
-        halves = [F.conv2d(_dense(part, x), conv.weight, conv.bias) for conv, part in places]
+        parts = quarters(F.relu(x)).chunk(4)
+        places = ((self.even, parts[0]), (self.odd, parts[3]))
+        halves = [F.conv2d(part, conv.weight, conv.bias) for conv, part in places]
         out: Tensor = self.norm(torch.cat(halves, dim=1))
         return out
-
-
-def _dense(part: Tensor, of: Tensor) -> Tensor:
-    """Return a part of a map as a dense map in the memory format of the whole."""
-    last = of.is_contiguous(memory_format=torch.channels_last) and not of.is_contiguous()
-    return part.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _skip(channels_in: int, channels_out: int, stride: int, mode: Mode) -> nn.Module:

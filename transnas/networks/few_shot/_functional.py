@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transnas.networks._quarters import joined_quarters, quarters
+
 __all__ = [
     "EPSILON",
     "BatchStatistics",
@@ -23,7 +25,6 @@ __all__ = [
     "Params",
     "RecordedStatistics",
     "SupportStatistics",
-    "apart",
     "conv",
     "depthwise",
     "joined",
@@ -55,35 +56,15 @@ def depthwise(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
     flat = weight.flatten(0, 1)
     if dilation == 1:
         return _dense_depthwise(x, flat, stride)
-    height, width = x.shape[2:]
-    parts = apart(F.pad(x, (0, width % 2, 0, height % 2)))
+    parts = quarters(x)
     if stride == 2:
         return _dense_depthwise(parts[: len(x)], flat, 1)
-    return _together(_dense_depthwise(parts, flat, 1), len(x))[:, :, :height, :width]
+    height, width = x.shape[2:]
+    return joined_quarters(_dense_depthwise(parts, flat, 1), height, width)
 
 
 def _dense_depthwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
-
-
-def apart(x: Tensor) -> Tensor:
-    """[n, C, 2 H, 2 W] -> [4 n, C, H, W], by parity of row and column, in the format of x."""
-    n, channels, height, width = x.shape
-    if x.stride(1) == 1:
-        rows = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, channels)
-        return rows.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
-    split = x.reshape(n, channels, height // 2, 2, width // 2, 2)
-    return split.permute(3, 5, 0, 1, 2, 4).flatten(0, 2)
-
-
-def _together(x: Tensor, n: int) -> Tensor:
-    """Undo `apart`."""
-    channels, height, width = x.shape[1:]
-    if x.stride(1) == 1:
-        rows = x.permute(0, 2, 3, 1).reshape(2, 2, n, height, width, channels)
-        return rows.permute(2, 3, 0, 4, 1, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
-    split = x.reshape(2, 2, n, channels, height, width)
-    return split.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from transnas.networks.few_shot._functional import apart, conv, joined
+from transnas.networks._quarters import quarters
+from transnas.networks.few_shot._functional import conv, joined
 
 __all__ = ["factorized_reduce"]
 
@@ -18,8 +18,7 @@ def factorized_reduce(rectified: Tensor, even: Tensor, odd: Tensor) -> Tensor:
     Where there are E weights a task, it is reduced E times. What a stride of 2 skips is left out
     before the convolutions.
     """
-    x = F.pad(rectified, (0, rectified.shape[3] % 2, 0, rectified.shape[2] % 2))
-    parts = apart(x).chunk(4)  # by parity: the gradient of a slice would lose the format
+    parts = quarters(rectified).chunk(4)
     halves = [
         conv(part, weight.flatten(1, -4))
         for part, weight in zip((parts[0], parts[3]), (even, odd), strict=True)
