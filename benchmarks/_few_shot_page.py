@@ -196,6 +196,43 @@ def outer_rates(cells: Cells, before: Cells) -> list[str]:
     return [*lines, ""]
 
 
+def logits_rates(cells: Cells) -> list[str]:
+    """Compare inner rates of the logits on the seeds that have several."""
+    lines = [
+        "## What the inner rate of the architecture does",
+        "",
+        "`python benchmarks/few_shot_logits_rate.py CELL --rate R`: T-NAS with smaller rates of the "
+        "logits than the published 30. `differ`: choices of 32 in which a task's decoded "
+        "architecture differs from the meta-learnt one; `moved`: by how much a logit moves at "
+        "most.",
+        "",
+        "| cell | seeds | rate | supernet % | inherit % | retrain % | distinct | differ | moved |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    smaller = {
+        float(folder.name.rpartition("-")[2]): load(folder.name)
+        for folder in RESULTS.glob("few-shot-logits-rate-*")
+    }
+    for key in sorted(cells, key=in_order):
+        seeds = set(cells[key]).intersection(*(found.get(key, {}) for found in smaller.values()))
+        for rate, found in sorted({**smaller, 30.0: cells}.items()) if seeds else ():
+            rows = [kinds(found[key][seed]) for seed in sorted(seeds)]
+            shown = [
+                plus_minus([r[f"t-nas {kind}"]["accuracy"] for r in rows])
+                if all(f"t-nas {kind}" in r for r in rows)
+                else ""
+                for kind in ("supernet", "inherit", "retrain")
+            ]
+            mixed = [r["t-nas supernet"] for r in rows]
+            distinct = ", ".join(f"{row['distinct']} of {row['of']}" for row in mixed)
+            lines.append(
+                f"| {'-'.join(key)} | {len(rows)} | {rate:g} | {' | '.join(shown)} | {distinct} "
+                f"| {fmean(row['hamming'] for row in mixed):.1f} "
+                f"| {max(row['moved'] for row in mixed):.2g} |"
+            )
+    return [*lines, ""] if smaller else []
+
+
 def missing(cells: Cells) -> list[str]:
     """Return what has fewer seeds than wanted."""
     wanted = [
@@ -270,7 +307,8 @@ def main() -> None:
         parts += cell(key, cells[key])
     for key in sorted(before.keys() - cells.keys(), key=in_order):
         parts += cell(key, before[key], ", constant outer rate of 0.001")
-    parts += [*outer_rates(cells, before), *supervised(), *transfer(), *similarity(), *speed()]
+    parts += [*outer_rates(cells, before), *logits_rates(cells), *supervised()]
+    parts += [*transfer(), *similarity(), *speed()]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
 
 
