@@ -201,8 +201,8 @@ def logits_rates(cells: Cells) -> list[str]:
     lines = [
         "## What the inner rate of the architecture does",
         "",
-        "`python benchmarks/few_shot_logits_rate.py CELL --rate R`: T-NAS with smaller rates of the "
-        "logits than the published 30. `differ`: choices of 32 in which a task's decoded "
+        "`python benchmarks/few_shot_logits_rate.py CELL --rate R`: T-NAS with smaller rates of "
+        "the logits than the published 30. `differ`: choices of 32 in which a task's decoded "
         "architecture differs from the meta-learnt one; `moved`: by how much a logit moves at "
         "most.",
         "",
