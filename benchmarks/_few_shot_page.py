@@ -71,7 +71,8 @@ weights). `retrain`: the decoded architecture that most test tasks have is meta-
 `warm`: that starts from the supernet's weights; `random`: a uniform architecture, trained alike;
 `supernet`: the adapted mixture itself; `inherit`: decoded paths with the supernet's adapted
 weights. `CPU s`: meta-training and test on one thread (of supernets, whose meta-training was timed
-by the clock on a machine that other work shared, an upper bound).
+by the clock on a machine that other work shared, an upper bound); seeds ran on different processors
+and versions of the kernel, so that it only tells orders of magnitude.
 """
 
 
