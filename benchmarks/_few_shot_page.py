@@ -263,8 +263,8 @@ def speed() -> list[str]:
     if not path.exists():
         return []
     found = json.loads(path.read_text())
-    columns = ("loop", "loop, channels last", "grouped", "grouped, channels last", "compiled")
-    columns += ("auto",)
+    layouts = "loop", "loop, channels last", "grouped", "grouped, channels last"
+    columns = (*layouts, "compiled", "auto")
     lines = [
         "## Speed of a meta-step",
         "",

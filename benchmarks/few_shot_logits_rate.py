@@ -10,9 +10,7 @@ Writes benchmarks/results/few-shot-logits-rate-<rate>/<cell>-<seed>.json.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,5 +48,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     torch.set_flush_denormal(True)
-    sys.path.insert(0, str(Path(__file__).parent))
     main()

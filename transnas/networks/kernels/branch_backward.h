@@ -52,7 +52,8 @@ struct UnitBackward {
         border((b.padding() + input.stride - 1) / input.stride),
         pitch((s.columns() + 2 * border) * s.channels),
         by_mixed(bordered_size(s.rows(), s.columns(), s.channels, border), 0.f),
-        depth_gradient(b.kernel * b.kernel * s.channels), dz(band_rows(s) * s.columns() * s.channels) {
+        depth_gradient(b.kernel * b.kernel * s.channels),
+        dz(band_rows(s) * s.columns() * s.channels) {
     const Floats depth = transposed(u.depthwise, b.kernel * b.kernel, s.channels);
     for (int64_t y = 0; y < input.stride; ++y)
       for (int64_t x = 0; x < input.stride; ++x) add_phase(y, x, depth);

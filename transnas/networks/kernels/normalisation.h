@@ -47,9 +47,10 @@ void add_sums(const float* a, int64_t step, const float* b, int64_t pixels, int6
 void set_statistics(const Unit& u, const double* sums, double n, int64_t C) {
   for (int64_t c = 0; c < C; ++c) {
     const double mean = sums[c] / n, variance = std::max(0.0, sums[C + c] / n - mean * mean);
-    const double factor = (u.gain ? u.gain[c] : 1.0) / std::sqrt(variance + kEpsilon);
+    const double scale = 1.0 / std::sqrt(variance + kEpsilon);
+    const double factor = (u.gain ? u.gain[c] : 1.0) * scale;
     u.mean[c] = static_cast<float>(mean);
-    u.scale[c] = static_cast<float>(1.0 / std::sqrt(variance + kEpsilon));
+    u.scale[c] = static_cast<float>(scale);
     u.factor[c] = static_cast<float>(factor);
     u.offset[c] = static_cast<float>((u.bias ? u.bias[c] : 0.0) - factor * mean);
   }

@@ -1,9 +1,9 @@
 // All edges that leave one node of a mixed cell, forward and backward, float32 on CPUs.
 //
 // A branch is an operation of one edge: ReLU, depthwise convolution, 1x1 convolution and batch
-// normalisation (with or without gain and bias), once or twice. Several tasks with weights of their own
-// may lie side by side: maps are NHWC, [n][H][W][tasks][C] with C a multiple of LANES, and what a
-// branch keeps for itself is [n][H][W][C]. An edge's output is
+// normalisation (with or without gain and bias), once or twice. Several tasks with weights of
+// their own may lie side by side: maps are NHWC, [n][H][W][tasks][C] with C a multiple of LANES,
+// and what a branch keeps for itself is [n][H][W][C]. An edge's output is
 //     out_e = sum_b weight_b norm(z_b) + sum_s share_es S_s
 // over its branches and the terms S that all edges share (pools, the identity). Normalisation and
 // weight are one scale and shift of z; z is kept for the backward pass, its gradient is
