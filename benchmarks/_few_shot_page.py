@@ -77,13 +77,12 @@ and versions of the kernel, so that it only tells orders of magnitude.
 """
 
 
-def load(folder: str) -> Cells:
-    """Return the results of few_shot_tables.py at the CPU's scale that are kept in a folder."""
+def load(folder: str, scale: str = "cpu") -> Cells:
+    """Return the results of few_shot_tables.py at a scale that are kept in a folder."""
     cells: Cells = {}
-    for path in sorted((RESULTS / folder).glob("*.json")):
-        if path.stem.endswith("-gpu"):
-            continue
-        data, way, shot, seed = path.stem.rsplit("-", 3)
+    suffix = "" if scale == "cpu" else f"-{scale}"
+    for path in sorted((RESULTS / folder).glob(f"*[0-9]{suffix}.json")):
+        data, way, shot, seed = path.stem.removesuffix(suffix).rsplit("-", 3)
         rows = json.loads(path.read_text())["rows"]
         cells.setdefault((data, way, shot), {})[int(seed)] = rows
     return cells
@@ -202,16 +201,23 @@ def outer_rates(falling: Cells, constant: Cells) -> list[str]:
     return ["## What the outer rate does", "", words, "", *table]
 
 
-def lengths(longer: Cells, short: Cells) -> list[str]:
-    """Compare mini-ImageNet's trainings with those that other data sets have."""
-    words = (
+def lengths(cells: Cells, short: Cells, longer: Cells) -> list[str]:
+    """Compare trainings of different lengths, on mini-ImageNet and Omniglot."""
+    images = (
         "On mini-ImageNet the meta-steps and outer rate of the other data sets (`short`: 500 of "
         "fixed networks, 240 of supernets, 300 of decoded networks, 0.01 falling to 0.0002, kept "
         "in `benchmarks/results/few-shot-short`) left most rows where they began, so that the "
         "tables above have `longer` trainings (2,000, 320 and 800, 0.004 falling to 0.0001)."
     )
-    table = compared(short, longer, ("short", "longer"), ORDER)
-    return ["## What longer training does", "", words, "", *table]
+    parts = ["## What longer training does", "", images, ""]
+    parts += compared(short, cells, ("short", "longer"), ORDER)
+    if longer:
+        letters = (
+            "On Omniglot `--scale long` has eight times the meta-steps of fixed and decoded "
+            "networks, and twice those of supernets; the rest is that of the tables above."
+        )
+        parts += [letters, "", *compared(cells, longer, ("above", "longer"), ORDER)]
+    return parts
 
 
 def logits_rates(cells: Cells) -> list[str]:
@@ -330,7 +336,7 @@ def main() -> None:
     for key in sorted(cells, key=in_order):
         parts += cell(key, cells[key])
     parts += outer_rates({**cells, **short}, load("few-shot-constant-rate"))
-    parts += [*lengths(cells, short), *logits_rates(cells), *supervised()]
+    parts += [*lengths(cells, short, load("few-shot", "long")), *logits_rates(cells), *supervised()]
     parts += [*transfer(), *similarity(), *speed()]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
 

@@ -100,6 +100,7 @@ SCALES = {
         CPU, filters=4, channels=2, steps=1, test_steps=1, fixed_steps=4, search_steps=2,
         decoded_steps=2, architectures=1, episodes=8,
     ),
+    "long": replace(CPU, fixed_steps=4000, search_steps=480, decoded_steps=2400),
     "gpu": Scale(
         64, 16, 16, 5, 10, 15, 20_000, 3_000, 6_000, 2, 4, execution=Execution("auto"), outer={},
     ),
