@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch.utils.data import TensorDataset
 
 import transnas as tn
 from transnas import InputError, tasks
@@ -103,6 +105,54 @@ def test_a_prior_is_a_strategy_for_larger_tasks(prior: tuple[Path, FewShotPrior]
 
     again = create("few-shot", SPACE, 3, prior=str(folder))
     assert [again.ask() for _ in range(4)] == asked
+
+
+@pytest.mark.parametrize("name", ["new", "digits"])
+def test_the_strategy_begins_with_what_the_task_itself_adapts_to(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path], name: str
+) -> None:
+    """`digits` has another way than the prior: then the head starts anew."""
+    folder, learnt = prior
+    if learnt.method == "maml":
+        return
+    task = tasks.get(str(folders[1]) if name == "new" else name)
+    assert isinstance(task, tasks.DataTask)
+    logits = learnt.task_logits(task, 3)
+    assert not torch.equal(logits, learnt.meta["logits"])
+    if name == "new":  # an episode's own adaptation
+        assert (
+            adapt_at_once(folder, task, learnt.settings["shot"], seed=3).decoded
+            == (decode(logits[None])[0])
+        )
+    strategy = learnt.strategy(SPACE, 3)
+    strategy.meet(task)
+    first = strategy.ask()
+    assert first == decode(logits[None])[0]
+    again = learnt.strategy(SPACE, 3)
+    again.restore(json.loads(json.dumps(strategy.state())))
+    assert [again.ask() for _ in range(3)] == [strategy.ask() for _ in range(3)]
+
+
+def test_a_study_asks_what_its_task_adapts_to(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, learnt = prior
+    if learnt.method == "maml":
+        return
+    task = tasks.get(str(folders[1]))
+    assert isinstance(task, tasks.DataTask)
+    study = tn.adapt(
+        folder, task, trials=1, epochs=1, seed=3, storage=f"sqlite:///{tmp_path}/studies.db"
+    )
+    assert study.best.architecture == decode(learnt.task_logits(task, 3)[None])[0]
+    coloured = tasks.DataTask.from_datasets(
+        "coloured",
+        *(TensorDataset(torch.rand(9, 3, 8, 8), torch.arange(9) % 3) for _ in range(2)),
+    )
+    with pytest.raises(
+        InputError, match=r"'coloured' have 3 channel\(s\); accepted by this prior: 1"
+    ):
+        tn.adapt(folder, coloured, trials=1)
 
 
 @pytest.mark.parametrize(

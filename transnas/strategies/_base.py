@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from transnas._errors import InputError, unknown
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies._stream import Stream
+
+if TYPE_CHECKING:
+    from transnas.tasks import Task
 
 __all__ = ["Exhausted", "NoSettings", "Strategy", "generator_state", "restore_generator"]
 
@@ -63,6 +66,9 @@ class Strategy(ABC):
 
     def _begin(self) -> None:  # noqa: B027 - a strategy may keep nothing
         """Set up what this strategy keeps, and refuse spaces that it cannot search."""
+
+    def meet(self, task: Task) -> None:  # noqa: B027 - most strategies see rewards alone
+        """Get to know the task, before the first `ask`; raises `InputError` if it does not fit."""
 
     @cached_property
     def rng(self) -> np.random.Generator:

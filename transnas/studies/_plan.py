@@ -118,7 +118,7 @@ def make_plan(
     chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
     create: Callable[[], Strategy]
     if issubclass(cls, Strategy):
-        create = partial(cls, chosen_space, seed, chosen_objectives, chosen_settings)
+        create = partial(_met, found, cls, chosen_space, seed, chosen_objectives, chosen_settings)
         work, usual = _measuring(cls, chosen_evaluator), DEFAULT_TRIALS
     else:
         from transnas.oneshot import Unasked
@@ -146,6 +146,13 @@ def make_plan(
     own_space = isinstance(found, TableTask)
     wanted = usual if trials is None else trials
     return Plan(wanted, definition, chosen_space, work, create, own_space, learn_from)
+
+
+def _met(task: Task, cls: type[Strategy], *arguments: Any) -> Strategy:
+    """Return a strategy that knows the task."""
+    strategy = cls(*arguments)
+    strategy.meet(task)
+    return strategy
 
 
 def _strategy(given: str | None, learn_from: Sequence[str], prior: PriorInfo | None) -> str:

@@ -124,15 +124,55 @@ class FewShotPrior(Prior):
     @property
     def learner(self) -> Learner:
         """The method with the network that was meta-trained."""
+        return self._learner(Signature(self.input_shape, self.settings["way"]))
+
+    def _learner(self, signature: Signature) -> Learner:
         from transnas.meta.few_shot import methods
         from transnas.meta.few_shot._execution import Execution
         from transnas.networks.few_shot import FewShotSupernet, FourConv
 
         family, own = methods.split_settings(self.method, dict(self.settings))
-        cls, signature = methods.get(self.method), Signature(self.input_shape, family.way)
+        cls = methods.get(self.method)
         network = FewShotSupernet if cls.searches else FourConv
         grouped = Execution("grouped", channels_last=True)
         return cls(network(signature, family.width), own, grouped)
+
+    def require_channels(self, task: DataTask) -> None:
+        """Raise `InputError` unless the task's images have as many channels as the prior's."""
+        channels = task.signature.input_shape[0]
+        if channels != self.input_shape[0]:
+            raise InputError(
+                f"images of task {task.name!r} have {channels} channel(s); accepted by this prior: "
+                f"{self.input_shape[0]}"
+            )
+
+    def task_logits(self, task: DataTask, seed: int = 0) -> Tensor:
+        """Return architecture parameters [28, 8], adapted to a task of any way and image size.
+
+        As in an episode: as many training images a class as in meta-training, and its inner steps.
+        Where the task has another way, the head starts from random weights. Raises `InputError`
+        for a task with fewer images, or on which the adaptation does not stay finite.
+        """
+        import torch
+
+        from transnas.meta.few_shot.adapted import normalised
+        from transnas.meta.few_shot.support import drawn
+        from transnas.networks.few_shot import HEAD, LOGITS
+
+        support, labels = drawn(task, self.settings["shot"], seed)
+        learner = self._learner(task.signature)
+        meta = self.meta
+        if task.signature.outputs != self.settings["way"]:
+            fresh = learner.init(seed).meta
+            meta = {n: fresh[n] if n.startswith(HEAD) else value for n, value in meta.items()}
+        xs = normalised(support, self.mean, self.std)[None]
+        logits: Tensor = learner.adapt(meta, xs, labels[None])[LOGITS][0]
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(
+                f"adaptation to task {task.name!r} did not stay finite; accepted: a prior with a "
+                "smaller inner rate"
+            )
+        return logits
 
     def adapt(self, task: DataTask, shots: int, seed: int = 0) -> Adapted:
         """Adapt to `shots` training images a class of `task`, and measure on its validation split.

@@ -12,8 +12,11 @@ from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.strategies import Strategy, generator_state, register, restore_generator
 from transnas.strategies._draws import packed, unpack
+from transnas.tasks import DataTask, Task
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from transnas.meta.few_shot.prior import FewShotPrior
 
 __all__ = ["FewShotStrategy", "FewShotStrategySettings"]
@@ -34,8 +37,9 @@ class FewShotStrategySettings:
 class FewShotStrategy(Strategy):
     """Asks the architecture that the logits decode to, then Gumbel samples around them.
 
-    The logits are the meta-learnt ones of the prior. Measurements change nothing: what was learnt
-    is in the prior. Without a prior every architecture is as likely as any other.
+    The logits are those of the prior, adapted to the task's images where the task is known, or the
+    meta-learnt ones. Measurements change nothing: what was learnt is in the prior. Without a prior
+    every architecture is as likely as any other.
     """
 
     Settings = FewShotStrategySettings
@@ -53,15 +57,23 @@ class FewShotStrategy(Strategy):
             from transnas.meta.few_shot.prior import FewShotPrior
 
             prior = FewShotPrior.load(Path(self.settings.prior), space)
-        self._logits = None if prior is None else prior.meta.get("logits")
-        if prior is not None and self._logits is None:
+        if prior is not None and "logits" not in prior.meta:
             raise InputError(
                 f"the prior was learnt by method {prior.method!r}, which searches no "
                 "architectures; accepted: priors of auto-maml, t-nas, t-nas++"
             )
         if prior is not None and space.name != "darts":
             raise InputError(f"the prior is of space 'darts', not {space.name!r}; accepted: darts")
+        self._prior = prior
+        self._task: DataTask | None = None
+        self._logits: Tensor | None = None
         self._asked: set[Architecture] = set()
+
+    def meet(self, task: Task) -> None:
+        """See `Strategy.meet`; images must have as many channels as the prior's."""
+        if self._prior is not None and isinstance(task, DataTask):
+            self._prior.require_channels(task)
+            self._task = task
 
     def ask(self) -> Architecture:
         for _ in range(_TRIES):
@@ -72,10 +84,14 @@ class FewShotStrategy(Strategy):
         return arch
 
     def _propose(self) -> Architecture:
-        if self._logits is None:
+        if self._prior is None:
             return self.space.sample(self.rng)
         from transnas.meta.few_shot.decoding import decode, samples
 
+        if self._logits is None:
+            meta = self._prior.meta["logits"]
+            task = self._task
+            self._logits = meta if task is None else self._prior.task_logits(task, self.seed)
         if not self._asked:
             return decode(self._logits[None])[0]
         return samples(self._logits, 1, self.rng)[0]
@@ -84,8 +100,17 @@ class FewShotStrategy(Strategy):
         self._asked.add(arch)
 
     def state(self) -> dict[str, Any]:
-        return {"asked": packed(self._asked), "rng": generator_state(self.rng)}
+        logits = None if self._logits is None else self._logits.tolist()
+        return {
+            "asked": packed(self._asked),
+            "logits": logits,
+            "rng": generator_state(self.rng),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
+        import torch
+
         self._asked = {unpack(self.space, a) for a in state["asked"]}
+        logits = state["logits"]
+        self._logits = None if logits is None else torch.tensor(logits)
         restore_generator(self.rng, state["rng"])

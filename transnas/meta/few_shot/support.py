@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transnas.meta.few_shot.adapted import Adapted
     from transnas.meta.few_shot.prior import FewShotPrior
 
-__all__ = ["draw_support", "measured"]
+__all__ = ["draw_support", "drawn", "measured"]
 
 _AT_ONCE = 200
 
@@ -42,11 +42,16 @@ def draw_support(
             f"images of task {task.name!r} have shape {task.signature.input_shape}; accepted by "
             f"this prior: {prior.input_shape}"
         )
+    return drawn(task, shots, seed)
+
+
+def drawn(task: DataTask, shots: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return what `draw_support` does, of a task of any way and image size."""
     split = _in_memory(task.train, task)
     labels = split.labels.numpy()
     rng = np.random.default_rng(seed)
     chosen = []
-    for label in range(way):
+    for label in range(len(task.classes)):
         own = np.flatnonzero(labels == label)
         if len(own) < shots:
             raise InputError(
