@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import norm, rankdata
 
 from transnas import InputError, spaces
 from transnas.evaluation import Measurement, Objective
 from transnas.meta.catch.plus import CatchPlusPrior, CatchPlusSettings, learn_plus, replicate_plus
 from transnas.meta.catch.plus.latent import MEMBERS, Rows, fit, inputs_of
 from transnas.meta.catch.plus.model import LatentColumns, ensemble
-from transnas.meta.catch.plus.prior import latents_of
+from transnas.meta.catch.plus.prior import _rows, latents_of
 from transnas.meta.store import SourceTask, learn, replicate_transfer
 from transnas.spaces import Choice, Space
 from transnas.strategies import Strategy
@@ -110,6 +111,37 @@ def test_networks_learn_alone_what_they_learn_together() -> None:
         assert alone.members == MEMBERS
         for name, array in alone.arrays.items():
             np.testing.assert_allclose(latent.arrays[name], array, rtol=1e-3, atol=1e-4)
+
+
+def test_networks_are_taught_the_ranks_of_the_whole_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    archs = [FIVE.at(int(i)) for i in rng.choice(FIVE.size, 60, replace=False)]
+    # More than half of the rewards are tied.
+    rewards = np.array([max(sum(a.values), 5) for a in archs], dtype=np.float64)
+    known = dict(zip(archs, norm.ppf((rankdata(rewards) - 0.5) / 60), strict=True))
+    for most in (60, 20):
+        monkeypatch.setattr("transnas.meta.store._sources.MOST_OBSERVATIONS", most)
+        prior = learn([SourceTask("s", archs, rewards)], FIVE)
+        taught, kept = _rows(prior), prior.sources[0].architectures
+        assert taught is not None
+        assert len(kept) == most
+        np.testing.assert_allclose(taught.scores, [known[a] for a in kept])
+
+
+def test_networks_do_not_depend_on_the_order_of_a_study() -> None:
+    rng = np.random.default_rng(0)
+    archs = [FIVE.at(int(i)) for i in rng.choice(FIVE.size, 40, replace=False)]
+    rewards = np.array([max(sum(a.values), 5) for a in archs], dtype=np.float64)
+    order = rng.permutation(40)
+    told = [(archs, rewards), ([archs[i] for i in order], rewards[order])]
+    candidates = listed(FIVE)
+    inputs = inputs_of(FIVE, candidates.features, candidates.kernel)
+    predicted = []
+    for a, r in told:
+        (latent,) = latents_of([learn([SourceTask("s", a, r)], FIVE)], [0])
+        assert latent is not None
+        predicted.append(latent.apply(inputs)[1])
+    np.testing.assert_allclose(*predicted, atol=1e-2)
 
 
 def test_heads_predict_the_scores_of_networks_that_were_not_seen() -> None:

@@ -216,7 +216,7 @@ def test_wrong_priors_get_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="space 'nasbench201'"):
         StorePrior(SPACE, ()).strategy(TINY)
     text = (tmp_path / "prior.json").read_text()
-    (tmp_path / "prior.json").write_text(text.replace('"format": 1', '"format": 99'))
+    (tmp_path / "prior.json").write_text(text.replace('"format": 2', '"format": 99'))
     with pytest.raises(InputError, match="format 99"):
         StorePrior.load(tmp_path, SPACE)
     (tmp_path / "prior.json").write_text(text[:20])

@@ -26,7 +26,7 @@ from transnas.strategies.bayesian._features import Float, describe
 
 __all__ = ["StorePrior", "learn"]
 
-_KIND, _FORMAT = "store", 1
+_KIND, _FORMAT = "store", 2
 SAMPLE = 256
 """Architectures over which a source's doubt is averaged."""
 FEWEST = 3
@@ -65,6 +65,7 @@ class StorePrior(Prior):
             for source in self.sources
         ]
         arrays = {f"weights.{j}": source.weights for j, source in enumerate(self.sources)}
+        arrays |= {f"scores.{j}": source.scores for j, source in enumerate(self.sources)}
         data = {"space": self.space.name, "sources": sources}
         write_prior(Path(folder), _KIND, _FORMAT, data, arrays)
 
@@ -80,6 +81,7 @@ class StorePrior(Prior):
                 SmoothedSource(
                     source["name"],
                     tuple(space.from_json(text) for text in source["architectures"]),
+                    arrays[f"scores.{j}"],
                     arrays[f"weights.{j}"],
                     source["noise"],
                     source["doubt"],
@@ -104,11 +106,10 @@ def learn(sources: Sequence[SourceTask], space: Space) -> StorePrior:
         archs, rewards = distinct(space, source)
         if len(archs) < FEWEST:
             continue
-        scores = normal_scores(rewards)
         kept = best_first(rewards)
-        archs = [archs[i] for i in kept.tolist()]
-        weights, noise, doubt = smooth(*_kernels(space, archs), scores[kept])
-        smoothed.append(SmoothedSource(source.name, tuple(archs), weights, noise, doubt))
+        archs, scores = [archs[i] for i in kept.tolist()], normal_scores(rewards)[kept]
+        weights, noise, doubt = smooth(*_kernels(space, archs), scores)
+        smoothed.append(SmoothedSource(source.name, tuple(archs), scores, weights, noise, doubt))
     return StorePrior(space, tuple(smoothed))
 
 

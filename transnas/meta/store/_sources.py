@@ -39,13 +39,15 @@ class SourceTask:
 class SmoothedSource:
     """F(x) = sum_i weights_i k(x, architectures_i): a Gaussian process mean over the space.
 
-    `architectures` are the canonical ones that were measured, best first.
+    `architectures` are the canonical ones that were measured, best first; `scores` are their
+    normal scores among all that the study measured, also those that were thinned out.
     `noise` is the share of the scores' variance that was taken for noise; `doubt` is the variance
     that f keeps at an architecture of the space, on average.
     """
 
     name: str
     architectures: tuple[Architecture, ...]
+    scores: Doubles
     weights: Doubles
     noise: float
     doubt: float

@@ -15,7 +15,6 @@ from transnas.meta._prior import Prior, read_prior, register, write_prior
 from transnas.meta.catch.plus.latent import Latent, Rows, fit, inputs_of
 from transnas.meta.catch.plus.settings import CatchPlusSettings
 from transnas.meta.store import SmoothedSource, SourceTask, StorePrior, learn
-from transnas.meta.store._sources import normal_scores
 from transnas.spaces import Space
 from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
 from transnas.strategies.bayesian._features import describe
@@ -111,7 +110,7 @@ def latents_of(priors: Sequence[StorePrior], seeds: Sequence[int]) -> list[Laten
 
 
 def _rows(prior: StorePrior) -> Rows | None:
-    """Return what networks learn from: the sources' ranks as normal scores.
+    """Return what networks learn from: the normal scores that the sources were smoothed from.
 
     A source whose smoothing found no structure (all rewards equal) teaches nothing.
     """
@@ -119,8 +118,7 @@ def _rows(prior: StorePrior) -> Rows | None:
     if not taught:
         return None
     kinds = [np.full(len(s.architectures), j) for j, s in taught]
-    # Architectures are kept best first, so that the ranks are their order.
-    scores = [normal_scores(-np.arange(len(s.architectures), dtype=np.float64)) for _, s in taught]
+    scores = [s.scores for _, s in taught]
     inputs = [_inputs(prior.space, s) for _, s in taught]
     return Rows(
         np.concatenate(inputs), np.concatenate(kinds), np.concatenate(scores), len(prior.sources)
