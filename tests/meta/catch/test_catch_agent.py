@@ -95,15 +95,39 @@ def test_failed_trials_cost_a_query_and_enter_nothing() -> None:
     assert len(nothing.history) == 0
 
 
-def test_a_space_is_searched_to_its_end() -> None:
-    class Four(Space):
-        name = "four"
-        choices = (Choice("a", ("0", "1")), Choice("b", ("0", "1")))
+class Chain(Space):
+    """Six chains of up to three layers: absent ones are `-`, no two equal in a row."""
 
-    settings = replace(TINY, initial=1)
-    asked = run_task(agent([0], settings, Four()), lambda c: c.sum(-1).astype(float), 6)
-    assert len(np.unique(asked[0, :4], axis=0)) == 4
-    assert (asked[0, 4:] == -1).all()
+    name = "chain"
+    choices = (
+        Choice("depth", ("1", "2", "3")),
+        *(Choice(f"layer {i}", ("-", "conv", "pool")) for i in range(3)),
+    )
+
+    def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
+        if not prefix:
+            return np.ones(3, dtype=np.bool_)
+        if len(prefix) - 1 > prefix[0]:
+            return np.array([True, False, False])
+        before = prefix[-1] if len(prefix) > 1 else 0
+        return np.array([False, before != 1, before != 2])
+
+
+@pytest.mark.parametrize("initial", [1, 20])
+def test_a_masked_space_is_searched_to_its_end_and_no_further(initial: int) -> None:
+    space, evaluated = Chain(), []
+
+    def reward(codes: Codes) -> npt.NDArray[np.float64]:
+        evaluated.append([space.architecture(row) for row in codes.tolist()])
+        return codes.sum(-1).astype(float)
+
+    asked = run_task(agent([0, 1], replace(TINY, initial=initial), space), reward, 12)
+    assert space.size == len(evaluated) == 6
+    every = {a.values for a in space.architectures()}
+    for r in range(2):
+        assert {archs[r].values for archs in evaluated} == every
+        assert set(map(tuple, asked[r, :6].tolist())) == every
+    assert (asked[:, 6:] == -1).all()
 
 
 # Ablations ------------------------------------------------------------------------------------

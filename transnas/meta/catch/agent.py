@@ -245,12 +245,13 @@ def run_task(
     """Spend `queries` on the agents' tasks; return the codes asked, [R, queries, T].
 
     `evaluate` takes codes [R, T] and returns rewards [R], greater is better, NaN for a failure.
-    A replicate with nothing left to propose has codes of -1 from there on.
+    Once every network of the space is asked, codes are -1 and nothing is evaluated.
     """
     asked: Codes = np.full((len(agent.taken), queries, agent.coding.choices), -1, dtype=np.int64)
     for query in range(queries):
         proposal = agent.propose()
-        rewards = np.where(proposal.left, evaluate(proposal.codes), np.nan)
-        agent.observe(proposal, rewards)
-        asked[proposal.left, query] = proposal.codes[proposal.left]
+        if not proposal.left.all():  # replicates share the space, and come to its end together
+            break
+        agent.observe(proposal, evaluate(proposal.codes))
+        asked[:, query] = proposal.codes
     return asked
