@@ -18,7 +18,7 @@ from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Catcher
 from transnas.meta.catch.coding import Codes, Coding
 from transnas.meta.catch.encoder import posterior
-from transnas.meta.catch.families import Subspace
+from transnas.meta.catch.families import Evaluate, Subspace
 from transnas.meta.catch.normalise import normalise
 from transnas.meta.catch.training import MetaTrained
 from transnas.spaces import Choice, Space
@@ -259,6 +259,51 @@ def test_table_families_come_without_repeats_and_hide_what_they_lack() -> None:
         TableFamily(CELLS, rewards, ["a", "b", "c"])
     with pytest.raises(InputError, match="same choices"):
         Subspace(CELLS, SIX)
+
+
+def test_a_subspace_knows_the_isomorphs_of_its_inner_space() -> None:
+    class Backwards(Space):
+        """The cells of NAS-Bench-201, every choice's values in reverse order."""
+
+        name = "nasbench201"
+        choices = tuple(Choice(c.name, c.values[::-1]) for c in CELLS.choices)
+
+    inner = spaces.get("transnas101-micro")
+    space, rng = Subspace(Backwards(), inner), np.random.default_rng(0)
+    seen: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for _ in range(200):
+        arch = space.sample(rng)
+        cell = CELLS.architecture([4 - v for v in arch.values])
+        found = space.canonical(arch)
+        space.validate(found)
+        assert space.canonical(found) == found
+        # The canonical form of NAS-Bench-201 may pool, so that classes are compared.
+        assert seen.setdefault(found.values, CELLS.canonical(cell).values) == (
+            CELLS.canonical(cell).values
+        )
+        assert space.paths(arch) == CELLS.paths(cell)
+        assert [4 - v for v in space.pruned(arch).values] == list(CELLS.pruned(cell).values)
+    assert len(seen) == len(set(seen.values())) < 200
+
+
+def test_isomorphs_count_as_one_in_meta_training_on_a_smaller_space() -> None:
+    inner, asked = spaces.get("transnas101-micro"), []
+    rewards = np.random.default_rng(0).random((1, inner.size))
+
+    class Told(TableFamily):
+        def tasks(self, seeds: Sequence[int], epoch: int) -> Evaluate:
+            evaluate = super().tasks(seeds, epoch)
+
+            def kept(codes: Codes) -> npt.NDArray[np.float64]:
+                asked.append(CELLS.canonical(CELLS.architecture(codes[0].tolist())))
+                return evaluate(codes)
+
+            return kept
+
+    family = Told(CELLS, rewards, ["only"], inner)
+    settings = replace(TINY, initial=300, isomorphs="together")
+    meta_train(family, CELLS, [0], settings, epochs=1, queries=300)
+    assert len(set(asked)) == len(asked) == 300
 
 
 def test_table_families_give_the_benchmarks_own_values(data_file: Callable[[str], Path]) -> None:

@@ -71,10 +71,11 @@ class Subspace(Space):
         self.name = outer.name
         self.choices = outer.choices
         self.inner = inner
-        pairs = zip(outer.choices, inner.choices, strict=True)
+        pairs = list(zip(outer.choices, inner.choices, strict=True))
         self._inside = [
             [i.values.index(v) if v in i.values else -1 for v in o.values] for o, i in pairs
         ]
+        self._outside = [[o.values.index(v) for v in i.values] for o, i in pairs]
 
     def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Return the mask of `inner`, spread over the values of `outer`."""
@@ -90,6 +91,25 @@ class Subspace(Space):
     def translate(self, codes: Sequence[int]) -> tuple[int, ...]:
         """Return codes of `outer`, or a prefix of them, as codes of `inner`."""
         return tuple(self._inside[t][code] for t, code in enumerate(codes))
+
+    def canonical(self, arch: Architecture) -> Architecture:
+        """Return the representative of the class that `inner` puts `arch` in."""
+        return self._spread(self.inner.canonical(self._within(arch)))
+
+    def pruned(self, arch: Architecture) -> Architecture:
+        """Return `arch` with what cannot influence the output as `inner` sets it."""
+        return self._spread(self.inner.pruned(self._within(arch)))
+
+    def paths(self, arch: Architecture) -> tuple[tuple[str, ...], ...]:
+        """Return the operations along each path from input to output, as `inner` does."""
+        return self.inner.paths(self._within(arch))
+
+    def _within(self, arch: Architecture) -> Architecture:
+        return Architecture(self.inner.name, self.translate(arch.values), arch.numbers)
+
+    def _spread(self, arch: Architecture) -> Architecture:
+        values = tuple(self._outside[t][code] for t, code in enumerate(arch.values))
+        return Architecture(self.name, values, arch.numbers)
 
 
 class TableFamily(TaskFamily):
