@@ -12,7 +12,7 @@ from transnas import InputError, cli, spaces, tasks
 from transnas.evaluation import Objective
 from transnas.studies import load_study
 from transnas.studies._latency import LatencyWish, with_latency
-from transnas.studies._plan import default_evaluator
+from transnas.studies._plan import default_evaluator, default_space
 
 SPACE = spaces.get("nasbench201")
 
@@ -52,6 +52,18 @@ def test_nothing_wished_changes_nothing() -> None:
 def test_wishes_that_make_no_sense(wish: LatencyWish, said: str) -> None:
     with pytest.raises(InputError, match=said):
         wished(wish)
+
+
+def test_a_latency_target_of_a_language_task_is_refused(tmp_path: Path) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("a b\n" * 20)
+    text = tasks.get(str(tmp_path))
+    space = spaces.get(default_space(text))
+    training = default_evaluator(text, space, "cpu")
+    with pytest.raises(InputError, match=r"'validation_log_likelihood' is never above 0; accepted"):
+        with_latency(text, space, training, (), LatencyWish("5ms"), "cpu")
+    front = (Objective(text.metric), Objective("latency_ms", maximise=False))
+    assert with_latency(text, space, training, front, LatencyWish(), "cpu")[1] == front
 
 
 def test_a_study_with_another_target_is_not_continued(

@@ -49,6 +49,12 @@ def with_latency(
         raise InputError(f"latency {given} is given without a latency target; accepted: both")
     if wish.target is None and wish.table is None and not named:
         return evaluator, tuple(objectives)
+    if wish.target is not None and task.kind == "language":
+        raise InputError(
+            f"latency target {wish.target!r} is given for task {task.name!r}, whose metric "
+            f"{task.metric!r} is never above 0; accepted: tasks with a metric above 0, or latency "
+            "as an objective of its own"
+        )
     if wish.table is not None:
         evaluator = Combined([DeviceTable(task, wish.table), evaluator])
     elif not isinstance(task, TableTask):
