@@ -221,8 +221,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="number ranges"):
         learn_plus([], Mixed())
-    with pytest.raises(InputError, match="latent_share"):
-        CatchPlusSettings(latent_share=1.0)
+    for bad in ({"latent_share": 1.0}, {"latent_share": "0.3"}, {"ensemble": "x"}):
+        with pytest.raises(InputError, match=f"setting '{next(iter(bad))}' is .*; accepted: "):
+            CatchPlusSettings(**bad)
     prior = learn_plus(of_space(FIVE), FIVE)
     with pytest.raises(InputError, match="space 'five'"):
         prior.strategy(spaces.get("nasbench201"))

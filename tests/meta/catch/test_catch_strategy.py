@@ -106,10 +106,23 @@ def test_what_cannot_be_a_prior_is_refused_in_a_sentence(prior: CatchPrior, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("context", "none"), ("replay_share", 0.0), ("epsilon", 2), ("hidden", 0)]
+    ("name", "value"),
+    [
+        ("context", "none"),
+        ("replay_share", 0.0),
+        ("epsilon", 2),
+        ("hidden", 0),
+        ("hidden", 2.5),
+        ("hidden", "64"),
+        ("updates", True),
+        ("kl_weight", None),
+        ("learning_rate", float("inf")),
+        ("entropy", float("nan")),
+        ("masking", "no"),
+    ],
 )
 def test_settings_outside_their_range_are_refused(name: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"setting '{name}'"):
+    with pytest.raises(InputError, match=f"setting '{name}' is {value!r}; accepted: "):
         CatchSettings(**{name: value})  # type: ignore[arg-type]
 
 

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from transnas._errors import InputError
 
-__all__ = ["CatchSettings"]
+__all__ = ["CatchSettings", "check_number", "check_switch", "check_whole"]
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,17 @@ class CatchSettings:
 
     def __post_init__(self) -> None:
         for name in ("z_size", "hidden", "candidates", "horizon", "window"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+            check_whole(name, getattr(self, name), 1)
         for name in ("initial", "updates", "policy_updates"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            check_whole(name, getattr(self, name), 0)
         for name in ("epsilon", "epsilon_adapted", "epsilon_decay", "epsilon_least", "replay_beta"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "0..1")
-        for name in ("huber", "clip", "learning_rate", "gradient_norm", "replay_share"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "> 0")
+            check_number(name, getattr(self, name), lambda v: 0 <= v <= 1, "0..1")
+        for name in ("huber", "clip", "learning_rate", "gradient_norm"):
+            check_number(name, getattr(self, name), lambda v: v > 0, "finite numbers above 0")
         for name in ("kl_weight", "entropy", "replay_alpha"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
-        _check("replay_share", self.replay_share, self.replay_share <= 1, "0 < share <= 1")
+            check_number(name, getattr(self, name), lambda v: v >= 0, "finite numbers from 0")
+        check_number("replay_share", self.replay_share, lambda v: 0 < v <= 1, "0 < share <= 1")
+        check_switch("masking", self.masking)
         for name, accepted in (
             ("context", ("posterior", "zero", "random")),
             ("normalise", ("winsor", "z", "rank")),
@@ -99,6 +102,25 @@ class CatchSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `InputError` unless `value` is a whole number from `least`."""
+    right = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    _check(name, value, right, f"whole numbers from {least}")
+
+
+def check_number(name: str, value: object, right: Callable[[float], bool], what: str) -> None:
+    """Raise `InputError` unless `value` is a finite number that is `right`, in words `what`."""
+    number = float("nan")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = value
+    _check(name, value, math.isfinite(number) and right(number), what)
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raise `InputError` unless `value` is True or False."""
+    _check(name, value, isinstance(value, bool), "true, false")
 
 
 def _check(name: str, value: object, accepted: bool, what: str) -> None:

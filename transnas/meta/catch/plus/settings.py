@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from transnas._errors import InputError
+from transnas.meta.catch.settings import check_number, check_switch
 
 __all__ = ["CatchPlusSettings"]
 
@@ -24,8 +24,9 @@ class CatchPlusSettings:
     """Whether the expected improvement is averaged with that of the plain store model."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.latent_share < 1:
-            raise InputError(f"setting 'latent_share' is {self.latent_share!r}; accepted: 0..1")
+        check_number("latent_share", self.latent_share, lambda v: 0 <= v < 1, "0 <= share < 1")
+        check_switch("learnt_mean", self.learnt_mean)
+        check_switch("ensemble", self.ensemble)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
