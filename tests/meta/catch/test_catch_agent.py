@@ -306,6 +306,18 @@ def test_isomorphs_count_as_one_in_meta_training_on_a_smaller_space() -> None:
     assert len(set(asked)) == len(asked) == 300
 
 
+def test_rewards_may_be_in_single_precision() -> None:
+    rewards = np.random.default_rng(0).random((2, SIX.size)).astype(np.float32)
+    found = [
+        meta_train(TableFamily(SIX, r, ["a", "b"]), SIX, [0], TINY, epochs=2, queries=7).arrays
+        for r in (rewards, rewards.astype(np.float64))
+    ]
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name])
+    single = run_task(agent([0]), lambda c: score(c).astype(np.float32), 12)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(single, run_task(agent([0]), score, 12))
+
+
 def test_table_families_give_the_benchmarks_own_values(data_file: Callable[[str], Path]) -> None:
     path = data_file("nas/transnas101.npz")
     with np.load(path, allow_pickle=False) as file:

@@ -137,7 +137,7 @@ class TableFamily(TaskFamily):
                 )
         self.inner = inner
         self.space = space if inner is space else Subspace(space, inner)
-        self.rewards = rewards
+        self.rewards = rewards.astype(np.float64)
         self.names = tuple(names)
 
     @classmethod

@@ -65,7 +65,7 @@ class History:
         fresh = new_priority(self.priority[:, : len(self)], self.present) if len(self) else None
         self.priority[rows, at] = 1.0 if fresh is None else fresh[rows]
         self.codes[rows.numpy(), at.numpy()] = codes[rows.numpy()]
-        self.rewards[rows, at] = torch.as_tensor(rewards)[rows]
+        self.rewards[rows, at] = torch.as_tensor(rewards, dtype=torch.float64)[rows]
         self.log_policy[rows, at] = log_policy[rows]
         self.sampled[rows, at] = torch.as_tensor(sampled)[rows]
         self.onehot[rows, at] = self._coding.onehot(codes[rows.numpy()])
