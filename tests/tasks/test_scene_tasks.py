@@ -222,6 +222,11 @@ def test_broken_masks(tmp_path: Path) -> None:
         load(colour)
     with pytest.raises(InputError, match="augmentation 'shift' does not fit"):
         load(write_masks(tmp_path / "moved"), augmentation="shift")
+    ignored = write_masks(tmp_path / "ignored")
+    for path in (ignored / "masks").iterdir():
+        Image.new("L", (32, 24), 255).save(path)
+    with pytest.raises(InputError, match=r"\((train|validation)\) has no pixel of a class"):
+        load(ignored)
 
 
 def test_a_cityscapes_folder(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from transnas.tasks._base import DataTask, Signature
 from transnas.tasks._boxes import BoxSplit, check_boxes
 from transnas.tasks._masks import MaskSplit, check_mask
 from transnas.tasks._registry import Options
-from transnas.tasks._scenes import Frame, Stack, frame_of, stacked
+from transnas.tasks._scenes import IGNORED, Frame, Stack, frame_of, stacked
 from transnas.tasks._split import Array
 
 __all__ = ["Boxed", "Masked", "assemble_boxes", "assemble_masks", "head"]
@@ -111,6 +111,13 @@ def assemble_masks(
         )
         for split, part in scenes.items()
     }
+    for split, (_, masks) in stacks.items():
+        each = torch.split(torch.arange(len(masks)), 1)
+        if not any(bool((masks[i] != IGNORED).any()) for i in each):
+            raise InputError(
+                f"{name} ({split}) has no pixel of a class, only ignored ones; accepted: at least "
+                "one"
+            )
     mean, std = _moments(stacks["train"][0])
     splits = {split: MaskSplit(*pair, mean, std) for split, pair in stacks.items()}
     signature = Signature((3, *shape), len(classes), "segmentation")
