@@ -188,15 +188,18 @@ METHODS: dict[str, Callable[[list[int]], Ints]] = {
 
 
 def judge(asked: Ints, seeds: list[int]) -> dict[str, Any]:
-    """Return what is reported of searches [R, queries]; lists have one number a search."""
+    """Return what is reported of searches [R, queries]; lists have one number a search.
+
+    A cell that is asked for twice costs two queries and is found once.
+    """
     held = np.array([s % len(NAMES) for s in seeds])
     order = np.argsort(-table(), axis=1, kind="stable")
     rank = np.argsort(order, axis=1)[held[:, None], asked]
     best = np.minimum.accumulate(rank, axis=1)
     hit = rank == 0
     return {
-        "found_10": (rank < 10).sum(axis=1).tolist(),
-        "found_30": (rank < 30).sum(axis=1).tolist(),
+        "found_10": [len({r for r in row if r < 10}) for row in rank.tolist()],
+        "found_30": [len({r for r in row if r < 30}) for row in rank.tolist()],
         "hit": hit.any(axis=1).astype(int).tolist(),
         "queries_to_best": np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, QUERIES + 1).tolist(),
         "best_rank": [(1 + best[:, q - 1]).tolist() for q in (10, 20, 50)],

@@ -111,6 +111,18 @@ def test_batched_replicates_equal_single_agents(tmp_path: Path) -> None:
     assert [row.tolist() for row in adapted] == [alone(seed, prior) for seed in seeds[:3]]
 
 
+def test_a_cell_that_is_asked_for_twice_is_found_once(
+    data_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_file("nas/transnas101.npz")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    transnas = importlib.import_module("catch_transnas")
+    best = np.argsort(-transnas.table()[1], kind="stable")
+    found = transnas.judge(np.array([[*best[[40, 3, 12, 3, 12, 12]], *best[[0] * 44]]]), [8])
+    assert (found["found_10"], found["found_30"]) == ([2], [3])
+    assert found["queries_to_best"] == [7]
+
+
 def test_the_cluster_bootstrap_covers_and_the_binomial_interval_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
