@@ -17,7 +17,8 @@ from transnas.meta import load_prior, prior_info
 from transnas.meta._prior import read_prior, write_prior
 from transnas.meta.catch import TableFamily
 from transnas.spaces import Architecture
-from transnas.strategies import Strategy
+from transnas.strategies import Strategy, replicate
+from transnas.strategies._replicates import one_replicate
 
 POOL = ("nasbench201/cifar100", "nasbench201/imagenet16-120")
 NEW = "nasbench201/cifar10"
@@ -102,6 +103,18 @@ def test_compare_and_the_setting_take_a_folder_too(prior: tuple[Path, Any]) -> N
     method = f"{learnt.strategy_name}:prior={folder}"
     found = tn.compare(["random", method], [NEW], seeds=2, trials=6)
     assert [row.method for row in found.rows()] == ["random", method]
+
+
+def test_replicates_with_a_prior_equal_the_strategy_with_it(prior: tuple[Path, Any]) -> None:
+    from transnas.evaluation.table import Table
+
+    folder, learnt = prior
+    name = learnt.strategy_name
+    settings = {**learnt.learnt_settings(), "prior": str(folder)}
+    rewards = Table(tasks.get(NEW)).rewards()  # type: ignore[arg-type]
+    together = replicate(name, CELLS, rewards, [0, 1], 8, **settings)
+    alone = [one_replicate(name, CELLS, rewards, seed, 8, **settings) for seed in (0, 1)]
+    assert together.tolist() == alone
 
 
 def test_meta_training_goes_on_after_a_stop(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,13 @@ def replicate_searches(
 
 
 @register_replicated("store-transfer")
-def _replicate_from_scratch(
+def _replicate(
     space: Space,
     rewards: npt.NDArray[np.float64],
     seeds: Sequence[int],
     queries: int,
     settings: Any,
 ) -> npt.NDArray[np.int64]:
-    prior = StorePrior(space, ())
+    folder = settings.prior
+    prior = StorePrior.load(Path(folder), space) if folder else StorePrior(space, ())
     return replicate_transfer(space, rewards, seeds, queries, [prior] * len(seeds))
