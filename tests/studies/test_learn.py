@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 import transnas as tn
 from transnas import InputError, spaces, tasks
 from transnas.evaluation import Cost, Evaluator, Measurement
+from transnas.evaluation.table import Table
 from transnas.meta import load_prior, prior_info
 from transnas.meta._prior import read_prior, write_prior
-from transnas.meta.catch import TableFamily
+from transnas.meta.catch import CatchStrategy, TableFamily
 from transnas.spaces import Architecture
 from transnas.strategies import Strategy, replicate
 from transnas.strategies._replicates import one_replicate
@@ -62,8 +64,6 @@ def asked(strategy: Strategy, evaluator: Evaluator, count: int) -> list[Architec
 
 
 def test_adapting_equals_using_the_prior_itself(prior: tuple[Path, Any]) -> None:
-    from transnas.evaluation.table import Table
-
     folder, learnt = prior
     task = tasks.get(NEW)
     study = tn.adapt(folder, NEW, 12, storage="memory://", seed=3, name=f"adapted-{folder}")
@@ -79,6 +79,40 @@ def test_adapting_equals_using_the_prior_itself(prior: tuple[Path, Any]) -> None
         NEW, None, study.strategy, 12, storage="memory://", name=f"scratch-{folder}"
     )
     assert [t.architecture for t in scratch.trials] != by_hand
+
+
+def test_the_argument_and_the_setting_give_one_search(prior: tuple[Path, Any]) -> None:
+    folder, learnt = prior
+    name, given = learnt.strategy_name, {"prior": str(folder)}
+    argument = tn.adapt(folder, NEW, 10, storage="memory://", name=f"argument-{folder}")
+    setting = tn.search(
+        NEW, None, name, 10, storage="memory://", name=f"setting-{folder}", settings=given
+    )
+    assert [t.architecture for t in setting.trials] == [t.architecture for t in argument.trials]
+    assert setting.settings == argument.settings
+    found = tn.compare([f"{name}:prior={folder}"], [NEW], seeds=1, trials=10)
+    assert found.arms[0].values == (max(argument.rewards()),)
+    other = "store-transfer" if name == "catch" else "catch"
+    with pytest.raises(InputError, match=f"'{other}' does not take a prior of kind"):
+        tn.compare([f"{other}:prior={folder}"], [NEW], seeds=1, trials=10)
+
+
+def test_the_context_is_chosen_at_adaptation_and_sizes_are_not(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"storage": "memory://"}
+    learnt = catch(tmp_path)
+    without = tn.adapt(
+        tmp_path, NEW, 10, name=f"zero-{tmp_path}", settings={"context": "zero"}, **given
+    )
+    chosen = replace(learnt.settings, context="zero")
+    zero = CatchStrategy(CELLS, 0, without.objectives, chosen, learnt)
+    by_hand = asked(zero, Table(tasks.get(NEW)), 10)  # type: ignore[arg-type]
+    assert without.settings["context"] == "zero"
+    assert [t.architecture for t in without.trials] == by_hand
+    whole = tn.adapt(tmp_path, NEW, 10, name=f"whole-{tmp_path}", **given)
+    assert [t.architecture for t in whole.trials] != by_hand
+    for size in ("hidden", "z_size"):
+        with pytest.raises(InputError, match=f"setting '{size}' is 7, but the prior's networks"):
+            tn.adapt(tmp_path, NEW, 10, name=f"other-{tmp_path}", settings={size: 7}, **given)
 
 
 def test_a_study_goes_on_with_its_prior_and_refuses_another(
@@ -106,8 +140,6 @@ def test_compare_and_the_setting_take_a_folder_too(prior: tuple[Path, Any]) -> N
 
 
 def test_replicates_with_a_prior_equal_the_strategy_with_it(prior: tuple[Path, Any]) -> None:
-    from transnas.evaluation.table import Table
-
     folder, learnt = prior
     name = learnt.strategy_name
     settings = {**learnt.learnt_settings(), "prior": str(folder)}

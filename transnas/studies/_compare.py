@@ -18,7 +18,7 @@ from transnas.strategies import Strategy
 from transnas.studies import _methods
 from transnas.studies._comparison import Comparison, arm
 from transnas.studies._definition import environment
-from transnas.studies._plan import LEARNING_STRATEGY, by_task, default_space
+from transnas.studies._plan import LEARNING_STRATEGY, by_task, default_space, with_learnt
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
 from transnas.studies._statistics import Floats
@@ -201,6 +201,7 @@ def _asked(
     space, seeds, trials = spaces.get(task.space), request.seeds, request.trials
     if not request.learns(method):
         name, settings = method_and_settings(method)
+        settings = with_learnt(name, settings, space)
         return strategies.replicate(name, space, rewards, seeds, trials, **settings)
     from transnas.meta.store import learn, replicate_transfer
 

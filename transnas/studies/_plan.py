@@ -28,6 +28,7 @@ __all__ = [
     "default_space",
     "make_plan",
     "require_positive",
+    "with_learnt",
 ]
 
 DEFAULT_STRATEGY = "regularized-evolution"
@@ -106,14 +107,15 @@ def make_plan(
         require_positive("trials", trials)
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
-    learnt = None if prior is None else prior_info(Path(prior))
+    given = {**(settings or {}), **({} if prior is None else {"prior": str(prior)})}
+    learnt = prior_info(Path(given["prior"])) if given.get("prior") else None
     name = _strategy(strategy, learn_from, learnt)
     cls = _methods.get(name)
-    settings_from(cls, dict(settings or {}))  # a mistake in them is told before one in the task
+    settings_from(cls, given)  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
     default = default_space(found) if learnt is None else learnt.space
     chosen_space = _space(found, space, default)
-    chosen_settings = settings_from(cls, _settings(settings, prior, chosen_space))
+    chosen_settings = settings_from(cls, with_learnt(name, given, chosen_space))
     chosen_objectives = _objectives(found, objectives)
     chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
     create: Callable[[], Strategy]
@@ -184,14 +186,13 @@ def _strategy_of(prior: PriorInfo, given: str | None, learn_from: Sequence[str])
     return name
 
 
-def _settings(
-    given: Mapping[str, Any] | None, prior: str | Path | None, space: Space
-) -> dict[str, Any]:
-    """Return the settings of a strategy: those given, before those of the prior's learning."""
-    if prior is None:
-        return dict(given or {})
-    learnt = load_prior(Path(prior), space).learnt_settings()
-    return {**learnt, **(given or {}), "prior": str(prior)}
+def with_learnt(strategy: str, given: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Return the settings of a strategy: those given, before those of their prior's learning."""
+    if not given.get("prior"):
+        return dict(given)
+    folder = Path(given["prior"])
+    _strategy_of(prior_info(folder), strategy, ())
+    return {**load_prior(folder, space).learnt_settings(), **given}
 
 
 def _recorded(settings: Any) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_batched_replicates_equal_single_agents(tmp_path: Path) -> None:
 
     prior = meta_train(SyntheticFamily(CELLS), CELLS, [0], TINY, epochs=1, queries=7).prior()
     prior.save(tmp_path)
-    settings = replace(TINY, prior=str(tmp_path), hidden=99)
+    settings = replace(TINY, prior=str(tmp_path))
     adapted = replicate_catch(CELLS, rewards, seeds[:3], 12, settings, double=True)
     assert [row.tolist() for row in adapted] == [alone(seed, prior) for seed in seeds[:3]]
 

@@ -99,6 +99,8 @@ def test_what_cannot_be_a_prior_is_refused_in_a_sentence(prior: CatchPrior, tmp_
 
     with pytest.raises(InputError, match="other choices"):
         prior.strategy(More())
+    with pytest.raises(InputError, match=r"'hidden' is 64, .* have 8; accepted with this prior: 8"):
+        CatchStrategy(spaces.get("nasbench201"), settings=CatchSettings(z_size=3), prior=prior)
     data = json.loads((tmp_path / "prior.json").read_text())
     (tmp_path / "prior.json").write_text(json.dumps({**data, "settings": {"colour": "red"}}))
     with pytest.raises(InputError, match="not readable"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["CatchPrior"]
 
 _KIND, _FORMAT = "catch", 1
-_SHAPE = ("context", "z_size", "hidden")
-"""Settings that a prior fixes."""
+_SHAPE = ("z_size", "hidden")
+"""Settings that a prior fixes: the sizes of its networks."""
 
 
 @register(_KIND)
@@ -84,17 +84,20 @@ class CatchPrior(Prior):
         """Return the settings of meta-training."""
         return self.settings.to_dict()
 
-    def fixed(self, settings: CatchSettings) -> CatchSettings:
-        """Return `settings` with what the learnt networks fix."""
-        return replace(settings, **{name: getattr(self.settings, name) for name in _SHAPE})
-
-    def check(self, space: Space) -> None:
-        """Raise `InputError` unless the prior is for `space` as it is now."""
+    def check(self, space: Space, settings: CatchSettings) -> None:
+        """Raise `InputError` unless it is for `space` as it is now, and networks of these sizes."""
         if self.choices != _choices(space):
             raise InputError(
                 f"the prior was learnt on space {self.space!r} with other choices than space "
                 f"{space.name!r} has; accepted: the space it was learnt on"
             )
+        for name in _SHAPE:
+            given, learnt = getattr(settings, name), getattr(self.settings, name)
+            if given != learnt:
+                raise InputError(
+                    f"setting {name!r} is {given!r}, but the prior's networks have {learnt!r}; "
+                    f"accepted with this prior: {learnt!r}"
+                )
 
 
 def _choices(space: Space) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -56,8 +56,7 @@ def _batch(
 
     prior = CatchPrior.load(Path(settings.prior), space) if settings.prior else None
     if prior is not None:
-        prior.check(space)
-        settings = prior.fixed(settings)
+        prior.check(space, settings)
     dtype = torch.float64 if double else torch.float32
     agent = agent_of(space, seeds, settings, prior, dtype)
 

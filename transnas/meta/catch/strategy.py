@@ -59,15 +59,13 @@ class CatchStrategy(Strategy):
         if prior is None and self.settings.prior:
             self._prior = self._read(Path(self.settings.prior))
         if self._prior is not None:
-            self._prior.check(space)
+            self._prior.check(space, self.settings)
         self._pending: dict[Architecture, list[Proposal]] = {}
 
     def _read(self, folder: Path) -> CatchPrior:
         from transnas.meta.catch.prior import CatchPrior
 
-        prior = CatchPrior.load(folder, self.space)
-        self.settings = prior.fixed(self.settings)
-        return prior
+        return CatchPrior.load(folder, self.space)
 
     @cached_property
     def _agent(self) -> Agent:
