@@ -172,6 +172,8 @@ def test_meta_training_goes_on_after_a_stop(
     assert prior_info(tmp_path / "whole").digest == prior_info(tmp_path / "stopped").digest
     with pytest.raises(InputError, match="seeds"):
         catch(tmp_path / "stopped", seed=5)
+    with pytest.raises(InputError, match="'budget' None; accepted: 200"):
+        catch(tmp_path / "stopped", epochs=200, rounds=4)
 
 
 def test_progress_says_how_long_it_takes(
@@ -241,6 +243,7 @@ def test_data_sets_are_a_family_too(tmp_path: Path) -> None:
     given: dict[str, Any] = {"rounds": 2, "queries": 2, "epochs": 1, "settings": SMALL}
     learnt = tn.learn("catch", pair, out=tmp_path / "prior", **given)
     assert learnt.learnt_from["tasks"] == ["one", "two"]
+    assert (learnt.learnt_from["budget"], learnt.learnt_from["epochs"]) == (1, 2)
     study = tn.adapt(tmp_path / "prior", task("three", 2), 2, epochs=1, storage="memory://")
     assert len(study.trials) == 2
     with pytest.raises(InputError, match="several kinds"):

@@ -77,6 +77,8 @@ def learn(
         storages: Storages with earlier studies.
         space: The space to search later; default: NAS-Bench-201.
         out: Folder for the prior; an older prior in it is replaced once the new one is whole.
+            A meta-training in it, finished or not, goes on, and is refused to other tasks,
+            settings or seeds.
         seed: Seed of the meta-training.
         rounds: How many tasks are drawn in meta-training; more go on from an earlier call.
         queries: Architectures measured in each.

@@ -243,6 +243,26 @@ def test_interrupted_meta_training_gives_the_same_result(tmp_path: Path) -> None
         np.testing.assert_array_equal(array, resumed.arrays[name])
     with pytest.raises(InputError, match="seeds"):
         meta_train(family, SIX, [7], TINY, checkpoint=tmp_path / "c")
+    with pytest.raises(InputError, match=r"has learnt from 4 tasks, .*; accepted: 4 or more"):
+        meta_train(family, SIX, [0, 1], TINY, epochs=3, queries=9, checkpoint=tmp_path / "c")
+
+
+def test_a_checkpoint_of_another_training_is_refused_by_the_difference(tmp_path: Path) -> None:
+    def train(settings: CatchSettings = TINY, epochs: int = 1, **family: object) -> MetaTrained:
+        given = {"rewards": np.arange(2.0 * SIX.size).reshape(2, -1), "names": ["a", "b"], **family}
+        tables = TableFamily(SIX, **given)  # type: ignore[arg-type]
+        return meta_train(tables, SIX, [0], settings, epochs, 6, tmp_path / "c")
+
+    assert train(budget=12).learnt_from["budget"] == 12
+    for budget in (None, 200):
+        with pytest.raises(InputError, match=f"'budget' 12; accepted: {budget}, or another folder"):
+            train(budget=budget, epochs=2)
+    with pytest.raises(InputError, match=r"has settings 'clip' 0.2; accepted: 0.3, or another"):
+        train(replace(TINY, clip=0.3), budget=12)
+    with pytest.raises(InputError, match=r"'kind' 'tables'; accepted: 'synthetic'"):
+        meta_train(SyntheticFamily(SIX), SIX, [0], TINY, 2, 6, tmp_path / "c")
+    with pytest.raises(InputError, match=r"'tasks' \['a', 'b'\]; accepted: \['a', 'c'\]"):
+        train(budget=12, names=["a", "c"])
 
 
 def test_what_is_learnt_does_not_depend_on_the_scales_of_the_tasks() -> None:

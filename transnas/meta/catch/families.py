@@ -115,12 +115,17 @@ class Subspace(Space):
 class TableFamily(TaskFamily):
     """Tasks whose rewards are known for every architecture of a space.
 
-    `rewards` [K, inner.size] in the order of `inner.index`. Tasks come in random order, none
-    again before all came up.
+    `rewards` [K, inner.size] in the order of `inner.index`, measured after `budget` epochs (None:
+    all of them). Tasks come in random order, none again before all came up.
     """
 
     def __init__(
-        self, space: Space, rewards: Floats, names: Sequence[str], inner: Space | None = None
+        self,
+        space: Space,
+        rewards: Floats,
+        names: Sequence[str],
+        inner: Space | None = None,
+        budget: int | None = None,
     ) -> None:
         inner = inner or space
         if rewards.shape != (len(names), inner.size):
@@ -135,6 +140,7 @@ class TableFamily(TaskFamily):
                     f"task {name!r} has the same reward, or none, for every architecture; "
                     "accepted: tasks with different rewards"
                 )
+        self.budget = budget
         self.inner = inner
         self.space = space if inner is space else Subspace(space, inner)
         self.rewards = rewards.astype(np.float64)
@@ -158,14 +164,20 @@ class TableFamily(TaskFamily):
             )
         inner = spaces.get(tables.pop())
         rewards = np.stack([Table(t).rewards(budget=budget) for t in tasks])
-        return cls(space, rewards, [t.name for t in tasks], None if inner is space else inner)
+        names = [t.name for t in tasks]
+        return cls(space, rewards, names, None if inner is space else inner, budget)
 
     def tasks(self, seeds: Sequence[int], epoch: int) -> Evaluate:
         chosen = [turn(seed, epoch, len(self.names)) for seed in seeds]
         return lambda codes: self.rewards[chosen, self._indices(codes)]
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "tables", "tasks": list(self.names)}
+        return {
+            "kind": "tables",
+            "tasks": list(self.names),
+            "space": self.inner.name,
+            "budget": self.budget,
+        }
 
     def _indices(self, codes: Codes) -> list[int]:
         space, found = self.space, []

@@ -81,5 +81,5 @@ class SubsetFamily(TaskFamily):
             "kind": "subsets",
             "base": self.base.name,
             "n_classes": list(self.n_classes),
-            "epochs": self.recipe.epochs,
+            "budget": self.recipe.epochs,
         }

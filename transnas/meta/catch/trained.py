@@ -56,4 +56,4 @@ class TrainedFamily(TaskFamily):
         return self._objectives[task].reward(measurement)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "trained", "tasks": list(self.names), "epochs": self.epochs}
+        return {"kind": "trained", "tasks": list(self.names), "budget": self.epochs}
