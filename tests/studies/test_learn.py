@@ -21,6 +21,7 @@ from transnas.meta.catch import CatchStrategy, TableFamily
 from transnas.spaces import Architecture
 from transnas.strategies import Strategy, replicate
 from transnas.strategies._replicates import one_replicate
+from transnas.studies import SearchError
 
 POOL = ("nasbench201/cifar100", "nasbench201/imagenet16-120")
 NEW = "nasbench201/cifar10"
@@ -174,6 +175,32 @@ def test_meta_training_goes_on_after_a_stop(
         catch(tmp_path / "stopped", seed=5)
     with pytest.raises(InputError, match="'budget' None; accepted: 200"):
         catch(tmp_path / "stopped", epochs=200, rounds=4)
+
+
+def test_only_a_first_task_that_cannot_be_measured_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewards = TableFamily.tasks
+
+    def failing(at: int) -> Any:
+        return lambda self, seeds, epoch: (
+            (lambda codes: np.full(len(codes), np.nan))
+            if epoch == at
+            else rewards(self, seeds, epoch)
+        )
+
+    monkeypatch.setattr(TableFamily, "tasks", failing(0))
+    with pytest.raises(SearchError, match="none of 6 networks of the first task"):
+        catch(tmp_path / "first")
+    monkeypatch.setattr(TableFamily, "tasks", failing(1))
+    whole = catch(tmp_path / "second")
+    # The agent learns nothing from such a task; the others go on as without it.
+    assert whole.learnt_from["epochs"] == 3
+    assert all(np.isfinite(array).all() for array in whole.arrays.values())
+    one = catch(tmp_path / "one", rounds=1)
+    two = catch(tmp_path / "two", rounds=2)
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, two.arrays[name])
 
 
 def test_progress_says_how_long_it_takes(

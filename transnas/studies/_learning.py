@@ -86,9 +86,9 @@ class Watched(TaskFamily):
             nonlocal done, known
             found = evaluate(codes)
             done, known = done + 1, known + int(np.isfinite(found).sum())
-            if known == 0 and done == (epoch + 1) * self._queries:
+            if epoch == 0 and known == 0 and done == self._queries:
                 raise SearchError(
-                    f"meta-training: none of {self._queries} networks of a task could be measured"
+                    f"meta-training: none of {done} networks of the first task could be measured"
                 )
             self._at(done)
             return found
