@@ -13,7 +13,13 @@ from scipy.stats import norm, rankdata
 
 from transnas import InputError, spaces
 from transnas.evaluation import Measurement, Objective
-from transnas.meta.catch.plus import CatchPlusPrior, CatchPlusSettings, learn_plus, replicate_plus
+from transnas.meta.catch.plus import (
+    CatchPlus,
+    CatchPlusPrior,
+    CatchPlusSettings,
+    learn_plus,
+    replicate_plus,
+)
 from transnas.meta.catch.plus.latent import MEMBERS, Rows, fit, inputs_of
 from transnas.meta.catch.plus.model import LatentColumns, ensemble
 from transnas.meta.catch.plus.prior import _rows, latents_of
@@ -200,6 +206,28 @@ def test_a_prior_is_saved_and_gives_the_same_asks(tmp_path: Path) -> None:
 
     strategy = CatchPlus(FIVE, settings=named)
     assert FIVE.index(strategy.ask()) == asked[0][0, 0]
+
+
+def test_a_space_with_other_choices_since_is_refused(tmp_path: Path) -> None:
+    prior = _prior(FIVE)
+    prior.save(tmp_path)
+
+    def changed(values: tuple[str, ...]) -> Space:
+        class Changed(Space):
+            name = "five"
+            choices = tuple(Choice(f"c{i}", values) for i in range(5))
+
+        return Changed()
+
+    for values in (("a", "b", "c", "d"), ("c", "b", "a"), ("a", "b")):
+        for use in (
+            lambda space: CatchPlusPrior.load(tmp_path, space),
+            lambda space: CatchPlus(space, settings=CatchPlusSettings(prior=str(tmp_path))),
+            prior.strategy,
+        ):
+            with pytest.raises(InputError, match="learnt on space 'five' with other choices"):
+                use(changed(values))
+    assert CatchPlusPrior.load(tmp_path, changed(("a", "b", "c"))).strategy(FIVE).ask()
 
 
 def test_sources_without_structure_or_none_leave_a_search_from_scratch() -> None:

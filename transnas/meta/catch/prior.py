@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.meta._prior import Prior, read_prior, register, write_prior
+from transnas.meta.catch._choices import Choices, choices_of, read_choices, require_choices
 from transnas.meta.catch.settings import CatchSettings
 from transnas.spaces import Space
 
@@ -29,14 +30,13 @@ _SHAPE = ("z_size", "hidden")
 class CatchPrior(Prior):
     """Parameters of one agent [1, ...], the space they are for, and what they were learnt from.
 
-    `choices` are the names and values of the space's choices: a space that has other ones since
-    is refused, because the networks' inputs would mean something else.
+    A space that has other `choices` since is refused.
     """
 
     strategy_name = "catch"
 
     space: str
-    choices: tuple[tuple[str, tuple[str, ...]], ...]
+    choices: Choices
     settings: CatchSettings
     arrays: Arrays
     learnt_from: dict[str, Any]
@@ -46,14 +46,14 @@ class CatchPrior(Prior):
         cls, space: Space, settings: CatchSettings, arrays: Arrays, learnt_from: dict[str, Any]
     ) -> CatchPrior:
         """Return the prior of `space`."""
-        return cls(space.name, _choices(space), settings, arrays, learnt_from)
+        return cls(space.name, choices_of(space), settings, arrays, learnt_from)
 
     @classmethod
     def load(cls, folder: Path, space: Space) -> CatchPrior:
         """Read a prior of `space`; raises `InputError` if `folder` holds none."""
         data, arrays = read_prior(folder, _KIND, _FORMAT, space)
         try:
-            choices = tuple((str(n), tuple(map(str, v))) for n, v in data["choices"])
+            choices = read_choices(data["choices"])
             settings = CatchSettings(**data["settings"])
             return cls(space.name, choices, settings, arrays, dict(data["learnt_from"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -66,7 +66,7 @@ class CatchPrior(Prior):
         """Write the prior into `folder`, which is created."""
         data = {
             "space": self.space,
-            "choices": [[name, list(values)] for name, values in self.choices],
+            "choices": self.choices,
             "settings": self.settings.to_dict(),
             "learnt_from": self.learnt_from,
         }
@@ -86,11 +86,7 @@ class CatchPrior(Prior):
 
     def check(self, space: Space, settings: CatchSettings) -> None:
         """Raise `InputError` unless it is for `space` as it is now, and networks of these sizes."""
-        if self.choices != _choices(space):
-            raise InputError(
-                f"the prior was learnt on space {self.space!r} with other choices than space "
-                f"{space.name!r} has; accepted: the space it was learnt on"
-            )
+        require_choices(self.choices, self.space, space)
         for name in _SHAPE:
             given, learnt = getattr(settings, name), getattr(self.settings, name)
             if given != learnt:
@@ -98,7 +94,3 @@ class CatchPrior(Prior):
                     f"setting {name!r} is {given!r}, but the prior's networks have {learnt!r}; "
                     f"accepted with this prior: {learnt!r}"
                 )
-
-
-def _choices(space: Space) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((c.name, c.values) for c in space.choices)

@@ -12,6 +12,7 @@ import numpy as np
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.meta._prior import Prior, read_prior, register, write_prior
+from transnas.meta.catch._choices import choices_of, read_choices, require_choices
 from transnas.meta.catch.plus.latent import Latent, Rows, fit, inputs_of
 from transnas.meta.catch.plus.settings import CatchPlusSettings
 from transnas.meta.store import SmoothedSource, SourceTask, StorePrior, learn
@@ -46,32 +47,40 @@ class CatchPlusPrior(Prior):
         """Return a search of a new task on `space`; raises `InputError` for another space."""
         from transnas.meta.catch.plus.strategy import CatchPlus
 
-        if space.name != self.store.space.name:
+        own = self.store.space
+        if space.name != own.name:
             raise InputError(
-                f"prior is of space {self.store.space.name!r}; accepted for this search: "
-                f"{space.name!r}"
+                f"prior is of space {own.name!r}; accepted for this search: {space.name!r}"
             )
+        require_choices(choices_of(own), own.name, space)
         return CatchPlus(space, seed, objectives, self.settings, prior=self)
 
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`."""
         self.store.save(folder / _STORE)
         arrays = {} if self.latent is None else dict(self.latent.arrays)
-        data = {"space": self.store.space.name, "settings": self.settings.to_dict()}
+        space = self.store.space
+        data = {
+            "space": space.name,
+            "choices": choices_of(space),
+            "settings": self.settings.to_dict(),
+        }
         write_prior(folder, _KIND, _FORMAT, data, arrays)
 
     @classmethod
     def load(cls, folder: Path, space: Space) -> CatchPlusPrior:
         """Read a prior that `save` wrote; raises `InputError` if it is none of `space`."""
         data, arrays = read_prior(folder, _KIND, _FORMAT, space)
-        store = StorePrior.load(folder / _STORE, space)
         try:
+            choices = read_choices(data["choices"])
             settings = CatchPlusSettings(**data["settings"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"prior {str(folder)!r} is not readable ({error}); accepted: one that this "
                 "version wrote"
             ) from error
+        require_choices(choices, space.name, space)
+        store = StorePrior.load(folder / _STORE, space)
         return cls(store, Latent(arrays) if arrays else None, settings)
 
     def learnt_settings(self) -> Mapping[str, Any]:
