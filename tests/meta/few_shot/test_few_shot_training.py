@@ -46,8 +46,7 @@ def plan(steps: int, **more: int) -> Plan:
 def train(method: str, steps: int, folder: Path | None, **more: int) -> Trained:
     cls = methods.get(method)
     network = FewShotSupernet(DIGITS, 2) if cls.searches else FourConv(DIGITS, 4)
-    options = {"running_statistics": True} if method == "maml++" else {}
-    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1, **options)
+    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1)
     learner = cls(network, settings, CHANNELS_LAST)
     return meta_train(learner, get_source("digits"), plan(steps, **more), folder)
 

@@ -9,6 +9,7 @@ import torch
 from few_shot_toys import Smooth, episodes, in_double
 from torch import Tensor
 
+from transnas import InputError
 from transnas.meta.few_shot import Execution, Learner
 from transnas.meta.few_shot.anil import ANIL
 from transnas.meta.few_shot.maml import MAML
@@ -195,19 +196,19 @@ def test_a_step_uses_its_own_normalisation() -> None:
 
 
 def test_which_statistics_normalise_queries() -> None:
-    settings = MAMLPlusSettings(steps=2, running_statistics=True, inner_rate=0.1)
+    settings = MAMLPlusSettings(steps=2, inner_rate=0.1)
     learner = MAMLPlus(Smooth(SIGNATURE), settings, GROUPED)
     state, batch = in_double(learner.init(0)), episodes(2, SIGNATURE.input_shape)
-    learner.meta_step(state, [batch], 0)
-    assert set(state.running) == {0, 1}
     fast = learner.adapt(state.meta, batch.xs, batch.ys)
     poisoned = batch.xq.clone()
     poisoned[:, 1:] = float("nan")
-    for statistics, alone in (("batch", False), ("support", True), ("running", True)):
-        outputs = learner.predict(fast, batch.xs, batch.xq, statistics, state.running[1])
-        other = learner.predict(fast, batch.xs, poisoned, statistics, state.running[1])
+    for statistics, alone in (("batch", False), ("support", True)):
+        outputs = learner.predict(fast, batch.xs, batch.xq, statistics)
+        other = learner.predict(fast, batch.xs, poisoned, statistics)
         same = bool(torch.allclose(outputs[:, 0], other[:, 0]))
         assert same == alone, statistics
+    with pytest.raises(InputError, match="'running' is unknown; accepted: batch, support"):
+        learner.predict(fast, batch.xs, batch.xq, "running")
 
 
 def test_anil_adapts_the_head_alone_and_reptile_moves_towards_tasks() -> None:

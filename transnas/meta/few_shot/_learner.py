@@ -20,7 +20,6 @@ from transnas.meta.few_shot.state import State
 from transnas.networks.few_shot import (
     BatchStatistics,
     FewShotNetwork,
-    FixedStatistics,
     FusedStatistics,
     Layout,
     Norm,
@@ -31,7 +30,7 @@ from transnas.tasks.episodes import EpisodeBatch, EpisodeSource
 
 __all__ = ["STATISTICS", "Learner", "MetaGradient"]
 
-STATISTICS = ("batch", "support", "running")
+STATISTICS = ("batch", "support")
 """What query images can be normalised by."""
 
 
@@ -176,11 +175,11 @@ class Learner:
         total, outputs = start[names[0]].new_zeros(len(batch)), None
         fast_steps = inner_loop(self, start, batch.xs, batch.ys, steps, self.second_order(epoch))
         if steps == 0:
-            outputs = self.outputs(start, batch.xq, 0, self._recorder(state, 0))
+            outputs = self.outputs(start, batch.xq, 0)
             total = self.network.loss(outputs, batch.yq)
         for step, fast in enumerate(fast_steps):
             if weights[step]:
-                outputs = self.outputs(fast, batch.xq, step, self._recorder(state, step))
+                outputs = self.outputs(fast, batch.xq, step)
                 total = total + weights[step] * self.network.loss(outputs, batch.yq)
         assert outputs is not None
         found = torch.autograd.grad(
@@ -192,10 +191,6 @@ class Learner:
         sums = {name: gradient[finite].sum(0) for name, gradient in zip(names, found, strict=True)}
         accuracies = self.network.accuracy(outputs.detach(), batch.yq)
         return MetaGradient(sums, total.detach(), accuracies, finite)
-
-    def _recorder(self, state: State, step: int) -> Norm | None:
-        """Return a normalisation that keeps running statistics, if the method wants them."""
-        return None
 
     def tasks_at_once(self, meta: dict[str, Tensor], batch: EpisodeBatch) -> int:
         """Return how many tasks of a batch to compute together."""
@@ -268,32 +263,18 @@ class Learner:
         return {name: value.detach() for name, value in fast.items()}
 
     @torch.no_grad()
-    def predict(
-        self,
-        fast: Fast,
-        xs: Tensor,
-        xq: Tensor,
-        statistics: str = "batch",
-        running: dict[str, tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
+    def predict(self, fast: Fast, xs: Tensor, xq: Tensor, statistics: str = "batch") -> Tensor:
         """Return outputs [B, n, outputs] of query images after adaptation.
 
         `statistics`: what they are normalised by: all of the given query images (`batch`, as in
-        the published experiments), the support alone (`support`: a query then does not depend on
-        the others), or running statistics of meta-training (`running`).
+        the published experiments), or the support alone (`support`: a query then does not depend
+        on the others).
         """
         last = self.settings.steps - 1
         if statistics == "support":
             both = torch.cat([xs, xq], dim=1)
             norm: Norm = SupportStatistics(xs.shape[1])
             return self.outputs(fast, both, last, norm)[:, xs.shape[1] :]
-        if statistics == "running":
-            if not running:
-                raise InputError(
-                    "statistics 'running' were not recorded; accepted: batch, support, or a "
-                    "method that records them"
-                )
-            return self.outputs(fast, xq, last, FixedStatistics(running))
         if statistics != "batch":
             raise InputError(
                 f"statistics {statistics!r} is unknown; accepted: {', '.join(STATISTICS)}"

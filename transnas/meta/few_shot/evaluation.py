@@ -56,7 +56,6 @@ def evaluate(
     spec: EpisodeSpec,
     episodes: int = EPISODES,
     statistics: str = "batch",
-    running: dict[str, tuple[Tensor, Tensor]] | None = None,
     at: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Adapt `meta` to each of the first episodes of `split` and measure on its query images.
@@ -71,7 +70,7 @@ def evaluate(
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
             fast = learner.adapt(meta, part.xs, part.ys)
-            outputs = learner.predict(fast, part.xs, part.xq, statistics, running)
+            outputs = learner.predict(fast, part.xs, part.xq, statistics)
             finite = outputs.flatten(1).isfinite().all(dim=1)
             diverged += int((~finite).sum())
             right = (outputs.argmax(dim=2) == part.yq).double()

@@ -1,4 +1,4 @@
-"""MAML++: Antoniou et al., "How to Train Your MAML", ICLR 2019. Six parts, each a switch.
+"""MAML++: Antoniou et al., "How to Train Your MAML", ICLR 2019. Five parts, each a switch.
 
 1. The query loss after every inner step counts, sum_m v_m(e) L(w_i^m; query), with weights that
    move to the last step over `multi_step_epochs` E (the published code): d = 1 / (M E),
@@ -7,9 +7,10 @@
 2. `learnt_rates`: an inner rate a_{l,m} for each parameter tensor l and step m, learnt with w.
 3. `first_order_epochs`: meta-gradients are of first order up to there, then as `order` says.
 4. `step_norms`: scale and shift of normalisations for each step; learnt, never adapted.
-5. `running_statistics`: statistics of normalisations for each step, for `statistics="running"`.
-   The published code collects them and never uses them; batch statistics are its output.
-6. `annealed_to`: cosine annealing of the outer rate over `epochs`.
+5. `annealed_to`: cosine annealing of the outer rate over `epochs`.
+
+Its sixth part, running statistics of normalisations for each step, is left out: the published code
+collects them and never uses them, its output is that of batch statistics.
 """
 
 from __future__ import annotations
@@ -19,11 +20,8 @@ from torch import Tensor
 
 from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
-from transnas.meta.few_shot._running import Recorder
 from transnas.meta.few_shot.methods import register
 from transnas.meta.few_shot.settings import MAMLPlusSettings
-from transnas.meta.few_shot.state import State
-from transnas.networks.few_shot import Norm
 
 __all__ = ["MAMLPlus", "multi_step_weights"]
 
@@ -46,7 +44,7 @@ def _is_norm(name: str) -> bool:
 
 @register("maml++")
 class MAMLPlus(Learner):
-    """MAML with the six parts that stabilise it."""
+    """MAML with the parts that stabilise it."""
 
     Settings = MAMLPlusSettings
     settings: MAMLPlusSettings
@@ -94,9 +92,3 @@ class MAMLPlus(Learner):
     def second_order(self, epoch: int) -> bool:
         """First order at the start."""
         return self.settings.order == 2 and epoch >= self.settings.first_order_epochs
-
-    def _recorder(self, state: State, step: int) -> Norm | None:
-        """Record what query images are normalised by after this step."""
-        if not self.settings.running_statistics:
-            return None
-        return Recorder(state.running.setdefault(step, {}))

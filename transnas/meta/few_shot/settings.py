@@ -83,7 +83,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class MAMLPlusSettings(Settings):
-    """The six parts of MAML++, each a switch (Antoniou et al., ICLR 2019)."""
+    """The parts of MAML++, each a switch (Antoniou et al., ICLR 2019); see `maml_plus`."""
 
     test_steps: int = 5
     order: int = 2
@@ -96,8 +96,6 @@ class MAMLPlusSettings(Settings):
     """Epochs at the start in which meta-gradients are of first order."""
     step_norms: bool = True
     """Scale and shift of normalisations of their own for each inner step, not adapted."""
-    running_statistics: bool = False
-    """Record running statistics of normalisations for each step (`statistics="running"`)."""
 
 
 @dataclass(frozen=True)

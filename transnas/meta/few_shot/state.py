@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,6 @@ class State:
     """Meta-steps done."""
     skipped: int = 0
     """Tasks left out because a loss or gradient was not finite."""
-    running: dict[int, dict[str, tuple[Tensor, Tensor]]] = field(default_factory=dict)
-    """Running mean and variance of each normalisation, for each inner step."""
 
     def arrays(self) -> Arrays:
         """Return every tensor by a name, for safetensors."""
@@ -34,10 +32,6 @@ class State:
         for key, optimiser in self.optimisers.items():
             for i, slots in optimiser.state_dict()["state"].items():
                 found |= {f"optimiser/{key}/{i}/{slot}": value for slot, value in slots.items()}
-        for step, layers in self.running.items():
-            for layer, (mean, variance) in layers.items():
-                found[f"running/{step}/{layer}/mean"] = mean
-                found[f"running/{step}/{layer}/variance"] = variance
         return {name: value.detach().cpu().numpy() for name, value in found.items()}
 
     def restore(self, arrays: Arrays, step: int, skipped: int) -> None:
@@ -53,13 +47,6 @@ class State:
                 key, i, slot = rest.split("/")
                 scalar = value.numel() == 1 and slot == "step"  # files hold no scalars
                 slots[key].setdefault(int(i), {})[slot] = value.reshape(()) if scalar else value
-            elif kind == "running":
-                at, layer, moment = rest.split("/")
-                value = value.to(next(iter(self.meta.values())).device)
-                pair = self.running.setdefault(int(at), {}).setdefault(layer, (value, value))
-                self.running[int(at)][layer] = (
-                    (value, pair[1]) if moment == "mean" else (pair[0], value)
-                )
         for key, optimiser in self.optimisers.items():
             whole = optimiser.state_dict()
             whole["state"] = slots[key]

@@ -2,11 +2,9 @@
 
 from transnas.networks.few_shot._functional import (
     BatchStatistics,
-    FixedStatistics,
     FusedStatistics,
     Norm,
     Params,
-    RecordedStatistics,
     SupportStatistics,
 )
 from transnas.networks.few_shot._network import HEAD, LOGITS, FewShotNetwork, Layout, run
@@ -21,13 +19,11 @@ __all__ = [
     "DecodedNetwork",
     "FewShotNetwork",
     "FewShotSupernet",
-    "FixedStatistics",
     "FusedStatistics",
     "FourConv",
     "Layout",
     "Norm",
     "Params",
-    "RecordedStatistics",
     "SupportStatistics",
     "run",
 ]

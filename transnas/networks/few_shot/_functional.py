@@ -19,11 +19,9 @@ from transnas.networks._quarters import joined_quarters, quarters
 __all__ = [
     "EPSILON",
     "BatchStatistics",
-    "FixedStatistics",
     "FusedStatistics",
     "Norm",
     "Params",
-    "RecordedStatistics",
     "SupportStatistics",
     "conv",
     "depthwise",
@@ -117,21 +115,6 @@ class FusedStatistics(BatchStatistics):
     """
 
 
-class RecordedStatistics(BatchStatistics):
-    """`BatchStatistics` that keeps what it normalised by: mean and variance [B C] of each layer."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def __call__(
-        self, name: str, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
-    ) -> Tensor:
-        """See `Norm`."""
-        variance, mean = torch.var_mean(x.detach(), dim=(0, 2, 3), correction=0)
-        self.found[name] = mean, variance
-        return super().__call__(name, x, scale, shift)
-
-
 class SupportStatistics:
     """The first `support` images are the support; it alone decides what all are normalised by."""
 
@@ -145,21 +128,6 @@ class SupportStatistics:
         reference = x[: self.support]
         variance, mean = torch.var_mean(reference, dim=(0, 2, 3), correction=0)
         return _normalised(x, mean, variance, scale, shift)
-
-
-class FixedStatistics:
-    """Mean and variance [C] of each layer are given, and the same for all tasks."""
-
-    def __init__(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        self.found = found
-
-    def __call__(
-        self, name: str, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
-    ) -> Tensor:
-        """See `Norm`."""
-        mean, variance = self.found[name]
-        tasks = x.shape[1] // len(mean)
-        return _normalised(x, mean.repeat(tasks), variance.repeat(tasks), scale, shift)
 
 
 def _normalised(
