@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_adaptation_gives_a_network_that_predicts(
     found = adapt_at_once(prior[0], folders[1], 5, out=tmp_path)
     assert isinstance(found, Adapted)
     assert 0 <= found.accuracy <= 1
-    assert found.images == 15
+    assert found.images == 60
     assert (found.architecture is None) == (prior[1].method == "maml")
     again = Adapted.load(tmp_path)
     task = tasks.get(str(folders[1]))
@@ -89,6 +90,35 @@ def test_adaptation_gives_a_network_that_predicts(
     assert set(again.predict(images)) <= {"7", "8", "9"}
     assert again.architecture == found.architecture
     assert again.accuracy == found.accuracy
+
+
+@pytest.mark.parametrize(("shots", "images", "left"), [(1, 1, 0), (5, 5, 0), (1, 3, 6)])
+def test_a_few_images_are_enough(
+    prior: tuple[Path, FewShotPrior],
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    shots: int,
+    images: int,
+    left: int,
+) -> None:
+    for digit in "789":
+        (tmp_path / "few" / digit).mkdir(parents=True)
+        for i in range(images):
+            shutil.copy(folders[1] / digit / f"{i}.png", tmp_path / "few" / digit)
+    found = adapt_at_once(prior[0], str(tmp_path / "few"), shots, out=tmp_path / "out")
+    assert isinstance(found, Adapted)
+    assert found.support.shape[1] == 3 * shots
+    assert found.images == left
+    assert (found.accuracy >= 0) == (left > 0)
+    assert Adapted.load(tmp_path / "out").images == left
+
+
+def test_a_prior_that_was_not_validated_tells_no_accuracy(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(folders[0] / "train", tmp_path / "digits" / "train")
+    learnt = tn.learn("maml", [str(tmp_path / "digits")], out=tmp_path / "prior", settings=QUICK)
+    assert learnt.quality == ""
 
 
 def test_a_prior_is_a_strategy_for_larger_tasks(prior: tuple[Path, FewShotPrior]) -> None:
@@ -160,7 +190,7 @@ def test_a_study_asks_what_its_task_adapts_to(
     [
         ("digits", 5, "task 'digits' has 10 classes; accepted by this prior: 3"),
         ("NEW", 0, "shots 0 is not accepted"),
-        ("NEW", 16, "class '7' of task 'new' has 15 training images; accepted: shots up to 15"),
+        ("NEW", 26, "class '7' of task 'new' has 25 training images; accepted: shots up to 25"),
         ("nasbench201/cifar10", 5, "task 'nasbench201/cifar10' has no images"),
     ],
 )

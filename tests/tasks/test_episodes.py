@@ -123,7 +123,10 @@ def test_halves_share_classes_and_no_image() -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        (EpisodeSpec(7, 1, 1), "way 7 is more than the 6 train classes of 'toy'"),
+        (
+            EpisodeSpec(7, 1, 1),
+            "accepted: a way from 2 to 6, or 7 or more classes in this split",
+        ),
         (EpisodeSpec(2, 5, 4), r"shot 5 \+ query 4 is more than the 8 images of class 'c0'"),
     ],
 )
@@ -161,6 +164,13 @@ def test_a_folder_of_classes_is_split_by_class(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"odd.png' has 9x9 pixels and '0.png' has 12x12"):
         get_source(str(tmp_path / "birds"))
     assert get_source(str(tmp_path / "birds"), size=12).input_shape == (1, 12, 12)
+    written = get_source(f"{tmp_path / 'birds'}:size=12")
+    assert written.input_shape == (1, 12, 12)
+    assert written.name == "birds"
+    with pytest.raises(InputError, match="option of a source of episodes 'sise' is unknown"):
+        get_source(f"{tmp_path / 'birds'}:sise=12")
+    with pytest.raises(InputError, match="option 'size' is given twice"):
+        get_source(f"{tmp_path / 'birds'}:size=12", size=8)
 
 
 def test_a_folder_may_bring_its_splits(tmp_path: Path) -> None:

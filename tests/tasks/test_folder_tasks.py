@@ -79,6 +79,19 @@ def test_split_folders_are_kept(folder: Path, tmp_path: Path, validation: str | 
     assert (len(train), set(held_out.images.unique().tolist())) == expected
 
 
+def test_nothing_is_split_off_where_nothing_is_held_out(folder: Path, tmp_path: Path) -> None:
+    task = load(folder, held_out=0)
+    assert (len(tensors(task.train)), len(tensors(task.validation))) == (20, 0)
+    assert not task.has_test
+    paint(tmp_path / "lone" / "a" / "0.png", 1)
+    paint(tmp_path / "lone" / "b" / "0.png", 2)
+    assert len(tensors(load(tmp_path / "lone", held_out=0).train)) == 2
+    whole = load(folder, held_out=0.3)
+    assert [len(tensors(s)) for s in (whole.train, whole.validation, whole._test)] == [8, 6, 6]
+    with pytest.raises(InputError, match=r"held_out 0\.5 is not accepted"):
+        load(folder, held_out=0.5)
+
+
 def test_sizes_and_colours_are_brought_together(folder: Path) -> None:
     paint(folder / "dark" / "wide.jpg", (10, 20, 30), (40, 20))
     paint(folder / "light" / "clear.png", (200, 210, 220, 128), (7, 9))

@@ -120,6 +120,7 @@ def test_a_limit_keeps_the_start(tmp_path: Path) -> None:
         ("a b\n", "a b\n", {"limit": 1}, "too short"),
         ("a b\n", "a b\n", {"size": 8}, "are for images"),
         ("a b\n", "a b\n", {"augmentation": "natural"}, "are for images"),
+        ("a b\n", "a b\n", {"held_out": 0}, "are for images"),
     ],
 )
 def test_texts_that_cannot_be_learnt_from_are_refused(

@@ -140,7 +140,10 @@ def _at_once(prior: Path, task: str, shots: int, out: Path | None, seed: int) ->
 
         space = spaces.get(found.architecture.space)
         print(f"architecture  {space.to_text(found.architecture)}")
-    print(f"accuracy      {found.accuracy:.4f} on {found.images} validation images")
+    if found.images:
+        print(f"accuracy      {found.accuracy:.4f} on {found.images} other images")
+    else:
+        print("accuracy      not measured: no images are left")
     print(f"adapted in    {found.seconds:.2f} s")
     if out is not None:
         print(f"written       {out}")

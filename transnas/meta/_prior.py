@@ -41,7 +41,7 @@ class AdaptedNetwork(Protocol):
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers on validation images of the task."""
+        """Share of right answers on images of the task that it did not adapt to; NaN: none."""
 
     @property
     def images(self) -> int:

@@ -132,19 +132,26 @@ def adapt_at_once(
 ) -> AdaptedNetwork:
     """Adapt a prior to `shots` images a class of a new task, within seconds and without a search.
 
-    The network is measured on the task's validation images, and saved in the folder `out` if one
-    is given. Raises `InputError` for a prior that cannot, or a task that does not fit it.
+    A folder or file that does not come with splits is not divided: the network is measured on the
+    task's validation images if it has some, or on all that it did not adapt to. It is saved in the
+    folder `out` if one is given. Raises `InputError` for a prior that cannot, or a task that does
+    not fit it.
     """
     folder = Path(prior)
     learnt = load_prior(folder, spaces.get(prior_info(folder).space))
     target = None if out is None else require_folder(out)
-    found = task if isinstance(task, Task) else tasks.get(str(task))
+    found = task if isinstance(task, Task) else _undivided(str(task))
     if not isinstance(found, DataTask):
         raise InputError(f"task {found.name!r} has no images; accepted: a task with data")
     adapted = learnt.adapt(found, shots, seed)
     if target is not None:
         adapted.save(target)
     return adapted
+
+
+def _undivided(name: str) -> Task:
+    """Return the task; from the few images of the user's own, no validation is split off."""
+    return tasks.get(name) if tasks.is_builtin(name) else tasks.get(name, held_out=0)
 
 
 def method_settings(method: str) -> type[Any]:

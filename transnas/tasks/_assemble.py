@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Part", "assemble"]
 
 SPLITS = ("train", "validation", "test")
-VALIDATION = 0.2
-"""What is split off where the data do not say: a fifth for validation, a fifth for the test."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,15 @@ def assemble(
 ) -> DataTask:
     """Return the task called `name` on `parts`: `all`, or `train` and any of the other splits.
 
-    What is missing is split off: from `all`, a fifth each for validation and test; from `train`,
-    a fifth for validation; the test is never made up from `train`. Pixels are multiplied by
-    `scale` (None: 1/255 for uint8, else 1) and then normalised to zero mean and unit variance a
+    What is missing is split off: from `all`, `options.held_out` each for validation and test; from
+    `train`, as much for validation; the test is never made up from `train`. Pixels are multiplied
+    by `scale` (None: 1/255 for uint8, else 1) and then normalised to zero mean and unit variance a
     channel, measured on the training split. `preprocessing` is kept beside that in the task.
     Raises `InputError` for data that cannot be trained on.
     """
     checked = {split: _check(part, classes, f"{name} ({split})") for split, part in parts.items()}
     _check_agreement(checked, name)
-    final = _split(checked, classes, options.seed, name)
+    final = _split(checked, classes, options, name)
     for split in SPLITS[:2]:
         final[split] = final[split].at(first_per_class(final[split].numbers, options.limit))
     _require_every_class(final["train"].numbers, classes, name)
@@ -105,20 +103,21 @@ def _check_agreement(parts: Mapping[str, Part], name: str) -> None:
 
 
 def _split(
-    parts: Mapping[str, Part], classes: Sequence[str], seed: int, name: str
+    parts: Mapping[str, Part], classes: Sequence[str], options: Options, name: str
 ) -> dict[str, Part]:
-    if "all" in parts:
+    share, seed = options.held_out, options.seed
+    if "all" in parts and share:
         whole = parts["all"]
-        fractions = (1 - 2 * VALIDATION, VALIDATION, VALIDATION)
-        indices = stratified(whole.numbers, fractions, seed, classes, name)
+        indices = stratified(whole.numbers, (1 - 2 * share, share, share), seed, classes, name)
         return {split: whole.at(i) for split, i in zip(SPLITS, indices, strict=True)}
-    found = dict(parts)
+    found = {"train" if split == "all" else split: part for split, part in parts.items()}
     if "train" not in found:
         raise InputError(f"{name} has no train split; accepted: train, validation, test")
     if "validation" not in found:
         whole = found["train"]
-        halves = (1 - VALIDATION, VALIDATION)
-        indices = stratified(whole.numbers, halves, seed, classes, name)
+        if not share:
+            return found | {"validation": whole.at(np.arange(0))}
+        indices = stratified(whole.numbers, (1 - share, share), seed, classes, name)
         found["train"], found["validation"] = whole.at(indices[0]), whole.at(indices[1])
     return found
 

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.tasks._assemble import VALIDATION
 from transnas.tasks._base import DataTask, Signature
 from transnas.tasks._boxes import BoxSplit, check_boxes
 from transnas.tasks._masks import MaskSplit, check_mask
@@ -174,17 +173,21 @@ def _unreadable(name: str, error: Exception) -> InputError:
 def _require_scene_options(options: Options, name: str) -> None:
     if options.augmentation == "shift":
         raise InputError(f"augmentation 'shift' does not fit {name!r}; accepted: none, natural")
+    if not options.held_out:
+        raise InputError(
+            f"held_out 0 is for images with one class each; accepted for {name!r}: numbers above 0"
+        )
 
 
 def _divided(parts: Mapping[str, Sequence[_T]], options: Options, name: str) -> dict[str, list[_T]]:
     """Return the splits, what is missing split off by the seed, limited as the options say."""
-    shares = (1 - 2 * VALIDATION, VALIDATION, VALIDATION)
+    share = options.held_out
     found = {split: list(part) for split, part in parts.items() if part}
     if "all" in found:
-        names = ("train", "validation", "test")
+        names, shares = ("train", "validation", "test"), (1 - 2 * share, share, share)
         found = dict(zip(names, _drawn(found["all"], shares, options.seed), strict=True))
     elif "train" in found and "validation" not in found:
-        train, validation = _drawn(found["train"], (1 - VALIDATION, VALIDATION), options.seed)
+        train, validation = _drawn(found["train"], (1 - share, share), options.seed)
         found |= {"train": train, "validation": validation}
     if not found.get("train") or not found.get("validation"):
         raise InputError(f"{name} has too few images to split; accepted: train images, 3 or more")

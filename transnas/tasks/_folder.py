@@ -92,7 +92,7 @@ def _same_size(files: Sequence[Path]) -> None:
             raise InputError(
                 f"image {str(file)!r} has {found[0]}x{found[1]} pixels and {first.name!r} has "
                 f"{sizes[first][0]}x{sizes[first][1]}; accepted: images of one size, or a size to "
-                "bring them to"
+                "bring them to, as in FOLDER:size=84"
             )
 
 

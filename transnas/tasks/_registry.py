@@ -12,7 +12,15 @@ from transnas._errors import InputError, unknown
 from transnas._registry import Registry
 from transnas.tasks._base import Task
 
-__all__ = ["Options", "Source", "get", "is_builtin", "names", "register"]
+__all__ = [
+    "Options",
+    "Source",
+    "get",
+    "is_builtin",
+    "names",
+    "register",
+    "written_options",
+]
 
 AUGMENTATIONS = ("none", "shift", "natural")
 
@@ -27,6 +35,9 @@ class Options:
     size: int | None = None
     """Images are resized to this many pixels a side (None: 32, or their own if all agree); for
     detection and segmentation: on their longer side (None: at most 320)."""
+    held_out: float = 0.2
+    """Share of the images that is split off for validation, and for the test, where the data do
+    not come with one; 0: none, all are for training (classification only)."""
     seed: int = 0
     """Draws the splits that the data do not come with."""
     augmentation: str | None = None
@@ -37,6 +48,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise InputError(f"{name} {value!r} is not accepted; accepted: numbers >= {least}")
+        if not isinstance(self.held_out, (int, float)) or not 0 <= self.held_out < 0.5:
+            raise InputError(
+                f"held_out {self.held_out!r} is not accepted; accepted: numbers from 0 to below 0.5"
+            )
         if self.augmentation is not None and self.augmentation not in AUGMENTATIONS:
             raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
 
@@ -69,7 +84,7 @@ def get(name: str, **options: Any) -> Task:
     `camvid:size=120,limit=100`, and are then part of the task's name. Raises `InputError` with
     near misses for a name that is neither, and for data that cannot be used.
     """
-    bare, written = _written_options(name)
+    bare, written = written_options(name)
     both = [option for option in written if option in options]
     if both:
         raise InputError(f"task option {both[0]!r} is given twice; accepted: once")
@@ -81,10 +96,10 @@ def get(name: str, **options: Any) -> Task:
 
 def is_builtin(name: str) -> bool:
     """Return whether `name`, with or without options in it, is a built-in task at hand."""
-    return _written_options(name)[0] in names()
+    return written_options(name)[0] in names()
 
 
-def _written_options(name: str) -> tuple[str, dict[str, Any]]:
+def written_options(name: str) -> tuple[str, dict[str, Any]]:
     """Return a task's name without the options in it, and those; a path may have colons."""
     bare, _, text = name.rpartition(":")
     pairs = [pair.partition("=") for pair in text.split(",")]

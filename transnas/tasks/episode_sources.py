@@ -16,6 +16,7 @@ from transnas._errors import InputError, unknown
 from transnas.tasks import _class_splits as splits
 from transnas.tasks._assemble import Part
 from transnas.tasks._folder import class_images
+from transnas.tasks._registry import Options, written_options
 from transnas.tasks.episodes import EpisodeSource
 
 __all__ = ["get_source", "source_names"]
@@ -37,8 +38,16 @@ def get_source(name: str, seed: int = 0, size: int | None = None) -> EpisodeSour
     """Return a source of episodes by its name, or from the folder at that path.
 
     `seed` draws the episodes, and class splits that are not published; images of a folder are
-    brought to `size` pixels a side. Raises `InputError` for data that are absent or unusable.
+    brought to `size` pixels a side, which may stand in the name too, as in `birds:size=84`. Raises
+    `InputError` for data that are absent or unusable.
     """
+    name, written = written_options(name)
+    for option in written:
+        if option != "size":
+            raise unknown("option of a source of episodes", option, ["size"])
+        if size is not None:
+            raise InputError("option 'size' is given twice; accepted: once")
+    size = Options(size=written.get("size", size)).size
     if name in _SOURCES:
         if size is not None:
             raise InputError(f"size {size} is for folders of images; accepted for {name!r}: none")

@@ -178,9 +178,10 @@ class EpisodeSource:
             raise unknown(f"split of {self.name!r}", split, self.splits)
         members = self.splits[split]
         if len(members) < spec.way:
+            fewer = f"a way from 2 to {len(members)}, or " if len(members) > 1 else ""
             raise InputError(
                 f"way {spec.way} is more than the {len(members)} {split} classes of "
-                f"{self.name!r}; accepted: 2 to {len(members)}"
+                f"{self.name!r}; accepted: {fewer}{spec.way} or more classes in this split"
             )
         smallest = min(members, key=lambda c: len(self._members[c]))
         count = len(self._members[smallest])

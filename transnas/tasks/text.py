@@ -63,8 +63,14 @@ def text_task(path: Path, options: Options) -> DataTask:
 
 def _task(name: str, parts: dict[str, list[str]], options: Options) -> DataTask:
     """Return the task; `options.limit` keeps so many tokens at the start of train and valid."""
-    if options.size is not None or options.augmentation not in (None, "none"):
-        raise InputError(f"size and augmentation are for images; accepted for {name!r}: none")
+    if (
+        options.size is not None
+        or options.augmentation not in (None, "none")
+        or options.held_out != Options().held_out
+    ):
+        raise InputError(
+            f"size, augmentation and held_out are for images; accepted for {name!r}: none"
+        )
     known = vocabulary(parts["train"])
     unknown = _UNKNOWN if _UNKNOWN in known else None
     splits = {}

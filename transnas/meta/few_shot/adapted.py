@@ -50,7 +50,7 @@ class Adapted:
     architecture: Architecture | None
     """The architecture that predicts; None: the mixture, or the four-convolution network."""
     accuracy: float = float("nan")
-    """On `images` validation images of the task."""
+    """On `images` images of the task beside the support; NaN if there are none."""
     images: int = 0
     seconds: float = float("nan")
     """Time of the adaptation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class FewShotPrior(Prior):
     @property
     def quality(self) -> str:
         """See `Prior.quality`; accuracies after adaptation."""
+        if math.isnan(self.learnt_from["validation_accuracy"]):
+            return ""
         decoded = ", ".join(f"{a:.4f}" for a in self.learnt_from.get("decoded_accuracies", ()))
         also = f"; its decoded architectures {decoded}" if decoded else ""
         return f"accuracy {self.learnt_from['validation_accuracy']:.4f}{also}"
@@ -175,7 +178,7 @@ class FewShotPrior(Prior):
         return logits
 
     def adapt(self, task: DataTask, shots: int, seed: int = 0) -> Adapted:
-        """Adapt to `shots` training images a class of `task`, and measure on its validation split.
+        """Adapt to `shots` training images a class of `task`, and measure on images left over.
 
         A search decodes the task's architecture, chooses the nearest meta-trained one (or keeps
         the mixture, if there is none), and adapts its weights. Raises `InputError` for a task of
@@ -185,7 +188,7 @@ class FewShotPrior(Prior):
         from transnas.meta.few_shot.support import draw_support, measured
 
         begun = time.perf_counter()
-        support, labels = draw_support(task, self, shots, seed)
+        support, labels, left = draw_support(task, self, shots, seed)
         found = choose(self, support, labels, task.classes)
         seconds = time.perf_counter() - begun
-        return measured(found, self, task, seconds)
+        return measured(found, left, seconds)

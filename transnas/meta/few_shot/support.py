@@ -24,10 +24,11 @@ _AT_ONCE = 200
 
 def draw_support(
     task: DataTask, prior: FewShotPrior, shots: int, seed: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, TensorSplit]:
     """Return `shots` training images of each class [way * shots, C, H, W], pixels 0..1, and labels.
 
-    Raises `InputError` for a task that does not fit the prior.
+    The third is what is left to measure on: the task's validation images or, if it has none, the
+    other training images. Raises `InputError` for a task that does not fit the prior.
     """
     way = prior.settings["way"]
     if shots < 1:
@@ -60,12 +61,17 @@ def drawn(task: DataTask, shots: int, seed: int) -> tuple[Tensor, Tensor]:
             )
         chosen.append(rng.permutation(own)[:shots])
     indices = torch.from_numpy(np.concatenate(chosen))
-    return split.images[indices].float() * split.scale, split.labels[indices]
+    left = _in_memory(task.validation, task)
+    if len(left) == 0:
+        others = torch.from_numpy(np.setdiff1d(np.arange(len(split)), indices))
+        left = replace(split, images=split.images[others], labels=split.labels[others])
+    return split.images[indices].float() * split.scale, split.labels[indices], left
 
 
-def measured(found: Adapted, prior: FewShotPrior, task: DataTask, seconds: float) -> Adapted:
-    """Return `found` with its accuracy on the task's validation images."""
-    split = _in_memory(task.validation, task)
+def measured(found: Adapted, split: TensorSplit, seconds: float) -> Adapted:
+    """Return `found` with its accuracy on the images of `split`; NaN if there are none."""
+    if len(split) == 0:
+        return replace(found, seconds=seconds)
     right = 0
     for first in range(0, len(split), _AT_ONCE):
         part = split.images[first : first + _AT_ONCE].float() * split.scale
