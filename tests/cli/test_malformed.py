@@ -347,13 +347,13 @@ def _priors() -> Iterator[Case]:
     yield [*catch, "--tasks", CIFAR, other, "--space", "darts"], "same choices"
     yield [*catch, "--tasks", CIFAR, other, "--set", "prior=store"], "setting 'prior'"
     yield [*catch, "--tasks", CIFAR, other, "--set", "hidden=0"], "setting 'hidden'"
-    yield [*catch, "--tasks", CIFAR, other, "--learn-from", "sqlite:///good.db"], "no use to method"
+    yield [*catch, "--tasks", CIFAR, other, "--learn-from", "sqlite:///good.db"], "no storages"
     yield [*catch[:-1], "file", "--tasks", CIFAR, other], "out 'file'"
     for field in ("rounds", "queries", "epochs"):
         yield [*catch, "--tasks", CIFAR, other, f"--{field}", "0"], field
     store = ["learn", "--method", "store", "--out", "new"]
     yield store, "storages are empty"
-    yield [*store, "--learn-from", "sqlite:///good.db", "--tasks", CIFAR], "no use to method"
+    yield [*store, "--learn-from", "sqlite:///good.db", "--tasks", CIFAR], "takes no tasks"
     yield [*store, "--learn-from", "sqlite:///absent.db"], "absent.db"
     yield [*store, "--learn-from", "sqlite:///good.db", "--space", "darts"], "darts"
     yield [*store, "--learn-from", "sqlite:///flat.db"], "says nothing"

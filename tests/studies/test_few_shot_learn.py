@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 
 import transnas as tn
 from transnas import InputError, tasks
+from transnas.cli import main
 from transnas.meta import load_prior, prior_info
 from transnas.meta.few_shot import Adapted, FewShotPrior
 from transnas.meta.few_shot.decoding import SPACE, decode
@@ -222,6 +223,10 @@ def test_images_of_another_size_are_refused(
         ("maml", ["digits"], {"way": 5}, "way 5 is more than the 4 train classes of 'digits'"),
         ("maml", ["digits", "omniglot"], {}, "accepted by method 'maml': one source of episodes"),
         ("maml", ["digits"], {"width": 0}, "setting 'width' is 0; accepted"),
+        ("t-nas", ["digits"], {"width": 3}, "setting 'width' is 3; accepted by method 't-nas'"),
+        ("auto-maml", ["digits"], {"logits_rate": 1.0}, "'logits_rate' is unknown"),
+        ("auto-maml", ["digits"], {"inner": "joint"}, "'inner' is unknown"),
+        ("reptile", ["digits"], {"order": 2}, "setting 'order' is 2; accepted by reptile"),
         ("mamml", ["digits"], {}, "method 'mamml' is unknown; did you mean 'maml'"),
     ],
 )
@@ -230,6 +235,30 @@ def test_bad_requests(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         tn.learn(method, given, out=tmp_path, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "sentence"),
+    [
+        ("maml", {"epochs": 3}, r"takes no epochs; accepted: tasks, settings \('epochs' is a"),
+        ("maml", {"rounds": 7}, "takes no rounds"),
+        ("t-nas", {"queries": 5}, "takes no queries"),
+        ("t-nas", {"space": "nasbench201"}, "takes no space; accepted: tasks, settings$"),
+        ("store", {"rounds": 7}, "takes no tasks; accepted: storages, space, objective"),
+    ],
+)
+def test_what_a_method_makes_no_use_of_is_refused(
+    method: str, given: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"method '{method}' {sentence}"):
+        tn.learn(method, ["digits"], out=tmp_path, **given)
+
+
+def test_options_of_a_search_are_refused_with_shots(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["adapt", "prior", "--task", "digits", "--shots", "5", "--seed", "1"]
+    for more, name in ((["--trials", "3"], "trials"), (["--set", "a=1"], "set")):
+        assert main([*words, *more]) == 2
+        assert f"error: {name} is given with shots" in capsys.readouterr().err
 
 
 def test_other_priors_do_not_adapt_at_once(tmp_path: Path, folders: tuple[Path, Path]) -> None:

@@ -14,6 +14,8 @@ from transnas.cli._search import objective, search
 
 __all__ = ["adapt", "learn"]
 
+_WITH_SHOTS = ("prior", "task", "shots", "out", "seed")
+
 
 def learn(
     method: Annotated[
@@ -36,8 +38,12 @@ def learn(
     ] = None,
     learn_from: options.LearnFrom = None,
     space: options.SpaceName = None,
-    rounds: Annotated[int, typer.Option(help="Tasks drawn in meta-training.")] = 25,
-    queries: Annotated[int, typer.Option(help="Architectures measured in each of them.")] = 20,
+    rounds: Annotated[
+        int | None, typer.Option(help="catch: tasks drawn in meta-training; default: 25.")
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option(help="catch: architectures measured in each; default: 20.")
+    ] = None,
     epochs: options.Epochs = None,
     seed: options.Seed = 0,
     objective_: options.Metric = None,
@@ -108,6 +114,7 @@ def adapt(
 ) -> None:
     """Search a new task with a prior; the same command continues a stopped search."""
     if shots is not None:
+        _refuse_search_options(context)
         _at_once(prior, task, shots, out, seed)
         return
     if out is not None:
@@ -129,6 +136,17 @@ def adapt(
         retries=retries,
         device=device,
     )
+
+
+def _refuse_search_options(context: typer.Context) -> None:
+    """Raise `InputError` for an option that only a search heeds."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _WITH_SHOTS and source is not None and source.name == "COMMANDLINE":
+            raise InputError(
+                f"{name.strip('_')} is given with shots, which need no search; accepted with "
+                f"shots: {', '.join(_WITH_SHOTS)}"
+            )
 
 
 def _at_once(prior: Path, task: str, shots: int, out: Path | None, seed: int) -> None:

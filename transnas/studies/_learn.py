@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ __all__ = ["adapt", "adapt_at_once", "learn", "method_settings"]
 
 CHECKPOINT = "checkpoint"
 """Folder beside the prior from which an interrupted meta-training goes on."""
+_ROUNDS, _QUERIES = 25, 20
+"""Length of CATCH's meta-training where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class _Request:
     space: Space
     out: Path
     seed: int
-    rounds: int
-    queries: int
+    rounds: int | None
+    queries: int | None
     epochs: int | None
     objective: Objective | None
     settings: Mapping[str, Any]
@@ -56,8 +58,8 @@ def learn(
     space: str | Space | None = None,
     out: str | Path,
     seed: int = 0,
-    rounds: int = 25,
-    queries: int = 20,
+    rounds: int | None = None,
+    queries: int | None = None,
     epochs: int | None = None,
     objective: Objective | str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -68,20 +70,22 @@ def learn(
     `"store"` models the studies in `storages`, and `"catch+"` does with networks trained on all of
     them beside; `"catch"` meta-trains an agent on `tasks`, all tables of one space or all data
     sets; few-shot methods (`"maml"`, ..., `"t-nas++"`) meta-train a network on the classes of one
-    source of episodes. Meta-training goes on where it was interrupted when called again.
+    source of episodes. Meta-training goes on where it was interrupted when called again. What a
+    method makes no use of is refused.
 
     Args:
         method: `"store"`, `"catch+"`, `"catch"`, or a few-shot method.
         tasks: At least two tasks to meta-train on, as for `search`; for few-shot methods one
             source of episodes: `"omniglot"`, ..., or a folder of class folders.
         storages: Storages with earlier studies.
-        space: The space to search later; default: NAS-Bench-201.
+        space: The space to search later; default: NAS-Bench-201. Few-shot methods have their own.
         out: Folder for the prior; an older prior in it is replaced once the new one is whole.
             A meta-training in it, finished or not, goes on, and is refused to other tasks,
             settings or seeds.
         seed: Seed of the meta-training.
-        rounds: How many tasks are drawn in meta-training; more go on from an earlier call.
-        queries: Architectures measured in each.
+        rounds: How many tasks `"catch"` draws in meta-training, default 25; more go on from an
+            earlier call.
+        queries: Architectures measured in each; default: 20.
         epochs: Budget of an evaluation; default: the evaluator's.
         objective: What studies must have measured; default: validation accuracy.
         settings: Settings of meta-training by name: `CatchSettings`, or `FamilySettings` and
@@ -98,6 +102,10 @@ def learn(
     for field, value in (("rounds", rounds), ("queries", queries), ("epochs", epochs)):
         if value is not None:
             require_positive(field, value)
+    _refuse_others(
+        method, chosen, tasks=tasks, storages=storages, space=space, rounds=rounds,
+        queries=queries, epochs=epochs, objective=objective, settings=settings,
+    )  # fmt: skip
     request = _Request(
         method=method,
         tasks=tuple(tasks),
@@ -160,7 +168,6 @@ def method_settings(method: str) -> type[Any]:
 
 
 def _store(request: _Request) -> Prior:
-    _refuse("store", tasks=request.tasks, settings=request.settings)
     from transnas.meta.store import learn
 
     prior = learn(_studied("store", request), request.space)
@@ -169,7 +176,6 @@ def _store(request: _Request) -> Prior:
 
 
 def _catch_plus(request: _Request) -> Prior:
-    _refuse("catch+", tasks=request.tasks)
     from transnas.meta.catch.plus import CatchPlus, CatchPlusSettings, learn_plus
 
     settings = settings_from(CatchPlus, dict(request.settings))
@@ -198,7 +204,6 @@ def _require_structure(request: _Request, prior: StorePrior) -> None:
 
 
 def _catch(request: _Request) -> Prior:
-    _refuse("catch", storages=request.storages, objective=request.objective)
     from transnas.meta.catch import CatchSettings, CatchStrategy, meta_train
     from transnas.studies._learning import Learning, Watched
 
@@ -211,16 +216,16 @@ def _catch(request: _Request) -> Prior:
             f"space {request.space.name!r} has number ranges; method 'catch' accepts: spaces of "
             "categorical choices"
         )
-    total = request.rounds * request.queries
-    with Learning(f"learning {request.out}", total, request.progress) as shown:
-        family = Watched(_family(request), request.queries, shown.at)
+    rounds, queries = request.rounds or _ROUNDS, request.queries or _QUERIES
+    with Learning(f"learning {request.out}", rounds * queries, request.progress) as shown:
+        family = Watched(_family(request), queries, shown.at)
         trained = meta_train(
             family,
             request.space,
             [request.seed],
             settings,
-            request.rounds,
-            request.queries,
+            rounds,
+            queries,
             request.out / CHECKPOINT,
         )
     return trained.prior()
@@ -248,16 +253,19 @@ def _family(request: _Request) -> Any:
     )
 
 
-def _refuse(method: str, **given: Any) -> None:
+def _refuse_others(method: str, chosen: _Method, **given: Any) -> None:
+    """Raise `InputError` for something given that the method makes no use of."""
     for field, value in given.items():
-        if value:
+        empty = value is None or (isinstance(value, Sized) and not value)
+        if not empty and field not in chosen.takes:
+            names = {f.name for f in fields(chosen.settings())}
+            also = f" ({field!r} is a setting of it as well)" if field in names else ""
             raise InputError(
-                f"{field} are of no use to method {method!r}; accepted: none with this method"
+                f"method {method!r} takes no {field}; accepted: {', '.join(chosen.takes)}{also}"
             )
 
 
 def _few_shot(request: _Request) -> Prior:
-    _refuse(request.method, storages=request.storages, objective=request.objective)
     from transnas.meta.few_shot import learning
     from transnas.studies._learning import Learning
     from transnas.tasks.episode_sources import get_source
@@ -283,10 +291,11 @@ def _few_shot(request: _Request) -> Prior:
 
 @dataclass(frozen=True)
 class _Method:
-    """How a method learns, and the dataclass of its settings."""
+    """How a method learns, the dataclass of its settings, and what else it makes use of."""
 
     learn: Callable[[_Request], Prior]
     settings: Callable[[], type[Any]]
+    takes: tuple[str, ...]
 
 
 def _catch_settings() -> type[Any]:
@@ -302,9 +311,15 @@ def _catch_plus_settings() -> type[Any]:
 
 
 _METHODS = {
-    "catch": _Method(_catch, _catch_settings),
-    "catch+": _Method(_catch_plus, _catch_plus_settings),
-    "store": _Method(_store, lambda: NoSettings),
+    "catch": _Method(
+        _catch,
+        _catch_settings,
+        ("tasks", "space", "rounds", "queries", "epochs", "settings"),
+    ),
+    "catch+": _Method(
+        _catch_plus, _catch_plus_settings, ("storages", "space", "objective", "settings")
+    ),
+    "store": _Method(_store, lambda: NoSettings, ("storages", "space", "objective")),
 }
 
 
@@ -317,4 +332,4 @@ def _method(name: str) -> _Method:
     known = methods.names()
     if name not in known:
         raise unknown("method", name, [*_METHODS, *known])
-    return _Method(_few_shot, lambda: methods.settings_class(name))
+    return _Method(_few_shot, lambda: methods.settings_class(name), ("tasks", "settings"))

@@ -15,7 +15,7 @@ from transnas.meta.few_shot.anil import ANIL
 from transnas.meta.few_shot.maml import MAML
 from transnas.meta.few_shot.maml_plus import MAMLPlus, multi_step_weights
 from transnas.meta.few_shot.reptile import Reptile
-from transnas.meta.few_shot.settings import MAMLPlusSettings, SearchSettings, Settings
+from transnas.meta.few_shot.settings import MAMLPlusSettings, Settings, TNASSettings
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, FewShotNetwork, Norm, Params
 from transnas.tasks import Signature
@@ -250,7 +250,7 @@ def test_alternating_steps_use_the_new_weights() -> None:
     meta = {"w": torch.tensor(w).double(), LOGITS: torch.tensor(theta).double()}
     found = {}
     for inner in ("joint", "alternating"):
-        settings = SearchSettings(inner_rate=a, logits_rate=b, inner=inner)  # type: ignore[arg-type]
+        settings = TNASSettings(inner_rate=a, logits_rate=b, inner=inner)  # type: ignore[arg-type]
         fast = TNAS(Bilinear(), settings, GROUPED).adapt(meta, xs, xs[..., 0].long(), 1)
         found[inner] = float(fast["w"]), float(fast[LOGITS])
     new = w - a * theta * theta * w

@@ -18,6 +18,7 @@ from transnas.meta.few_shot.settings import (
     MAMLPlusSettings,
     SearchSettings,
     Settings,
+    TNASSettings,
 )
 from transnas.meta.few_shot.strategy import FewShotStrategy
 
@@ -63,6 +64,7 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "State",
+    "TNASSettings",
     "Trained",
     "decode",
     "diversity",

@@ -30,9 +30,8 @@ __all__ = ["AutoMAML", "AutoMAMLSettings"]
 
 @dataclass(frozen=True)
 class AutoMAMLSettings(SearchSettings):
-    """Those of the published script; a task does not adapt the logits."""
+    """Those of the published script."""
 
-    logits_rate: float = 0.0
     outer_logits_rate: float = 3e-4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
-from transnas._errors import unknown
+from transnas._errors import InputError, unknown
 from transnas._registry import Registry
 from transnas.meta.few_shot.settings import FamilySettings
 
@@ -31,13 +31,18 @@ def settings_class(method: str) -> type[Any]:
 
 
 def split_settings(method: str, given: dict[str, Any]) -> tuple[FamilySettings, Any]:
-    """Return both kinds of settings; raises `InputError` for a name that neither has."""
+    """Return both kinds of settings.
+
+    Raises `InputError` for a name that neither has, or a width that the method's network has not.
+    """
     own, family = get(method).Settings, {f.name for f in fields(FamilySettings)}
     known = family | {f.name for f in fields(own)}
     for name in given:
         if name not in known:
             raise unknown(f"setting of method {method!r}", name, known)
-    return (
-        FamilySettings(**{k: v for k, v in given.items() if k in family}),
-        own(**{k: v for k, v in given.items() if k not in family}),
-    )
+    shared = FamilySettings(**{k: v for k, v in given.items() if k in family})
+    if get(method).searches and shared.width % 2:
+        raise InputError(
+            f"setting 'width' is {shared.width}; accepted by method {method!r}: even numbers"
+        )
+    return shared, own(**{k: v for k, v in given.items() if k not in family})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transnas._errors import InputError
 from transnas.meta.few_shot._inner import inner_loop, starting_point
 from transnas.meta.few_shot._learner import Learner, MetaGradient
 from transnas.meta.few_shot.methods import register
@@ -26,6 +27,14 @@ class ReptileSettings(Settings):
     """MAML's, with the outer rate that goes with whole steps towards the adapted weights."""
 
     outer_rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if self.order != 1:
+            raise InputError(
+                f"setting 'order' is {self.order!r}; accepted by reptile, which has no gradient "
+                "through inner steps: 1"
+            )
 
 
 @register("reptile")

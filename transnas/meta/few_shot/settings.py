@@ -7,7 +7,7 @@ from typing import Literal
 
 from transnas._errors import InputError
 
-__all__ = ["FamilySettings", "MAMLPlusSettings", "SearchSettings", "Settings"]
+__all__ = ["FamilySettings", "MAMLPlusSettings", "SearchSettings", "Settings", "TNASSettings"]
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,31 @@ class MAMLPlusSettings(Settings):
 class SearchSettings(Settings):
     """Methods with architecture parameters; the defaults are those of T-NAS's search script."""
 
-    logits_rate: float = 30.0
-    """Inner learning rate of the architecture parameters; small ones leave them where they are."""
     outer_logits_rate: float = 1e-3
     """Outer learning rate (Adam) of the architecture parameters."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        _require_rate(self, "outer_logits_rate")
+
+
+@dataclass(frozen=True)
+class TNASSettings(SearchSettings):
+    """Methods whose tasks adapt the architecture parameters."""
+
+    logits_rate: float = 30.0
+    """Inner learning rate of the architecture parameters; small ones leave them where they are."""
     inner: Literal["joint", "alternating"] = "joint"
     """A step changes weights and logits at once, or first the weights and then the logits."""
 
     def __post_init__(self) -> None:
-        Settings.__post_init__(self)
-        for name in ("logits_rate", "outer_logits_rate"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(
-                    f"setting {name!r} is {getattr(self, name)!r}; accepted: numbers from 0"
-                )
+        SearchSettings.__post_init__(self)
+        _require_rate(self, "logits_rate")
         if self.inner not in ("joint", "alternating"):
             raise InputError(f"setting 'inner' is {self.inner!r}; accepted: alternating, joint")
+
+
+def _require_rate(settings: Settings, name: str) -> None:
+    value = getattr(settings, name)
+    if not 0 <= value < float("inf"):
+        raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")

@@ -22,7 +22,7 @@ from torch import Tensor
 from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.methods import register
-from transnas.meta.few_shot.settings import SearchSettings
+from transnas.meta.few_shot.settings import SearchSettings, TNASSettings
 from transnas.networks.few_shot import LOGITS
 
 __all__ = ["TNAS", "search_optimisers"]
@@ -46,8 +46,8 @@ def search_optimisers(
 class TNAS(Learner):
     """Weights and architecture both adapt to a task."""
 
-    Settings = SearchSettings
-    settings: SearchSettings
+    Settings = TNASSettings
+    settings: TNASSettings
     searches = True
 
     @cached_property

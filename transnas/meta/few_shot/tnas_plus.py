@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from transnas.meta.few_shot.methods import register
-from transnas.meta.few_shot.settings import SearchSettings
+from transnas.meta.few_shot.settings import TNASSettings
 from transnas.meta.few_shot.tnas import TNAS
 
 __all__ = ["TNASPlus", "TNASPlusSettings"]
 
 
 @dataclass(frozen=True)
-class TNASPlusSettings(SearchSettings):
+class TNASPlusSettings(TNASSettings):
     """T-NAS's, with the annealing of MAML++ in search and recipe."""
 
     annealed_to: float | None = 1e-5
