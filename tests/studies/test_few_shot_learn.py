@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,26 @@ def test_a_few_images_are_enough(
     assert found.images == left
     assert (found.accuracy >= 0) == (left > 0)
     assert Adapted.load(tmp_path / "out").images == left
+
+
+@pytest.mark.parametrize(
+    ("kind", "top", "wrong"),
+    [("u1", 255, ""), ("f4", 1, ""), ("f4", 255, "from 0 to 255; accepted"), ("u1", 16, "unlike")],
+)
+def test_pixels_are_what_the_prior_was_learnt_from(
+    prior: tuple[Path, FewShotPrior], tmp_path: Path, kind: str, top: int, wrong: str
+) -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    kept = labels > 6
+    images = (pixels[kept].reshape(-1, 8, 8) * (top / 16)).astype(kind)
+    np.savez(tmp_path / "new.npz", images=images, labels=labels[kept] - 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if wrong:
+            with pytest.raises((InputError, UserWarning), match=wrong):
+                adapt_at_once(prior[0], tmp_path / "new.npz", 5)
+        else:
+            assert adapt_at_once(prior[0], tmp_path / "new.npz", 5).images > 0
 
 
 def test_a_prior_that_was_not_validated_tells_no_accuracy(

@@ -182,7 +182,8 @@ class FewShotPrior(Prior):
 
         A search decodes the task's architecture, chooses the nearest meta-trained one (or keeps
         the mixture, if there is none), and adapts its weights. Raises `InputError` for a task of
-        another way or image size, or with fewer images.
+        another way or image size, with pixels outside 0..1, or with fewer images; warns of pixels
+        unlike those that were learnt from.
         """
         from transnas.meta.few_shot.adapted import choose
         from transnas.meta.few_shot.support import draw_support, measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["draw_support", "drawn", "measured"]
 
 _AT_ONCE = 200
+_ROUNDING = 1e-3
+"""How far pixels may leave 0..1."""
+_FAR, _OTHER_SPREAD = 2.0, 4.0
+"""Means that differ by so many deviations, and deviations by such a factor, call for a warning.
+Pixels of 0..16 read as 0..255 have a sixteenth of the deviation."""
 
 
 def draw_support(
@@ -61,11 +67,50 @@ def drawn(task: DataTask, shots: int, seed: int) -> tuple[Tensor, Tensor]:
             )
         chosen.append(rng.permutation(own)[:shots])
     indices = torch.from_numpy(np.concatenate(chosen))
-    left = _in_memory(task.validation, task)
-    if len(left) == 0:
-        others = torch.from_numpy(np.setdiff1d(np.arange(len(split)), indices))
-        left = replace(split, images=split.images[others], labels=split.labels[others])
-    return split.images[indices].float() * split.scale, split.labels[indices], left
+    left = _left(task, split, indices)
+    for part in (split, left):
+        _check_pixels(part, task)
+    support = split.images[indices].float() * split.scale
+    _compare_pixels(support, task, prior)
+    return support, split.labels[indices], left
+
+
+def _left(task: DataTask, split: TensorSplit, used: Tensor) -> TensorSplit:
+    """Return the validation images or, if there are none, the training images beside `used`."""
+    found = _in_memory(task.validation, task)
+    if len(found):
+        return found
+    others = torch.from_numpy(np.setdiff1d(np.arange(len(split)), used))
+    return replace(split, images=split.images[others], labels=split.labels[others])
+
+
+def _check_pixels(split: TensorSplit, task: DataTask) -> None:
+    if len(split) == 0:
+        return
+    low, high = (float(bound) * split.scale for bound in split.images.aminmax())
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise InputError(
+            f"pixels of task {task.name!r} are from {low:.4g} to {high:.4g}; accepted by this "
+            "prior: 0 to 1, or whole numbers of 8 bits from 0 to 255"
+        )
+
+
+def _compare_pixels(support: Tensor, task: DataTask, prior: FewShotPrior) -> None:
+    """Warn of images that are far darker, brighter or flatter than those that were learnt from."""
+    std, mean = torch.std_mean(support, dim=(0, 2, 3))
+    centre, spread = torch.tensor(prior.mean), torch.tensor(prior.std)
+    moved = ((mean - centre).abs() > _FAR * spread).any()
+    scaled = ((std * _OTHER_SPREAD < spread) | (std > _OTHER_SPREAD * spread)).any()
+    if moved or scaled:
+        own, learnt = (
+            f"mean {float(m.mean()):.3f}, deviation {float(s.mean()):.3f}"
+            for m, s in ((mean, std), (centre, spread))
+        )
+        warnings.warn(
+            f"pixels of task {task.name!r} ({own}) are unlike those that the prior was learnt from "
+            f"({learnt}), so that it may predict badly; both are in 0..1 after scaling",
+            stacklevel=2,
+        )
 
 
 def measured(found: Adapted, split: TensorSplit, seconds: float) -> Adapted:
