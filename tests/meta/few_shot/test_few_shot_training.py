@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from transnas import InputError
 from transnas.meta.few_shot import Diverged, Execution, Plan, Trained, evaluate, meta_train, methods
+from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot.auto_maml import AutoMAML
 from transnas.meta.few_shot.decoding import (
     SPACE,
@@ -31,7 +34,7 @@ from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, BatchStatistics, FewShotSupernet, FourConv, run
 from transnas.tasks import Signature
 from transnas.tasks.episode_sources import get_source
-from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
+from transnas.tasks.episodes import EpisodeBatch, EpisodeSource, EpisodeSpec
 
 SPEC = EpisodeSpec(3, 2, 3)
 DIGITS = Signature((1, 8, 8), 3)
@@ -244,13 +247,50 @@ def test_a_decoded_path_of_the_supernet_is_the_decoded_network() -> None:
         )
 
 
+class OtherEpisodes(EpisodeSource):
+    """Changes one part of every episode, its queries or its support."""
+
+    part = "xq"
+
+    def batch(self, split: str, spec: EpisodeSpec, first: int, count: int) -> EpisodeBatch:
+        """See `EpisodeSource.batch`."""
+        found = super().batch(split, spec, first, count)
+        changed = getattr(found, self.part).flip(0) + 0.5
+        return replace(found, **{self.part: changed})
+
+
+class OtherSupports(OtherEpisodes):
+    """Changes the support."""
+
+    part = "xs"
+
+
+class Watched(Inheriting):
+    """Keeps the logits that tasks predict with."""
+
+    def predict(self, fast: Fast, xs: Tensor, xq: Tensor, statistics: str = "batch") -> Tensor:
+        """See `Learner.predict`."""
+        self.found = fast[LOGITS]
+        return super().predict(fast, xs, xq, statistics)
+
+
 def test_queries_are_not_seen_by_the_search() -> None:
-    source = get_source("digits")
+    """Architectures of an evaluation depend on the support of their task, not on its queries."""
     learner = TNAS(FewShotSupernet(DIGITS, 2), TNAS.Settings(test_steps=1), CHANNELS_LAST)
-    meta = learner.init(0).meta
-    batch = source.batch("test", SPEC, 0, 3)
-    fast = Inheriting(learner).adapt(meta, batch.xs, batch.ys)
-    archs = decode(learner.adapt(meta, batch.xs, batch.ys)[LOGITS])
-    assert torch.equal(fast[LOGITS], one_hot(archs, FewShotSupernet(DIGITS, 2)))
-    assert diversity(fast[LOGITS], meta[LOGITS]).distinct == len(set(archs))
-    assert AutoMAML(learner.network, None, CHANNELS_LAST).adapts(LOGITS) is False
+    meta, given = learner.init(0).meta, get_source("digits")
+    logits = {}
+    for kind in (EpisodeSource, OtherEpisodes, OtherSupports):
+        source = kind("digits", given.images, given.labels, given.classes, given.splits, scale=16)
+        watched = Watched(learner)
+        evaluate(watched, meta, source, "test", SPEC, 4)
+        logits[kind] = watched.found
+    assert torch.equal(logits[OtherEpisodes], logits[EpisodeSource])
+    assert not torch.equal(logits[OtherSupports], logits[EpisodeSource])
+
+
+def test_a_task_of_auto_maml_keeps_the_architecture() -> None:
+    learner = AutoMAML(FewShotSupernet(DIGITS, 2), None, CHANNELS_LAST)
+    meta, batch = learner.init(0).meta, get_source("digits").batch("test", SPEC, 0, 2)
+    fast = learner.adapt(meta, batch.xs, batch.ys, 1)
+    assert torch.equal(fast[LOGITS], meta[LOGITS].expand(2, -1, -1))
+    assert not torch.equal(fast["head.weight"], meta["head.weight"].expand_as(fast["head.weight"]))
