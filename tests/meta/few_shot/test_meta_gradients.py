@@ -315,5 +315,5 @@ def test_sinusoid_regression_reaches_the_published_curve() -> None:
         outputs = learner.predict(fast, tests.xs, tests.xq)
         errors[steps] = float(learner.network.loss(outputs, tests.yq).mean())
     assert errors[0] > 2.5
-    assert errors[1] < 1.0
-    assert errors[10] < 0.6
+    assert errors[1] < 0.6  # 0.52 was measured, and 0.19 after ten steps
+    assert errors[10] < 0.25
