@@ -258,6 +258,15 @@ def test_a_pass_for_the_logits_computes_no_gradient_of_weights() -> None:
     torch.testing.assert_close(net.logits.grad, expected[0], rtol=0, atol=0)
 
 
+def test_second_derivatives_are_refused_whatever_the_first_ones_are_of() -> None:
+    (x, y), net = batch(), small("compiled")
+    for leaf in (net.logits, x.requires_grad_()):
+        with pytest.raises(InputError, match="no second derivatives"):
+            torch.autograd.grad(F.cross_entropy(net(x), y), leaf, create_graph=True)
+    # This gradient does not go through the kernel.
+    torch.autograd.grad(F.cross_entropy(net(x), y), net.network.head.weight, create_graph=True)
+
+
 def test_checkpoints_give_equal_gradients() -> None:
     x, y = batch()
     found = []

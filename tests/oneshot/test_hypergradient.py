@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from oneshot_toys import brighter
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from transnas import networks, oneshot, spaces, tasks
 from transnas.evaluation.training import workplace
 from transnas.networks.relaxations import Softmax
+from transnas.oneshot._hessian import hessian_product
 from transnas.oneshot._hypergradient import (
     PRODUCTS,
     Loss,
@@ -220,3 +223,38 @@ def test_second_order_searches_of_language_models_carry_the_right_states(tmp_pat
     # The loss as a function is that of the search, from the same state.
     loss = search.functional_loss(training, forgets=True)(search.weights, search.net.logits)
     torch.testing.assert_close(loss, search.loss(training)[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [("darts", {"order": 2}), ("robust-darts", {"order": 1}), ("bayesnas", {})],
+)
+def test_second_derivatives_are_right_where_first_ones_may_be_compiled(
+    method: str, changes: dict[str, int]
+) -> None:
+    """Eight channels of a space with separable convolutions; the oracle differentiates once."""
+    torch.manual_seed(0)
+    kind, skeleton = oneshot.get(method), {"channels": 8, "layers": 2}
+    settings = kind.Settings(batch_size=16, **changes)
+    search = kind(brighter(), spaces.get("darts-s2"), settings, skeleton, 0, workplace("cpu"))
+    images, labels = search.held_out.next()
+    v = torch.randn(search.net.logits.shape)
+    found = hessian_product(search.loss((images, labels))[0], search.net.logits)(v)
+    net, sides = copy.deepcopy(search.net).double(), []
+    for sign in (1, -1):  # so small a step crosses no kink of the ReLUs
+        logits = search.net.logits.detach().double() + sign * 1e-6 * v
+        logits.requires_grad_()
+        loss = F.cross_entropy(net(images.double(), net.mix(logits)), labels)
+        sides.append(torch.autograd.grad(loss, logits)[0])
+    expected = ((sides[0] - sides[1]) / 2e-6).flatten()
+    assert float((found - expected).norm()) < 1e-2 * float(expected.norm())
+
+
+@pytest.mark.parametrize("changes", [{"order": 1}, {"order": 2, "product": "finite-difference"}])
+def test_what_differentiates_once_may_use_the_kernel(changes: dict[str, object]) -> None:
+    kind = oneshot.get("darts")
+    settings = kind.Settings(batch_size=16, **changes)  # type: ignore[arg-type]
+    skeleton = {"channels": 8, "layers": 2}
+    search = kind(brighter(), spaces.get("darts-s2"), settings, skeleton, 0, workplace("cpu"))
+    assert search.net.form.backend == "auto"
+    search.train_step(search.training.next())

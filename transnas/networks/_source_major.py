@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from transnas._errors import InputError
 from transnas.networks import _kernel
 from transnas.networks._kernel import LANES
 from transnas.networks._kernel_plan import Branch, Plan
@@ -76,7 +76,8 @@ def edges_from(
     weights_b times the normalised result, plus the sum over s of shares[task, e, s] shared_s, where
     weights has a number for each branch of the plan. `parameters` are convolution weights:
     depthwise [..., C, 1, k, k] and pointwise [..., C, C, 1, 1], and scale and shift of
-    normalisations [..., C]. Differentiable once in every tensor, not twice.
+    normalisations [..., C]. Differentiable once in every tensor; a backward pass that is to be
+    differentiated again (`create_graph`) raises `InputError`.
     """
     shared = [s.contiguous(memory_format=torch.channels_last) for s in shared]
     x = x.contiguous(memory_format=torch.channels_last)
@@ -105,8 +106,14 @@ class _Edges(torch.autograd.Function):
         return tuple(outs)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            # `once_differentiable` would only object on the way to this call's own inputs, and
+            # count what is returned as constant on all others.
+            raise InputError(
+                "backend 'compiled' has no second derivatives, which create_graph asks for; "
+                "accepted: Form(backend='torch')"
+            )
         plan: Plan = ctx.plan
         x, weights, shares, *saved = ctx.saved_tensors
         kept, rest = saved[: plan.units], saved[plan.units :]

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transnas.networks import Form
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hessian import hessian_product
@@ -73,6 +74,10 @@ class BayesNAS(OneShot):
             self.net.logits.copy_(self.live.to(self.net.logits))
         self.gamma = torch.ones_like(self.net.logits, requires_grad=False)
         self.omega = torch.ones_like(self.gamma)
+
+    def form(self) -> Form:
+        """Return edges that have second derivatives, for the Hessian's diagonal."""
+        return Form(backend="torch")
 
     def relaxation(self) -> Relaxation:
         """Return the switches themselves."""

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from transnas._errors import InputError
-from transnas.networks import Supernet
+from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
@@ -63,6 +63,11 @@ class SecondOrder(Bilevel):
 
     For settings with `order` and `product`.
     """
+
+    def form(self) -> Form:
+        """Return edges that can be differentiated twice, which the kernel cannot, if need be."""
+        exact = self.settings.order == 2 and self.settings.product == "exact"
+        return Form(backend="torch" if exact else "auto")
 
     def architecture_step(self, validation: Batch, training: Batch) -> None:
         """See `_hypergradient`; xi is the weights' present learning rate."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from transnas.networks import Form
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
 from transnas.oneshot._registry import register
@@ -72,6 +73,10 @@ class RobustDARTS(SecondOrder):
         self.kept: list[dict[str, Any]] = []
         """The states to step back to, one an eigenvalue, the latest `delta` + 1."""
         self.chosen: Architecture | None = None
+
+    def form(self) -> Form:
+        """Return edges that have the second derivatives of which the eigenvalue is."""
+        return Form(backend="torch")
 
     def relaxation(self) -> Relaxation:
         """See `Softmax`."""
