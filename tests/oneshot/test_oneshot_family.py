@@ -208,6 +208,35 @@ def test_stages_have_fewer_operations_and_limit_skips() -> None:
     assert [len(codes) for codes in search.net.allowed] == [2, 2]
 
 
+@pytest.mark.parametrize("name", ["darts-s2", "darts-s3", "darts"])
+def test_skips_give_way_to_what_their_edges_have_left(name: str) -> None:
+    space = spaces.get(name)
+    kind, rng, last = oneshot.get("p-darts"), np.random.default_rng(0), len(space.operations) - 1
+    skip = space.operations.index("skip_connect")
+    torch.manual_seed(0)
+    search = kind(brighter(), space, kind.Settings(), {"channels": 2, "layers": 3}, 0,
+                  workplace("cpu"))  # fmt: skip
+    for part in (0.0, 0.5, 1.0):
+        lone = rng.random(28) < part  # edges of a skip and perhaps `none`
+        search.allowed = tuple(tuple({0, skip, skip if one else last}) for one in lone)
+        search.build_stage()
+        torch.nn.init.normal_(search.net.logits, std=2.0)
+        codes = search.net.codes(search.present())
+        assert all(c is None or c in a for c, a in zip(codes, search.net.allowed, strict=True))
+        skipping = [row for row in range(14) if codes[row] == skip]
+        assert len(skipping) <= 2 or lone[skipping].all()
+
+
+def test_no_edge_is_left_with_none_alone() -> None:
+    kind, space = oneshot.get("p-darts"), spaces.get("darts-s3")
+    search = kind(brighter(), space, kind.Settings(), {"channels": 2, "layers": 1}, 0,
+                  workplace("cpu"))  # fmt: skip
+    with torch.no_grad():
+        search.net.logits[:] = torch.tensor([3.0, 1.0, 2.0])
+    assert search.strongest(5 / 8) == ((0, 2),) * 28
+    assert search.strongest(3 / 8) == ((2,),) * 28
+
+
 def test_darts_plus_stops_at_the_number_of_skips() -> None:
     search = toy("darts-plus", skips=2, earliest=2, stop_before=True)
     with torch.no_grad():

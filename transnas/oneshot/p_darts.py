@@ -14,7 +14,7 @@ from typing import Any
 
 from transnas.networks import Form
 from transnas.networks.relaxations import Relaxation, Softmax
-from transnas.oneshot._indicators import is_skip, operation_names, skip_rows
+from transnas.oneshot._indicators import skip_rows
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
 from transnas.oneshot.darts import Bilevel
@@ -121,31 +121,38 @@ class PDARTS(Bilevel):
             self.build_stage()
 
     def strongest(self, part: float) -> tuple[tuple[int, ...], ...]:
-        """Return the codes of the operations of largest share on each edge, that part of all."""
+        """Return the codes of the operations of largest share on each edge, that part of all.
+
+        One that may be derived stays, so that no edge is left with `none` alone.
+        """
         shares = self.net.shares().tolist()
-        columns = len(shares[0])
-        keep = max(1, round(part * columns))
-        return tuple(
-            tuple(sorted(sorted(codes, key=lambda code: -row[code])[:keep]))
-            for row, codes in zip(shares, self.net.allowed, strict=True)
-        )
+        keep = max(1, round(part * len(shares[0])))
+
+        def kept(row: int) -> tuple[int, ...]:
+            order = sorted(self.net.allowed[row], key=lambda code: -shares[row][code])
+            best = next(code for code in order if code in self.net.selectable(row))
+            others = [code for code in order if code != best]
+            return tuple(sorted([best, *others[: keep - 1]]))
+
+        return tuple(kept(row) for row in range(len(shares)))
 
     # Derivation -------------------------------------------------------------------------------
 
     def present(self) -> Architecture:
         """Return the strongest architecture with at most `skips` skip connections.
 
-        While there are more, the weakest one is given share 0 and the cell is derived again.
+        While there are more, the weakest one is given share 0 and the cell is derived again. Where
+        edges have nothing else left, more may stay.
         """
-        shares, names = self.net.shares(), operation_names(self.net)
+        shares = self.net.shares().masked_fill(self.net.missing.cpu(), -1.0)
         while True:
             arch = self.net.discretise(shares)
-            rows = skip_rows(self.net, arch)
-            if len(rows) <= self.settings.skips:
+            codes = self.net.codes(arch)
+            skips = [(row, codes[row]) for row in skip_rows(self.net, arch)]
+            given = [skip for skip in skips if shares[skip] > 0.0]
+            if len(skips) <= self.settings.skips or not given:
                 return arch
-            skips = {row: next(c for c, n in enumerate(names[row]) if is_skip(n)) for row in rows}
-            weakest = min(rows, key=lambda row: float(shares[row, skips[row]]))
-            shares[weakest, skips[weakest]] = 0.0
+            shares[min(given, key=lambda skip: float(shares[skip]))] = 0.0
 
     def state(self) -> dict[str, Any]:
         """See `OneShot.state`."""
