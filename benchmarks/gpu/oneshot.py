@@ -40,7 +40,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--out", type=Path, default=Path("runs"))
-    parser.add_argument("--smoke", action="store_true", help="digits, a tiny supernet, two epochs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="digits, a tiny supernet, three epochs"
+    )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     name = f"{given.method}-{given.space}-{given.seed}"
@@ -48,7 +50,7 @@ def main() -> int:
     skeleton, task = None, given.task
     if given.smoke:
         name, task, skeleton = f"smoke-{name}", "digits", {"channels": 8, "layers": 3}
-        settings = replace(settings, epochs=2, precision="32-true", batch_size=256)
+        settings = replace(settings, epochs=3, logits_from=0, precision="32-true", batch_size=256)
     elif given.epochs is not None:
         settings = replace(settings, epochs=given.epochs)
     started = time.monotonic()

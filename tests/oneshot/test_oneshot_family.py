@@ -191,6 +191,48 @@ def test_skip_dropout_falls_as_published() -> None:
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("method", "epochs", "learning"),
+    [
+        ("darts", 3, [2]),
+        ("pc-darts", 3, [2]),
+        ("proxylessnas", 5, [3, 4]),
+        ("p-darts", 3, [0, 1, 2]),
+        ("p-darts", 4, [0, 1, 2, 3]),
+        ("p-darts", 10, [2, 5, 8, 9]),
+        ("p-darts", 11, [2, 5, 6, 9, 10]),
+    ],
+)
+def test_logits_are_learnt_in_the_last_epochs(
+    method: str, epochs: int, learning: list[int]
+) -> None:
+    """A warm-up of two epochs, of each stage where there are stages."""
+    moved = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        search = toy(method, epochs=epochs, logits_from=2)
+        for epoch in range(epochs):
+            before = search.net.logits.detach().clone()
+            search.begin_epoch()
+            search.train_step(search.training.next())
+            if not torch.equal(search.net.logits, before):
+                moved.append(epoch)
+            search.end_epoch()
+            search.epoch += 1
+    assert moved == learning
+    if method == "p-darts":
+        assert search.stage == 2
+        assert search.epoch_of_stage == search.stage_epochs
+
+
+@pytest.mark.parametrize(("method", "least"), [("pc-darts", 16), ("proxylessnas", 42)])
+def test_searches_that_would_learn_no_logits_are_refused(method: str, least: int) -> None:
+    kind = oneshot.get(method).Settings
+    assert kind(epochs=least).epochs == least
+    with pytest.raises(InputError, match=f"accepted: whole numbers from {least}$"):
+        kind(epochs=least - 1)
+
+
 def test_stages_have_fewer_operations_and_limit_skips() -> None:
     search = toy("p-darts", epochs=6, skips=1)
     assert [len(codes) for codes in search.net.allowed] == [3, 3]

@@ -161,7 +161,6 @@ def test_each_step_moves_its_own_parameters_only() -> None:
     for frozen, changes in (
         ("head", {"learning_rate": 0.0, "least_learning_rate": 0.0}),
         ("logits", {"logits_learning_rate": 0.0}),
-        ("logits", {"logits_from": 1}),
     ):
         found = searching(Remembering, quick("darts", epochs=1, **changes))
         for name, value in found.method.net.state_dict().items():
@@ -226,6 +225,7 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
     for wrong, sentence in (
         ({"epochs": 0}, "epochs is 0; accepted: whole numbers from 1"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"epochs": 9, "logits_from": 9}, "epochs is 9, .* logits_from 9; accepted: .* from 10"),
         ({"momentum": 1.0}, "momentum is 1.0; accepted: numbers from 0 and below 1"),
         ({"precision": "64"}, "precision"),
     ):

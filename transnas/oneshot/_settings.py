@@ -48,6 +48,16 @@ class Settings:
             raise InputError(
                 f"setting 'precision' is {self.precision!r}; accepted: 32-true, bf16-mixed"
             )
+        if self.warm_up >= self.epochs:
+            raise InputError(
+                f"epochs is {self.epochs}, in which no logits are learnt with logits_from "
+                f"{self.logits_from}; accepted: whole numbers from {self.warm_up + 1}"
+            )
+
+    @property
+    def warm_up(self) -> int:
+        """Epochs until the logits are learnt."""
+        return self.logits_from
 
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the steps is done."""

@@ -51,7 +51,7 @@ class Bilevel(OneShot):
 
     def rests(self) -> bool:
         """Return whether the logits still rest."""
-        return bool(self.epoch < self.settings.logits_from)
+        return bool(self.epoch < self.settings.warm_up)
 
     def architecture_step(self, validation: Batch, training: Batch) -> None:
         """Move the logits; first order: at the present weights (xi = 0)."""

@@ -38,7 +38,7 @@ class PDARTSSettings(Settings):
     least_learning_rate: float = 0.0
     logits_learning_rate: float = 6e-4
     logits_from: int = 10
-    """Epochs of each stage in which the logits rest."""
+    """Epochs of each stage in which the logits rest; all but the last one of shorter stages."""
     deeper: int = 6
     """Cells added from stage to stage."""
     first_dropout: float = 0.0
@@ -53,6 +53,11 @@ class PDARTSSettings(Settings):
         require(self, ("epochs",), _STAGES)
         require(self, ("deeper", "skips"), 0)
         require(self, ("first_dropout", "second_dropout", "third_dropout"), 0.0, 1.0)
+
+    @property
+    def warm_up(self) -> int:
+        """See `Settings.warm_up`; that of each stage."""
+        return min(self.logits_from, self.epochs // _STAGES - 1)
 
 
 @register("p-darts")
@@ -84,20 +89,23 @@ class PDARTS(Bilevel):
 
     # Epochs of a stage ------------------------------------------------------------------------
 
+    def before(self, stage: int) -> int:
+        """Return the epochs before `stage`; stages differ in length by one epoch at most."""
+        return stage * int(self.settings.epochs) // _STAGES
+
     @property
     def stage_epochs(self) -> int:
-        """Epochs of a stage; the last may be shorter."""
-        epochs: int = self.settings.epochs
-        return math.ceil(epochs / _STAGES)
+        """Epochs of the present stage."""
+        return self.before(self.stage + 1) - self.before(self.stage)
 
     @property
     def epoch_of_stage(self) -> int:
         """Epochs of this stage that are done."""
-        return int(self.epoch - self.stage * self.stage_epochs)
+        return self.epoch - self.before(self.stage)
 
     def rests(self) -> bool:
         """Return whether the logits still rest in this stage."""
-        return bool(self.epoch_of_stage < min(self.settings.logits_from, self.stage_epochs - 1))
+        return bool(self.epoch_of_stage < self.settings.warm_up)
 
     def rate(self) -> float:
         """Return the learning rate, which falls anew in each stage."""
@@ -108,7 +116,7 @@ class PDARTS(Bilevel):
         """Set the dropout of skip connections."""
         s = self.settings
         first = (s.first_dropout, s.second_dropout, s.third_dropout)[self.stage]
-        rate = skip_dropout(first, self.epoch_of_stage, s.logits_from, self.stage_epochs)
+        rate = skip_dropout(first, self.epoch_of_stage, s.warm_up, self.stage_epochs)
         self.net.drop(skip=rate)
 
     def end_epoch(self) -> None:

@@ -59,6 +59,11 @@ class ProxylessSettings(Settings):
         require(self, ("reference", "weight"), 0.0)
         require(self, ("label_smoothing",), 0.0, 1.0)
 
+    @property
+    def warm_up(self) -> int:
+        """See `Settings.warm_up`; the logits rest one epoch more than paths are uniform."""
+        return self.logits_from + 1
+
 
 @register("proxylessnas")
 class ProxylessNAS(OneShot):
