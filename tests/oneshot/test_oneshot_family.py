@@ -116,6 +116,26 @@ def test_a_step_on_two_paths_leaves_the_probability_of_others() -> None:
         assert not torch.equal(old, new)
 
 
+@pytest.mark.parametrize(
+    ("method", "changes"), [("p-darts", {"first_dropout": 0.9}), ("robust-darts", {})]
+)
+def test_what_is_measured_drops_nothing(method: str, changes: dict[str, float]) -> None:
+    space, kind = spaces.get("nasbench201"), oneshot.get(method)
+    settings, skeleton = kind.Settings(**changes), {"channels": 4, "cells": 1}  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    search: Any = kind(brighter(), space, settings, skeleton, 0, workplace("cpu"))
+    arch = space.architecture((1, 1, 3, 3, 1, 3))
+    quiet = search.checked_accuracy(arch)
+    search.begin_epoch()
+    if method == "robust-darts":  # its rate rises from 0
+        search.net.drop(path=0.9)
+        search.eigenvalue()
+    assert {search.checked_accuracy(arch) for _ in range(3)} == {quiet}
+    batch = search.training.next()
+    losses = [search.loss(batch)[0].item() for _ in range(2)]
+    assert losses[0] != losses[1]  # training goes on dropping
+
+
 def test_eigenvalue_is_that_of_the_whole_hessian() -> None:
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(40, 40, generator=generator, dtype=torch.float64)

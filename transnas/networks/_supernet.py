@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -130,9 +131,22 @@ class Supernet(nn.Module, ABC):
         `path`: probability of losing an operation for one sample, identities excepted (Zela et
         al., ICLR 2020); `skip`: dropout on identities (Chen et al., "P-DARTS", ICCV 2019).
         """
-        for module in self.modules():
-            if isinstance(module, MixedEdges):
-                module.drop_path, module.skip_dropout = path, skip
+        for edges in self._mixed_edges():
+            edges.drop_path, edges.skip_dropout = path, skip
+
+    @contextmanager
+    def undropped(self) -> Iterator[None]:
+        """Let mixed edges drop nothing, for what is measured in training mode."""
+        rates = [(edges, edges.drop_path, edges.skip_dropout) for edges in self._mixed_edges()]
+        self.drop()
+        try:
+            yield
+        finally:
+            for edges, path, skip in rates:
+                edges.drop_path, edges.skip_dropout = path, skip
+
+    def _mixed_edges(self) -> list[MixedEdges]:
+        return [module for module in self.modules() if isinstance(module, MixedEdges)]
 
     # Parameters -------------------------------------------------------------------------------
 

@@ -221,9 +221,10 @@ class OneShot(ABC):
     def mixture_accuracy(self, mix: Mix, batches: Iterator[Batch]) -> float:
         """Return the accuracy of the supernet under `mix` with the batches' statistics."""
         right, count = torch.zeros((), device=self.at.device), 0
-        for batch in batches:
-            right += self.loss(batch, mix)[1] * len(batch[0])
-            count += len(batch[0])
+        with self.net.undropped():
+            for batch in batches:
+                right += self.loss(batch, mix)[1] * len(batch[0])
+                count += len(batch[0])
         return float(right) / count
 
     def checked_accuracy(self, arch: Architecture, batches: int | None = _CHECKED) -> float:

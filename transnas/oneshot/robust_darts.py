@@ -103,8 +103,8 @@ class RobustDARTS(SecondOrder):
     def eigenvalue(self) -> float:
         """Return the dominant eigenvalue on the first batch of the validation split."""
         batch = next(self.checks.epoch())
-        self.net.drop()
-        loss, _ = self.loss(batch)
+        with self.net.undropped():
+            loss, _ = self.loss(batch)
         start = torch.ones(self.net.logits.numel(), device=self.at.device)
         noise = torch.Generator(self.at.device).manual_seed(self.seed)
         start.normal_(generator=noise)
