@@ -56,6 +56,14 @@ class TestMadeUp(SpaceContract):
         return made
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_the_ends_of_a_range_lie_in_it(log: bool) -> None:
+    ends = np.random.default_rng(0).uniform(1e-6, 1.0, (500, 2))
+    for low, high in np.sort(ends).tolist():
+        span = Range("x", low, high, log)
+        assert low <= span.from_unit(0.0) < span.from_unit(0.5) < span.from_unit(1.0) <= high
+
+
 def test_numbers_are_drawn_log_uniformly_and_checked() -> None:
     space = Tuned()
     rng = np.random.default_rng(0)

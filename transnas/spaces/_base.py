@@ -37,8 +37,10 @@ class Range:
     def from_unit(self, u: float) -> float:
         """Map `u` in [0, 1] onto the range, on a logarithmic scale if `log`."""
         if self.log:
-            return exp(log(self.low) + u * (log(self.high) - log(self.low)))
-        return self.low + u * (self.high - self.low)
+            value = exp(log(self.low) + u * (log(self.high) - log(self.low)))
+        else:
+            value = self.low + u * (self.high - self.low)
+        return min(max(value, self.low), self.high)  # rounding may lead out of the range
 
     def to_unit(self, value: float) -> float:
         """Inverse of `from_unit`."""
