@@ -38,6 +38,16 @@ def test_sizes_and_neighbours_are_as_published(name: str, size: int, neighbours:
     assert len(space.neighbours(space.sample(np.random.default_rng(0)))) == neighbours
 
 
+@pytest.mark.parametrize("name", ["pnas", "enas-micro"])
+def test_spaces_of_sums_refuse_concatenations(name: str) -> None:
+    space = get(name)
+    cells = {kind: c.blocks for kind, c in space.cells(space.at(0)).items()}
+    last = space.kinds[-1]
+    cells[last] = (*cells[last][:-1], Block(cells[last][-1].pairs, "concat"))
+    with pytest.raises(InputError, match=f"'concat' .* accepted by space '{name}': add"):
+        space.from_blocks(cells)
+
+
 def test_one_block_has_136_different_cells_of_256() -> None:
     codes = list(product((0, 1), OPERATIONS, (0, 1), OPERATIONS))
     cells = {relabelled([Block(((i, a), (j, b)))]) for i, a, j, b in codes}
@@ -85,6 +95,7 @@ def test_the_released_enas_cells_read_and_print() -> None:
         (PNASNET_5.replace("~4", "~5"), "'5' is unknown"),
         (PNASNET_5.replace("sep_conv_7x7", "sep_conv_9x9"), "did you mean"),
         (PNASNET_5.replace("cell:", "normal:"), "not readable"),
+        (PNASNET_5.replace("+", "&"), "combiner 'concat' of a block is not accepted"),
         (PNASNET_5 + "|sep_conv_3x3~0+sep_conv_3x3~0", "24 codes"),
     ],
 )

@@ -117,7 +117,13 @@ class CellSpace(Space):
                 (*block.pairs, block.combiner) for block in cells[kind]
             ):
                 words += [str(one), str(two), first, second]
-                words += [combiner] if self._a_block == 5 else []
+                if self._a_block == 5:
+                    words.append(combiner)
+                elif combiner != "add":
+                    raise InputError(
+                        f"combiner {combiner!r} of a block is not accepted; accepted by space "
+                        f"{self.name!r}: add"
+                    )
         if len(words) != len(self.choices):
             raise InputError(
                 f"the cells have {len(words)} codes; space {self.name!r} "
