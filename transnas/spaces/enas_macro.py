@@ -1,6 +1,6 @@
 """The ENAS macro space: twelve layers, an operation each, skips from any earlier layers.
 
-Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018, section 2.2.
+Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018, section 2.3.
 6^12 2^66 = 1.606e29 networks, every one a different function. Codes are those of the released
 code: 0 conv3, 1 sep3, 2 conv5, 3 sep5, 4 average and 5 maximum pooling.
 """

@@ -1,6 +1,6 @@
 """The ENAS micro space: two cells of five blocks, five operations, sums.
 
-Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018, section 2.3.
+Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018, section 2.4.
 State 0 is the older input. (5^5 720)^4 = 2.56e25 codes.
 """
 
