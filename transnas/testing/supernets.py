@@ -106,12 +106,17 @@ class SupernetContract:
             assert weight.grad is not None
             assert weight.grad.isfinite().all()
 
-    def test_samples_train_their_path_alone(self, net: Supernet) -> None:
+    def test_samples_train_their_path_alone(self, make: MakeSupernet, net: Supernet) -> None:
+        """A supernet of nothing but the path has every weight that is trained."""
         net.relaxation = Sampled(torch.Generator().manual_seed(0))
-        torch.autograd.backward(self.run(net, self.inputs(net)).square().sum())
+        mix = net.mix()
+        assert mix.paths is not None
+        torch.autograd.backward(self.run(net, self.inputs(net), mix).square().sum())
         assert net.logits.grad is None
-        touched = [p.grad is not None for p in net.shared_weights()]
-        assert any(touched)
+        trained = {name for name, p in net.named_parameters() if p.grad is not None}
+        alone = self.prepared(make, Form(allowed=mix.paths, backend="torch"))
+        assert trained
+        assert trained <= {name for name, _ in alone.named_parameters()}
 
     def test_operations_that_are_not_allowed_have_no_share(
         self, make: MakeSupernet, net: Supernet
