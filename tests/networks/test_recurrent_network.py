@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -25,41 +27,46 @@ def test_parameters_are_as_published(vocabulary: int, hidden: int, parameters: i
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-a))
+
+
+def relu(a: np.ndarray) -> np.ndarray:
+    return np.maximum(a, 0)
+
+
+def by_hand(
+    mapped: np.ndarray, before: np.ndarray, activation: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    gate, candidate = np.split(mapped, 2)
+    return sigmoid(gate) * activation(candidate) + (1 - sigmoid(gate)) * before
+
+
 def test_the_worked_example_of_enas() -> None:
-    # Node 1 tanh(x Wx + h Wh), node 2 relu of 1, node 3 relu of 2, node 4 tanh of 1; mean of 3, 4.
+    # Node 1 tanh of x and h, node 2 relu of 1, node 3 relu of 2, node 4 tanh of 1; mean of 3, 4.
     torch.manual_seed(0)
-    nodes = [("relu", 0), ("relu", 1), ("tanh", 0)]
-    cell = RecurrentCell(nodes, (2, 3), 2, 3, highway=False).double()
+    cell = RecurrentCell([("relu", 0), ("relu", 1), ("tanh", 0)], (2, 3), 2, 3).double()
     with torch.no_grad():
         for p in cell.parameters():
             p.uniform_(-1, 1)
     x, h = np.array([0.3, -0.7]), np.array([0.1, 0.5, -0.2])
-    first = cell.first.detach().numpy()
-    w2, w3, w4 = (w.detach().numpy() for w in cell.weights)
-    h1 = np.tanh(x @ first[:2] + h @ first[2:])
-    h3 = np.maximum(np.maximum(h1 @ w2, 0) @ w3, 0)
-    h4 = np.tanh(h1 @ w4)
+    w1, w2, w3, w4 = (w.detach().numpy() for w in (cell.first, *cell.weights))
+    h1 = by_hand(np.concatenate([x, h]) @ w1, h, np.tanh)
+    h2 = by_hand(h1 @ w2, h1, relu)
+    h3 = by_hand(h2 @ w3, h2, relu)
+    h4 = by_hand(h1 @ w4, h1, np.tanh)
     out = cell(torch.from_numpy(x)[None], torch.from_numpy(h)[None])
     assert np.abs(out.detach().numpy()[0] - (h3 + h4) / 2).max() < 1e-12
 
 
-def test_highway_nodes_by_hand() -> None:
+def test_other_activations_by_hand() -> None:
     torch.manual_seed(0)
     cell = RecurrentCell([("sigmoid", 0), ("identity", 1)], (1, 2), 2, 2).double()
     x, h = np.array([1.0, -2.0]), np.array([0.5, 0.25])
-
-    def sigmoid(a: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-a))
-
-    def split(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return sigmoid(a[:2]), a[2:]
-
-    c, g = split(np.concatenate([x, h]) @ cell.first.detach().numpy())
-    s0 = c * np.tanh(g) + (1 - c) * h
-    c, g = split(s0 @ cell.weights[0].detach().numpy())
-    s1 = c * sigmoid(g) + (1 - c) * s0
-    c, g = split(s1 @ cell.weights[1].detach().numpy())
-    s2 = c * g + (1 - c) * s1
+    first, w1, w2 = (w.detach().numpy() for w in (cell.first, *cell.weights))
+    s0 = by_hand(np.concatenate([x, h]) @ first, h, np.tanh)
+    s1 = by_hand(s0 @ w1, s0, sigmoid)
+    s2 = by_hand(s1 @ w2, s1, lambda a: a)
     out = cell(torch.from_numpy(x)[None], torch.from_numpy(h)[None])
     assert np.abs(out.detach().numpy()[0] - (s1 + s2) / 2).max() < 1e-12
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from transnas import InputError
-from transnas.networks.transformations import Concatenated, deeper, replicate, split, widen
+from transnas.networks.transformations import Concatenated, deeper, replicate, split
 
 
 def settled(network: nn.Module) -> nn.Module:
@@ -41,33 +41,6 @@ def net() -> nn.Sequential:
 def same(network: nn.Module, before: torch.Tensor, x: torch.Tensor) -> None:
     with torch.no_grad():
         assert float((network(x) - before).abs().max()) < 1e-5
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_widening_keeps_the_function_through_norms_and_depthwise_layers(seed: int) -> None:
-    torch.manual_seed(seed)
-    network, x = settled(net()), torch.randn(4, 3, 9, 9)
-    before = network(x).detach()
-    draws = torch.Generator().manual_seed(seed)
-    widen(network[0], [network[1], network[3], network[4]], [network[6]], 12, draws)
-    assert network[3].groups == 12
-    same(network, before, x)
-    widen(network[6], [], [network[10]], 7, draws)
-    same(network, before, x)
-    # 12 - 5 more channels of 3 x 9 + 1, 25 and two norms of 2; 1x1: 12 x 7 + 7; linear 7 x 4 + 4.
-    count = sum(p.numel() for p in network.parameters())
-    assert count == 12 * 28 + 24 + 12 * 25 + 24 + 12 * 7 + 7 + 7 * 4 + 4
-    network.train()(x).sum().backward()  # and it trains on
-    assert all(p.grad is not None for p in network.parameters())
-
-
-def test_noise_parts_the_copies() -> None:
-    torch.manual_seed(0)
-    network, x = settled(net()), torch.randn(4, 3, 9, 9)
-    before = network(x).detach()
-    widen(network[0], [network[1], network[3], network[4]], [network[6]], 8, noise=0.5)
-    difference = float((network(x) - before).abs().max().detach())
-    assert difference > 1e-4
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -117,10 +90,6 @@ def test_copies_are_independent_of_the_edge() -> None:
 
 
 def test_what_cannot_be_transformed_is_refused() -> None:
-    with pytest.raises(InputError, match="as many or more"):
-        widen(nn.Conv2d(2, 4, 1), [], [], 3)
-    with pytest.raises(InputError, match="mixes channels"):
-        widen(nn.Conv2d(2, 4, 1), [nn.Conv2d(4, 4, 1)], [], 5)
     with pytest.raises(InputError, match="cannot be split"):
         split(nn.ReLU(), 4)
     with pytest.raises(InputError, match="branches 5 of 4 channels"):

@@ -113,8 +113,7 @@ class RecurrentCell(nn.Module):
     """One step: state 0 from input and last hidden state, a tree of nodes, a mean.
 
     `nodes` are (activation, earlier state) pairs of nodes 1, 2, ...; `outputs` are the states in
-    the mean. Without `highway` a node is f(s_j W_i) alone, as in the figures of ENAS; `normalise`
-    normalises every state over the batch, as DARTS does while searching.
+    the mean. `normalise` normalises every state over the batch, as DARTS does while searching.
     """
 
     def __init__(
@@ -125,22 +124,19 @@ class RecurrentCell(nn.Module):
         hidden: int,
         *,
         root: str = "tanh",
-        highway: bool = True,
         normalise: bool = False,
     ) -> None:
         super().__init__()
         self.nodes = tuple(nodes)
         self.outputs = tuple(outputs)
         self.root = root
-        self.highway = highway
         self.norm: nn.Module = (
             nn.BatchNorm1d(hidden, affine=False, track_running_stats=False)
             if normalise
             else nn.Identity()
         )
-        width = 2 * hidden if highway else hidden
-        self.first = nn.Parameter(uniform(inputs + hidden, width))
-        self.weights = nn.ParameterList(uniform(hidden, width) for _ in self.nodes)
+        self.first = nn.Parameter(uniform(inputs + hidden, 2 * hidden))
+        self.weights = nn.ParameterList(uniform(hidden, 2 * hidden) for _ in self.nodes)
 
     def forward(self, x: Tensor, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """[B, inputs], [B, hidden] -> [B, hidden].
@@ -156,8 +152,6 @@ class RecurrentCell(nn.Module):
         return torch.stack([states[i] for i in self.outputs]).mean(dim=0)
 
     def _step(self, mapped: Tensor, before: Tensor, activation: str) -> Tensor:
-        if not self.highway:
-            return ACTIVATIONS[activation](mapped)
         out: Tensor = self.norm(highway_step(mapped, before, activation))
         return out
 

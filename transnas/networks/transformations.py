@@ -1,6 +1,6 @@
 """Transformations of a trained network that leave its function as it is.
 
-Chen, Goodfellow & Shlens, "Net2Net" (ICLR 2016): wider and deeper; Cai et al., "Path-Level Network
+Chen, Goodfellow & Shlens, "Net2Net" (ICLR 2016): deeper; Cai et al., "Path-Level Network
 Transformation" (ICML 2018): replication and splitting of an edge. Exact in evaluation mode, to
 rounding; in training mode batch statistics of copies are those of their originals.
 """
@@ -15,61 +15,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 
-__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "split_layer", "widen"]
-
-
-def widen(
-    producer: nn.Conv2d,
-    followers: Sequence[nn.BatchNorm2d | nn.Conv2d],
-    consumers: Sequence[nn.Conv2d | nn.Linear],
-    channels: int,
-    generator: torch.Generator | None = None,
-    noise: float = 0.0,
-) -> None:
-    """Give `producer` (an undivided convolution) `channels` outputs, in place: Net2Wider.
-
-    New channels copy random old ones. `followers` work on each channel alone (normalisations,
-    depthwise convolutions) and copy theirs; every one of the `consumers` reads all channels,
-    divided by how often each now occurs. A linear consumer reads a row of pooled channels. `noise`
-    is the size of a random disturbance of the copies, in standard deviations of the producer's
-    weights, which lets them part in training and is no longer exact. Raises `InputError` for fewer
-    channels than there are, a divided producer or a follower that mixes channels.
-    """
-    old = producer.out_channels
-    if channels < old or producer.groups != 1:
-        raise InputError(
-            f"channels {channels} of a convolution with {old} outputs and {producer.groups} "
-            "group(s) are not accepted; accepted: as many or more, of one group"
-        )
-    for follower in followers:
-        if isinstance(follower, nn.Conv2d) and not follower.groups == follower.out_channels == old:
-            raise InputError(
-                f"follower {follower} mixes channels; accepted: normalisations and depthwise "
-                f"convolutions of {old} channels"
-            )
-    copied = torch.randint(old, (channels - old,), generator=generator)
-    source = torch.cat([torch.arange(old), copied])
-    times = torch.bincount(source, minlength=old)[source]
-    _take(producer, source)
-    if noise:
-        weight = producer.weight.data
-        drawn = torch.randn(weight[old:].shape, generator=generator).to(weight)
-        weight[old:] += noise * weight.std() * drawn
-    producer.out_channels = channels
-    for follower in followers:
-        _take(follower, source)
-        if isinstance(follower, nn.Conv2d):
-            follower.in_channels = follower.out_channels = follower.groups = channels
-        else:
-            follower.num_features = channels
-    for consumer in consumers:
-        shape = (1, -1) + (1,) * (consumer.weight.ndim - 2)
-        weight = consumer.weight.detach()[:, source] / times.to(consumer.weight).view(shape)
-        consumer.weight = nn.Parameter(weight)
-        if isinstance(consumer, nn.Conv2d):
-            consumer.in_channels = channels
-        else:
-            consumer.in_features = channels
+__all__ = ["Concatenated", "Replicated", "deeper", "replicate", "split", "split_layer"]
 
 
 def deeper(channels: int, kernel: int = 3, depthwise: bool = False) -> nn.Sequential:

@@ -56,27 +56,6 @@ class NASBench201(Space):
         """
         return Architecture(self.name, _representatives()[self.index(arch)])
 
-    def official_class(self, arch: Architecture) -> str:
-        """Return the class string of the benchmark's own rule (6,466 classes).
-
-        Nodes are strings: terms sorted, a skip copies its source, a term is `#` if the operation
-        is `none` or the source is exactly `#`. It tells apart cells that `canonical` does not.
-        """
-        nodes = ["0"]
-        for j in range(1, 4):
-            terms = []
-            for (source, target), code in zip(EDGES, arch.values, strict=True):
-                if target != j:
-                    continue
-                if code == NONE or nodes[source] == "#":
-                    terms.append("#")
-                elif code == SKIP:
-                    terms.append(nodes[source])
-                else:
-                    terms.append(f"({nodes[source]})@{OPERATIONS[code]}")
-            nodes.append("+".join(sorted(terms)))
-        return nodes[OUTPUT]
-
     def pruned(self, arch: Architecture) -> Architecture:
         """Return the cell with `none` on every edge that lies on no input-output path."""
         alive = {edge for path in _edge_paths(arch.values) for edge in path}
