@@ -162,7 +162,7 @@ class FewShotPrior(Prior):
         from transnas.meta.few_shot.support import drawn
         from transnas.networks.few_shot import HEAD, LOGITS
 
-        support, labels = drawn(task, self.settings["shot"], seed)
+        support, labels, _ = drawn(task, self, self.settings["shot"], seed)
         learner = self._learner(task.signature)
         meta = self.meta
         if task.signature.outputs != self.settings["way"]:

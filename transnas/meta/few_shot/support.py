@@ -49,11 +49,13 @@ def draw_support(
             f"images of task {task.name!r} have shape {task.signature.input_shape}; accepted by "
             f"this prior: {prior.input_shape}"
         )
-    return drawn(task, shots, seed)
+    return drawn(task, prior, shots, seed)
 
 
-def drawn(task: DataTask, shots: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return what `draw_support` does, of a task of any way and image size."""
+def drawn(
+    task: DataTask, prior: FewShotPrior, shots: int, seed: int
+) -> tuple[Tensor, Tensor, TensorSplit]:
+    """Return what `draw_support` does, for a task of any way and image size."""
     split = _in_memory(task.train, task)
     labels = split.labels.numpy()
     rng = np.random.default_rng(seed)
