@@ -143,6 +143,21 @@ def test_a_prior_that_was_not_validated_tells_no_accuracy(
     assert learnt.quality == ""
 
 
+def test_an_adapted_network_replaces_no_prior(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in prior[0].iterdir() if path.is_file()}
+    with pytest.raises(InputError, match=r"holds a prior of kind 'few-shot', which would be repl"):
+        adapt_at_once(prior[0], folders[1], 5, out=prior[0])
+    assert {path: path.read_bytes() for path in prior[0].iterdir() if path.is_file()} == before
+    foreign = tmp_path / "model.safetensors"
+    foreign.write_bytes(b"of the user")
+    for seed in range(2):
+        adapt_at_once(prior[0], folders[1], 5, out=tmp_path, seed=seed)
+    assert foreign.read_bytes() == b"of the user"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_prior_is_a_strategy_for_larger_tasks(prior: tuple[Path, FewShotPrior]) -> None:
     folder, learnt = prior
     if learnt.method == "maml":

@@ -5,6 +5,22 @@ tasks (CATCH, ECCV 2020); `few_shot` meta-trains networks on episodes (MAML to T
 prior is a subclass of `Prior` under `register`.
 """
 
-from transnas.meta._prior import AdaptedNetwork, Prior, PriorInfo, load_prior, prior_info, register
+from transnas.meta._prior import (
+    AdaptedNetwork,
+    Prior,
+    PriorInfo,
+    load_prior,
+    prior_info,
+    register,
+    saved_kind,
+)
 
-__all__ = ["AdaptedNetwork", "Prior", "PriorInfo", "load_prior", "prior_info", "register"]
+__all__ = [
+    "AdaptedNetwork",
+    "Prior",
+    "PriorInfo",
+    "load_prior",
+    "prior_info",
+    "register",
+    "saved_kind",
+]

@@ -30,10 +30,13 @@ __all__ = [
     "prior_info",
     "read_prior",
     "register",
+    "saved_kind",
     "write_prior",
 ]
 
 _DATA, _ARRAYS = "prior.json", ".safetensors"
+_DIGITS = 16
+"""Of a digest that names contents."""
 
 
 class AdaptedNetwork(Protocol):
@@ -124,7 +127,7 @@ def prior_info(folder: Path) -> PriorInfo:
     """Return what the prior in `folder` says of itself; raises `InputError` if there is none."""
     data, text = _read(folder)
     try:
-        found = PriorInfo(data["kind"], data["space"], hashlib.sha256(text).hexdigest()[:16])
+        found = PriorInfo(data["kind"], data["space"], _digest(text))
         known = found.kind in _KINDS.names()
     except (KeyError, TypeError) as error:
         raise _unreadable(folder) from error
@@ -133,6 +136,17 @@ def prior_info(folder: Path) -> PriorInfo:
             f"prior {str(folder)!r} has kind {found.kind!r}; accepted: {', '.join(_KINDS.names())}"
         )
     return found
+
+
+def saved_kind(folder: Path) -> str | None:
+    """Return the kind of what `write_prior` wrote into `folder`, a prior or not; None if nothing.
+
+    Raises `InputError` if that is not readable.
+    """
+    if not (folder / _DATA).exists():
+        return None
+    data, _ = _read(folder)
+    return str(data.get("kind"))
 
 
 def load_prior(folder: Path, space: Space) -> Prior:
@@ -146,7 +160,8 @@ def write_prior(
     """Write JSON `data`, marked with `kind` and format `version`, and `arrays` beside it.
 
     The arrays' file is named by its contents and the JSON, renamed into place, names it: whenever
-    the write is interrupted, `folder` holds the old prior or the new one.
+    the write is interrupted, `folder` holds the old prior or the new one. Of other files only
+    arrays with such a name, which an earlier write left, are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
@@ -154,7 +169,7 @@ def write_prior(
     _replace(folder / name, content)
     head = {"kind": kind, "format": version, "arrays": name}
     _replace(folder / _DATA, json.dumps({**head, **data}, indent=1).encode())
-    for old in folder.glob(f"*{_ARRAYS}"):
+    for old in folder.glob("[0-9a-f]" * _DIGITS + _ARRAYS):
         if old.name != name:
             old.unlink(missing_ok=True)
 
@@ -201,7 +216,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def _unreadable(folder: Path) -> InputError:

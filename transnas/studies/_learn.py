@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transnas import spaces, tasks
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Objective
-from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info
+from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info, saved_kind
 from transnas.spaces import Space
 from transnas.strategies import NoSettings
 from transnas.strategies._base import settings_from
@@ -142,12 +142,12 @@ def adapt_at_once(
 
     A folder or file that does not come with splits is not divided: the network is measured on the
     task's validation images if it has some, or on all that it did not adapt to. It is saved in the
-    folder `out` if one is given. Raises `InputError` for a prior that cannot, or a task that does
-    not fit it.
+    folder `out` if one is given, where an earlier adapted network is replaced. Raises `InputError`
+    for a prior that cannot, a task that does not fit it, or a folder with something else of ours.
     """
     folder = Path(prior)
     learnt = load_prior(folder, spaces.get(prior_info(folder).space))
-    target = None if out is None else require_folder(out)
+    target = None if out is None else _target(out)
     found = task if isinstance(task, Task) else _undivided(str(task))
     if not isinstance(found, DataTask):
         raise InputError(f"task {found.name!r} has no images; accepted: a task with data")
@@ -160,6 +160,20 @@ def adapt_at_once(
 def _undivided(name: str) -> Task:
     """Return the task; from the few images of the user's own, no validation is split off."""
     return tasks.get(name) if tasks.is_builtin(name) else tasks.get(name, held_out=0)
+
+
+def _target(out: str | Path) -> Path:
+    """Return the folder for an adapted network; it must hold no prior, which would be replaced."""
+    from transnas.meta.few_shot.adapted import KIND
+
+    folder = require_folder(out)
+    found = saved_kind(folder)
+    if found not in (None, KIND):
+        raise InputError(
+            f"out {str(out)!r} holds a prior of kind {found!r}, which would be replaced; "
+            "accepted: another folder"
+        )
+    return folder
 
 
 def method_settings(method: str) -> type[Any]:

@@ -24,9 +24,9 @@ from transnas.tasks import Signature
 if TYPE_CHECKING:
     from transnas.meta.few_shot.prior import FewShotPrior
 
-__all__ = ["Adapted", "choose"]
+__all__ = ["KIND", "Adapted", "choose"]
 
-_KIND, _FORMAT = "few-shot-adapted", 1
+KIND, _FORMAT = "few-shot-adapted", 1
 _FAST, _SUPPORT = "fast/", "support"
 
 
@@ -87,12 +87,12 @@ class Adapted:
             "images": self.images,
             "seconds": self.seconds,
         }
-        write_prior(folder, _KIND, _FORMAT, data, arrays)
+        write_prior(folder, KIND, _FORMAT, data, arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Adapted:
         """Read what `save` wrote; raises `InputError` if it is not that."""
-        data, arrays = read_prior(folder, _KIND, _FORMAT, SPACE)
+        data, arrays = read_prior(folder, KIND, _FORMAT, SPACE)
         try:
             texts = [data["decoded"], data["architecture"]]
             decoded, arch = (None if t is None else SPACE.from_text(t) for t in texts)
