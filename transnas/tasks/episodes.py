@@ -126,6 +126,18 @@ class EpisodeSource:
         return np.split(order, ends)
 
     @cached_property
+    def digest(self) -> str:
+        """Equal for sources of the same images, labels and splits, prepared in the same way."""
+        told = (
+            self.images.dtype, tuple(self.images.shape), len(self.classes),
+            sorted(self.splits.items()), sorted(self.rotated), self.scale,
+        )  # fmt: skip
+        found = hashlib.sha256(repr(told).encode())
+        for tensor in (self.labels, self.images):
+            found.update(tensor.cpu().contiguous().numpy())
+        return found.hexdigest()[:16]
+
+    @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over the training classes, [C, 1, 1]."""
         import torch

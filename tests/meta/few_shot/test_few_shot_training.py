@@ -32,6 +32,8 @@ from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherite
 from transnas.meta.few_shot.intervals import class_interval, episode_interval
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, BatchStatistics, FewShotSupernet, FourConv, run
+from transnas.spaces import Architecture
+from transnas.spaces._cells import Block
 from transnas.tasks import Signature
 from transnas.tasks.episode_sources import get_source
 from transnas.tasks.episodes import EpisodeBatch, EpisodeSource, EpisodeSpec
@@ -120,6 +122,45 @@ def test_another_training_is_not_continued(tmp_path: Path) -> None:
         train("anil", 2, tmp_path)
     with pytest.raises(InputError, match="of a training with another plan"):
         train("maml", 2, tmp_path, seed=1)
+
+
+@pytest.mark.parametrize("change", ["images", "labels", "splits", "rotated", "scale"])
+def test_a_training_on_other_data_of_the_same_name_is_not_continued(
+    change: str, tmp_path: Path
+) -> None:
+    train("maml", 2, tmp_path)
+    source = get_source("digits")
+    others = {
+        "images": 16 - source.images,
+        "labels": source.labels.flip(0),
+        "splits": {**source.splits, "validation": source.splits["test"], "test": (4, 5, 6)},
+        "rotated": ("train",),
+        "scale": 17.0,
+    }
+    other = replace(source, **{change: others[change]})  # type: ignore[arg-type]
+    cls = methods.get("maml")
+    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1)
+    learner = cls(FourConv(DIGITS, 4), settings, CHANNELS_LAST)
+    assert meta_train(learner, source, plan(2), tmp_path).finished == 2
+    with pytest.raises(InputError, match="of a training with another source"):
+        meta_train(learner, other, plan(2), tmp_path)
+
+
+def test_a_training_of_another_architecture_is_not_continued(tmp_path: Path) -> None:
+    supernet, cls = FewShotSupernet(DIGITS, 2), methods.get("maml")
+    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1)
+    pooled = [one_operation(name) for name in ("max_pool_3x3", "avg_pool_3x3")]
+    first, second = (decoded_network(arch, supernet) for arch in pooled)
+    assert first.shapes == second.shapes
+    meta_train(cls(first, settings, CHANNELS_LAST), get_source("digits"), plan(1), tmp_path)
+    with pytest.raises(InputError, match="of a training with another network"):
+        meta_train(cls(second, settings, CHANNELS_LAST), get_source("digits"), plan(1), tmp_path)
+
+
+def one_operation(name: str) -> Architecture:
+    """Return the architecture whose nodes all apply one operation to the cell's inputs."""
+    block = Block(((0, name), (1, name)))
+    return SPACE.from_blocks({kind: [block] * 4 for kind in ("normal", "reduce")})
 
 
 def test_a_training_that_never_is_finite_ends_with_a_reason() -> None:

@@ -99,7 +99,7 @@ def meta_train(
     if validated:
         source.check("validation", plan.spec)
     found = Trained(learner, learner.init(plan.seed, source.images.device), {}, -1.0, [], 0.0)
-    identity = _identity(learner, source, plan)
+    identity = {} if folder is None else _identity(learner, source, plan)
     window = None if folder is None else _restore(found, folder, identity)
     if window is None:
         window = []
@@ -174,8 +174,11 @@ def _identity(learner: Learner, source: EpisodeSource, plan: Plan) -> dict[str, 
     return {
         "method": type(learner).__name__,
         "settings": asdict(learner.settings),
-        "network": {name: list(shape) for name, shape in learner.network.shapes.items()},
-        "source": [source.name, len(source.images), source.seed],
+        "network": {
+            "structure": learner.network.structure,
+            "shapes": {name: list(shape) for name, shape in learner.network.shapes.items()},
+        },
+        "source": [source.name, source.seed, source.digest],
         "plan": told,
     }
 

@@ -30,6 +30,11 @@ class FewShotNetwork(ABC):
         self.signature = signature
         self.shapes: dict[str, tuple[int, ...]] = {}
 
+    @property
+    def structure(self) -> str:
+        """What is computed with the parameters: equal networks have equal `shapes` and this."""
+        return type(self).__name__
+
     def fuses(self, x: Tensor) -> bool:
         """Whether a compiled kernel computes a part of the network, for numbers like those of x."""
         return False

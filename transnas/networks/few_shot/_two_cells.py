@@ -69,6 +69,11 @@ class TwoCells(FewShotNetwork):
             widths = widths[1], NODES * inner
         self._linear(widths[1])
 
+    @property
+    def structure(self) -> str:
+        """See `FewShotNetwork.structure`."""
+        return f"{super().structure}, poolings {self.poolings}"
+
     def fuses(self, x: Tensor) -> bool:
         """Whether the compiled kernel can compute the cells' convolutions of maps like x."""
         if not is_usable(x, self.channels):

@@ -63,6 +63,11 @@ class DecodedNetwork(TwoCells):
         self.plans = [getattr(genotype, kind) for kind, _ in CELLS]
         super().__init__(signature, channels, poolings)
 
+    @property
+    def structure(self) -> str:
+        """See `FewShotNetwork.structure`; with the cells."""
+        return f"{super().structure}, {self.plans}"
+
     def _edges(self, index: int) -> list[_Edge]:
         """Return the edges of cell `index`, two a node."""
         pairs = [pair for block in self.plans[index].blocks for pair in block.pairs]
