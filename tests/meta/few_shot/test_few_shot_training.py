@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,44 @@ train("maml", 400, Path(sys.argv[2]))
 """
 
 
+def reached(folder: Path) -> int:
+    """Return the step of the checkpoint in `folder`; 0 if there is none."""
+    path = folder / "prior.json"
+    return int(json.loads(path.read_text())["step"]) if path.exists() else 0
+
+
+class Killed(Exception):
+    """Ends a training as a signal would."""
+
+
+def test_an_execution_is_chosen_once(tmp_path: Path) -> None:
+    """Also if the first steps are lost, and whatever memory is free when it goes on."""
+    cls = methods.get("maml")
+    settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1)
+
+    def begin(
+        execution: Execution, at: Callable[[int], None] | None, folder: Path | None
+    ) -> Trained:
+        learner = cls(FourConv(DIGITS, 4), settings, execution)
+        return meta_train(learner, get_source("digits"), plan(4), folder, at=at)
+
+    def stop(step: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        begin(CHANNELS_LAST, stop, tmp_path)
+    path = tmp_path / "prior.json"
+    told = json.loads(path.read_text())
+    assert told["step"] == 0
+    assert told["execution"]["chunk"] >= 2, "there is memory for more"
+    told["execution"]["chunk"] = 1  # as if little memory had been free at the start
+    path.write_text(json.dumps(told))
+    rest = begin(CHANNELS_LAST, None, tmp_path)
+    small = begin(replace(CHANNELS_LAST, chunk=1), None, None)
+    assert rest.learner.execution == small.learner.execution
+    assert all(torch.equal(v, rest.state.meta[n]) for n, v in small.state.meta.items())
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
     whole = train("maml", 400, None)
@@ -104,13 +143,12 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     process = subprocess.Popen([sys.executable, "-c", DRIVER, here, str(tmp_path), threads])
     deadline = time.monotonic() + 120
-    while not (tmp_path / "prior.json").exists() and time.monotonic() < deadline:
+    while not reached(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    reached = json.loads((tmp_path / "prior.json").read_text())["step"]
-    assert 0 < reached < 400, "killed too late to show anything"
+    assert 0 < reached(tmp_path) < 400, "killed too late to show anything"
     rest = train("maml", 400, tmp_path)
     for name, array in whole.state.arrays().items():
         assert np.array_equal(array, rest.state.arrays()[name]), name

@@ -33,7 +33,8 @@ class Execution:
     channels_last: bool = False
     """Memory format of maps in `loop` and `grouped`; `auto` chooses it too."""
     chunk: int | None = None
-    """Most tasks at a time; None: as many as a quarter of the free memory holds."""
+    """Most tasks at a time; None: as many as a quarter of the memory holds that is free now, in a
+    meta-training when it begins."""
 
     def __post_init__(self) -> None:
         if self.layout not in get_args(LayoutName):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -215,7 +215,11 @@ class Learner:
         return _execution.image_bytes(self.network, params)
 
     def resolve(self, state: State, batch: EpisodeBatch) -> None:
-        """Settle `auto` by timing meta-gradients on `batch`; nothing is learnt from it."""
+        """Settle layout and chunk; nothing is learnt from `batch`.
+
+        `auto` is measured by timing meta-gradients. Chunks change the last bits of a sum, so that
+        their size is taken from the free memory once, not at every step.
+        """
 
         def step(candidate: Execution) -> object:
             trial = self.with_execution(candidate)
@@ -226,6 +230,8 @@ class Learner:
         few = max(1, _execution.CACHE // self._task_bytes(state.meta, batch))
         cached = few if few < len(batch) else None
         self.execution = _execution.choose(self.execution, step, on_cpu, fuses, cached)
+        chunk = self.tasks_at_once(state.meta, batch)
+        self.execution = replace(self.execution, chunk=chunk)
 
     def with_execution(self, execution: Execution) -> Learner:
         """Return the same method with another execution."""

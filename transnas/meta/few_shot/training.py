@@ -1,8 +1,9 @@
 """The loop of meta-training: episodes, validation, checkpoints; an interrupted one goes on exactly.
 
-A checkpoint is written after every `checkpoint_every` meta-steps. Episodes are functions of the
-step's number, so after a kill the same command repeats at most that many steps and ends in the
-same bits (on one machine with the same number of threads).
+A checkpoint is written at the start, with the execution that was chosen, and after every
+`checkpoint_every` meta-steps. Episodes are functions of the step's number, so after a kill the
+same command repeats at most that many steps and ends in the same bits (on one machine with the
+same number of threads).
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def meta_train(
     if window is None:
         window = []
         learner.resolve(found.state, parts[0].batch("train", plan.spec, 0, plan.tasks))
+        if folder is not None:
+            _write(found, folder, identity, window)
     begun, before = time.perf_counter(), found.seconds
     lost = 0
     while found.state.step < plan.meta_steps:
