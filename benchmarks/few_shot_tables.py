@@ -187,9 +187,9 @@ class Cell:
 
     def train(self, learner: Learner, steps: int, key: str) -> Trained:
         """Meta-train, from a checkpoint if there is one."""
-        epoch, every = max(steps // EPOCHS, 1), max(steps // self.scale.validations, 1)
+        saved, every = max(steps // EPOCHS, 1), max(steps // self.scale.validations, 1)
         episodes = min(self.scale.validation_episodes, self.scale.episodes)
-        plan = Plan(self.spec, self.tasks, steps, epoch, every, episodes, epoch, self.seed)
+        plan = Plan(self.spec, self.tasks, steps, every, episodes, saved, self.seed)
         folder = CHECKPOINTS / self.folder / self.name / key.replace(" ", "-")
         left = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         found = meta_train(learner, self.source, plan, folder, left)

@@ -31,6 +31,7 @@ from transnas.meta.few_shot.decoding import (
 )
 from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherited
 from transnas.meta.few_shot.intervals import class_interval, episode_interval
+from transnas.meta.few_shot.maml import MAML
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, BatchStatistics, FewShotSupernet, FourConv, run
 from transnas.spaces import Architecture
@@ -45,22 +46,24 @@ CHANNELS_LAST = Execution("grouped", channels_last=True)
 
 
 def plan(steps: int, **more: int) -> Plan:
-    rhythm = {"epoch": 4, "validate_every": 4, "validation_episodes": 4, "checkpoint_every": 2}
+    rhythm = {"validate_every": 4, "validation_episodes": 4, "checkpoint_every": 2}
     return Plan(SPEC, 2, steps, **{**rhythm, **more})  # type: ignore[arg-type]
 
 
-def train(method: str, steps: int, folder: Path | None, **more: int) -> Trained:
+def train(
+    method: str, steps: int, folder: Path | None, seconds: float | None = None, **more: int
+) -> Trained:
     cls = methods.get(method)
     network = FewShotSupernet(DIGITS, 2) if cls.searches else FourConv(DIGITS, 4)
     settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1)
     learner = cls(network, settings, CHANNELS_LAST)
-    return meta_train(learner, get_source("digits"), plan(steps, **more), folder)
+    return meta_train(learner, get_source("digits"), plan(steps, **more), folder, seconds)
 
 
 @pytest.mark.parametrize("method", ["maml++", "reptile", "t-nas"])
 def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path) -> None:
     whole = train(method, 4, None)
-    train(method, 1, tmp_path)
+    assert train(method, 4, tmp_path, seconds=0).finished == 1
     parts = train(method, 4, tmp_path)
     for name, array in whole.state.arrays().items():
         assert np.array_equal(array, parts.state.arrays()[name]), name
@@ -68,15 +71,38 @@ def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path)
     assert parts.finished == 4
 
 
+class Recording(MAML):
+    """MAML that keeps the epoch of every meta-step."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(
+            FourConv(DIGITS, 2),
+            self.Settings(steps=1, test_steps=1, inner_rate=0.1, annealed_to=0.0, epochs=epochs),
+            CHANNELS_LAST,
+        )
+        self.epochs: list[int] = []
+
+    def outer_rate(self, epoch: int) -> float:
+        """See `Learner.outer_rate`."""
+        self.epochs.append(epoch)
+        return super().outer_rate(epoch)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(6, 3), (7, 4), (11, 4), (5, 8)])
+def test_epochs_are_equal_parts_of_a_training(steps: int, epochs: int) -> None:
+    learner = Recording(epochs)
+    meta_train(learner, get_source("digits"), plan(steps, validate_every=steps))
+    assert learner.epochs == sorted(learner.epochs)
+    counts = [learner.epochs.count(epoch) for epoch in range(epochs)]
+    assert sum(counts) == steps
+    assert set(counts) <= {steps // epochs, -(-steps // epochs)}
+
+
 def test_the_outer_rate_falls_to_its_last_value() -> None:
-    maml = methods.get("maml")
-    settings = maml.Settings(steps=1, test_steps=1, inner_rate=0.1, annealed_to=0.0, epochs=2)
-    learner = maml(FourConv(DIGITS, 4), settings, CHANNELS_LAST)
-    assert learner.outer_rate(1) == pytest.approx(settings.outer_rate / 2)
-    falling, after = (
-        meta_train(learner, get_source("digits"), plan(steps, epoch=2)) for steps in (4, 6)
-    )
-    assert all(torch.equal(falling.state.meta[n], after.state.meta[n]) for n in learner.shapes)
+    learner = Recording(2)
+    first = learner.settings.outer_rate
+    rates = [learner.outer_rate(epoch) for epoch in range(3)]
+    assert rates == pytest.approx([first, first / 2, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def learn(
         else FourConv(signature, family.width)
     )
     learner = cls(network, own, execution)
-    plan = _plan(family, spec, family.meta_steps, own.epochs, seed)
+    plan = _plan(family, spec, family.meta_steps, seed)
     done = 0
 
     def told(step: int) -> None:
@@ -82,7 +82,7 @@ def learn(
         recipe = methods.get(cls.recipe)
         shared = {n: getattr(own, n) for n in _SHARED}
         decoded = recipe(decoded_network(arch, network), recipe.Settings(**shared), execution)  # type: ignore[arg-type]
-        plan = _plan(family, spec, family.architecture_steps, own.epochs, seed)
+        plan = _plan(family, spec, family.architecture_steps, seed)
         found = meta_train(decoded, source, plan, _inside(folder, f"decoded-{i}"), at=told)
         done += family.architecture_steps
         architectures.append(arch)
@@ -108,11 +108,9 @@ def learn(
     )
 
 
-def _plan(family: FamilySettings, spec: EpisodeSpec, steps: int, epochs: int, seed: int) -> Plan:
-    """Return a plan with so many epochs, if there are as many steps."""
+def _plan(family: FamilySettings, spec: EpisodeSpec, steps: int, seed: int) -> Plan:
     every = max(1, steps // _VALIDATIONS)
-    epoch = max(1, steps // epochs)
-    return Plan(spec, family.tasks, steps, epoch, every, checkpoint_every=min(every, 50), seed=seed)
+    return Plan(spec, family.tasks, steps, every, checkpoint_every=min(every, 50), seed=seed)
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:

@@ -59,7 +59,8 @@ class Settings:
     annealed_to: float | None = None
     """The outer rate falls to this by a cosine over `epochs`; None: it is constant."""
     epochs: int = 100
-    """Epochs of a meta-training, which schedules count; the outer rate falls over all of them."""
+    """Epochs of a meta-training, equal parts of its meta-steps, which schedules count; the outer
+    rate falls over all of them."""
     clip: float = 0.0
     """Meta-gradients are clipped, element by element, to this size; 0: not at all."""
 

@@ -45,8 +45,6 @@ class Plan:
     tasks: int = 4
     """Tasks in a meta-batch."""
     meta_steps: int = 12_500
-    epoch: int = 500
-    """Meta-steps in an epoch, which schedules count."""
     validate_every: int = 500
     """Meta-steps between validations; the best one is kept."""
     validation_episodes: int = 100
@@ -54,7 +52,7 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "meta_steps", "epoch", "validate_every", "checkpoint_every"):
+        for name in ("tasks", "meta_steps", "validate_every", "checkpoint_every"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} is {value!r}; accepted: whole numbers from 1")
@@ -113,7 +111,8 @@ def meta_train(
         state = found.state
         first = state.step * plan.tasks
         batches = [part.batch("train", plan.spec, first, plan.tasks) for part in parts]
-        result = learner.meta_step(state, batches, state.step // plan.epoch)
+        epoch = state.step * learner.settings.epochs // plan.meta_steps
+        result = learner.meta_step(state, batches, epoch)
         state.step += 1
         lost = 0 if bool(result.finite.any()) else lost + 1
         if lost == plan.validate_every:
@@ -172,8 +171,7 @@ def _validate(
 def _identity(learner: Learner, source: EpisodeSource, plan: Plan) -> dict[str, Any]:
     """Return what must be equal for a training to go on."""
     told = asdict(plan)
-    for name in ("meta_steps", "checkpoint_every"):
-        told.pop(name)
+    told.pop("checkpoint_every")
     return {
         "method": type(learner).__name__,
         "settings": asdict(learner.settings),
