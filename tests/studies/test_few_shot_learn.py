@@ -227,6 +227,8 @@ def test_a_study_asks_what_its_task_adapts_to(
     [
         ("digits", 5, "task 'digits' has 10 classes; accepted by this prior: 3"),
         ("NEW", 0, "shots 0 is not accepted"),
+        ("NEW", 2.5, "shots 2.5 is not accepted; accepted: whole numbers from 1"),
+        ("NEW", "5", "shots '5' is not accepted"),
         ("NEW", 26, "class '7' of task 'new' has 25 training images; accepted: shots up to 25"),
         ("nasbench201/cifar10", 5, "task 'nasbench201/cifar10' has no images"),
     ],
@@ -235,12 +237,24 @@ def test_what_does_not_fit_is_refused(
     prior: tuple[Path, FewShotPrior],
     folders: tuple[Path, Path],
     task: str,
-    shots: int,
+    shots: Any,
     sentence: str,
 ) -> None:
     given = str(folders[1]) if task == "NEW" else task
     with pytest.raises(InputError, match=sentence):
         adapt_at_once(prior[0], given, shots)
+
+
+def test_a_seed_below_0_and_images_of_another_shape_are_refused(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path]
+) -> None:
+    with pytest.raises(InputError, match="seed -1 is not accepted; accepted: whole numbers from 0"):
+        adapt_at_once(prior[0], folders[1], 5, seed=-1)
+    found = adapt_at_once(prior[0], folders[1], 5)
+    assert isinstance(found, Adapted)
+    for shape in ((1, 8, 8), (2, 3, 8, 8), (2, 1, 8, 9)):
+        with pytest.raises(InputError, match=r"images have shape .*; accepted: \(n, 1, 8, 8\)"):
+            found.predict(torch.zeros(shape))
 
 
 def test_images_of_another_size_are_refused(
@@ -263,14 +277,32 @@ def test_images_of_another_size_are_refused(
         ("auto-maml", ["digits"], {"logits_rate": 1.0}, "'logits_rate' is unknown"),
         ("auto-maml", ["digits"], {"inner": "joint"}, "'inner' is unknown"),
         ("reptile", ["digits"], {"order": 2}, "setting 'order' is 2; accepted by reptile"),
+        ("maml", [tasks.get("digits")], {}, "task 'digits' is given as an object; accepted by"),
+        ("t-nas++", ["digits"], {**SEARCH, "steps": 0}, "setting 'steps' is 0; accepted: whole"),
         ("mamml", ["digits"], {}, "method 'mamml' is unknown; did you mean 'maml'"),
     ],
 )
 def test_bad_requests(
-    method: str, given: list[str], settings: dict[str, Any], sentence: str, tmp_path: Path
+    method: str,
+    given: list[str | Path | tasks.Task],
+    settings: dict[str, Any],
+    sentence: str,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         tn.learn(method, given, out=tmp_path, settings=settings)
+    assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_a_training_that_diverges_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**QUICK, "meta_steps": 5, "inner_rate": 1e30}
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    code = main(["learn", "--method", "maml", "--tasks", "digits", "--out", str(tmp_path), *given])
+    assert code == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: no task of the last 1 meta-steps stayed finite")
 
 
 @pytest.mark.parametrize(

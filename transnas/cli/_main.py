@@ -55,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _expected(error: Exception) -> bool:
     """Return whether `error` is a failed search, storage or training, whose message says all."""
     from transnas.evaluation.training import Stopped
+    from transnas.meta.few_shot import Diverged
     from transnas.studies import SearchError, StorageError
 
-    return isinstance(error, (SearchError, StorageError, Stopped))
+    return isinstance(error, (SearchError, StorageError, Stopped, Diverged))
 
 
 def _say(sentence: str, code: int) -> int:

@@ -289,7 +289,13 @@ def _few_shot(request: _Request) -> Prior:
             f"tasks are {', '.join(map(str, request.tasks)) or 'none'}; accepted by method "
             f"{request.method!r}: one source of episodes, such as omniglot or a folder of classes"
         )
-    source = get_source(str(request.tasks[0]), request.seed)
+    (given,) = request.tasks
+    if isinstance(given, Task):
+        raise InputError(
+            f"task {given.name!r} is given as an object; accepted by method {request.method!r}: "
+            "the name of a source of episodes, such as omniglot, or a folder of classes"
+        )
+    source = get_source(str(given), request.seed)
     total = learning.total_steps(request.method, request.settings)
     name = f"learning {request.out}"
     with Learning(name, total, request.progress, "meta-steps") as shown:

@@ -106,11 +106,28 @@ def test_the_outer_rate_falls_to_its_last_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"annealed_to": -1.0}, {"annealed_to": float("nan")}, {"epochs": 0}]
+    ("method", "name", "value"),
+    [
+        ("t-nas", "annealed_to", -1.0),
+        ("t-nas", "annealed_to", float("nan")),
+        ("t-nas", "annealed_to", "0.1"),
+        ("t-nas", "epochs", 0),
+        ("t-nas", "logits_rate", "30"),
+        ("maml", "inner_rate", "0.1"),
+        ("maml", "inner_rate", True),
+        ("maml", "steps", True),
+        ("maml", "order", 1.0),
+        ("maml++", "steps", 0),
+        ("maml++", "multi_step_epochs", "x"),
+        ("maml++", "multi_step_epochs", -3),
+        ("maml++", "first_order_epochs", -1.5),
+        ("maml++", "learnt_rates", "no"),
+        ("maml++", "step_norms", 1),
+    ],
 )
-def test_a_schedule_that_is_none_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=f"setting '{next(iter(bad))}' is"):
-        methods.get("t-nas").Settings(**bad)
+def test_settings_of_no_use_are_refused(method: str, name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"setting '{name}' is {value!r}; accepted"):
+        methods.get(method).Settings(**{name: value})  # type: ignore[arg-type]
 
 
 DRIVER = """

@@ -58,8 +58,14 @@ class Adapted:
     def probabilities(self, images: Tensor) -> Tensor:
         """Images [n, C, H, W], pixels 0..1 -> probabilities of the classes [n, way].
 
-        A prediction depends on its image and the support alone.
+        A prediction depends on its image and the support alone. Raises `InputError` for images of
+        another shape.
         """
+        shape = tuple(self.support.shape[2:])
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
+            raise InputError(
+                f"images have shape {tuple(images.shape)}; accepted: (n, {str(shape)[1:]}"
+            )
         x = normalised(images, self.mean, self.std)[None]
         outputs = self.learner.predict(self.fast, self.support, x, "support")
         return outputs[0].softmax(dim=1)

@@ -68,6 +68,8 @@ def learn(
         else FourConv(signature, family.width)
     )
     learner = cls(network, own, execution)
+    recipe = methods.get(cls.recipe)
+    shared = recipe.Settings(**{n: getattr(own, n) for n in _SHARED})  # refused before the search
     plan = _plan(family, spec, family.meta_steps, seed)
     done = 0
 
@@ -79,9 +81,7 @@ def learn(
     done = family.meta_steps
     architectures, networks, accuracies = [], [], []
     for i, arch in enumerate(_frequent(learner, trained.best, source, spec, family)):
-        recipe = methods.get(cls.recipe)
-        shared = {n: getattr(own, n) for n in _SHARED}
-        decoded = recipe(decoded_network(arch, network), recipe.Settings(**shared), execution)  # type: ignore[arg-type]
+        decoded = recipe(decoded_network(arch, network), shared, execution)  # type: ignore[arg-type]
         plan = _plan(family, spec, family.architecture_steps, seed)
         found = meta_train(decoded, source, plan, _inside(folder, f"decoded-{i}"), at=told)
         done += family.architecture_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,13 +34,8 @@ class FamilySettings:
     """Meta-steps of each of them."""
 
     def __post_init__(self) -> None:
-        least = {"architectures": 0, "architecture_steps": 1, "meta_steps": 1, "tasks": 1}
-        for name, low in {**least, "width": 1}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise InputError(
-                    f"setting {name!r} is {value!r}; accepted: whole numbers from {low}"
-                )
+        _require_whole(self, ("architectures",), 0)
+        _require_whole(self, ("architecture_steps", "meta_steps", "tasks", "width"), 1)
 
 
 @dataclass(frozen=True)
@@ -65,21 +61,13 @@ class Settings:
     """Meta-gradients are clipped, element by element, to this size; 0: not at all."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "test_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise InputError(f"setting {name!r} is {value!r}; accepted: whole numbers from 0")
-        for name in ("inner_rate", "outer_rate", "clip"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")
-        last = self.annealed_to
-        if last is not None and not 0 <= last < float("inf"):
-            raise InputError(f"setting 'annealed_to' is {last!r}; accepted: none or numbers from 0")
-        if not isinstance(self.epochs, int) or isinstance(self.epochs, bool) or self.epochs < 1:
-            raise InputError(f"setting 'epochs' is {self.epochs!r}; accepted: whole numbers from 1")
-        if self.order not in (1, 2):
-            raise InputError(f"setting 'order' is {self.order!r}; accepted: 1, 2")
+        _require_whole(self, ("steps", "test_steps"), 0)
+        _require_whole(self, ("epochs",), 1)
+        _require_numbers(self, ("inner_rate", "outer_rate", "clip"))
+        if self.annealed_to is not None and not _is_number(self.annealed_to):
+            raise _refused(self, "annealed_to", "none or numbers from 0")
+        if not _is_whole(self.order, 1) or self.order > 2:
+            raise _refused(self, "order", "1, 2")
 
 
 @dataclass(frozen=True)
@@ -98,6 +86,14 @@ class MAMLPlusSettings(Settings):
     step_norms: bool = True
     """Scale and shift of normalisations of their own for each inner step, not adapted."""
 
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        _require_whole(self, ("steps",), 1)
+        _require_whole(self, ("multi_step_epochs", "first_order_epochs"), 0)
+        for name in ("learnt_rates", "step_norms"):
+            if not isinstance(getattr(self, name), bool):
+                raise _refused(self, name, "true, false")
+
 
 @dataclass(frozen=True)
 class SearchSettings(Settings):
@@ -108,7 +104,7 @@ class SearchSettings(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
-        _require_rate(self, "outer_logits_rate")
+        _require_numbers(self, ("outer_logits_rate",))
 
 
 @dataclass(frozen=True)
@@ -122,12 +118,33 @@ class TNASSettings(SearchSettings):
 
     def __post_init__(self) -> None:
         SearchSettings.__post_init__(self)
-        _require_rate(self, "logits_rate")
+        _require_numbers(self, ("logits_rate",))
         if self.inner not in ("joint", "alternating"):
-            raise InputError(f"setting 'inner' is {self.inner!r}; accepted: alternating, joint")
+            raise _refused(self, "inner", "alternating, joint")
 
 
-def _require_rate(settings: Settings, name: str) -> None:
-    value = getattr(settings, name)
-    if not 0 <= value < float("inf"):
-        raise InputError(f"setting {name!r} is {value!r}; accepted: numbers from 0")
+def _require_whole(settings: object, names: Iterable[str], least: int) -> None:
+    for name in names:
+        if not _is_whole(getattr(settings, name), least):
+            raise _refused(settings, name, f"whole numbers from {least}")
+
+
+def _require_numbers(settings: object, names: Iterable[str]) -> None:
+    for name in names:
+        if not _is_number(getattr(settings, name)):
+            raise _refused(settings, name, "numbers from 0")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is finite and not below 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return 0 <= value < float("inf")
+
+
+def _refused(settings: object, name: str, accepted: str) -> InputError:
+    return InputError(f"setting {name!r} is {getattr(settings, name)!r}; accepted: {accepted}")

@@ -37,8 +37,11 @@ def draw_support(
     other training images. Raises `InputError` for a task that does not fit the prior.
     """
     way = prior.settings["way"]
-    if shots < 1:
-        raise InputError(f"shots {shots} is not accepted; accepted: whole numbers from 1")
+    for field, value, least in (("shots", shots, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(
+                f"{field} {value!r} is not accepted; accepted: whole numbers from {least}"
+            )
     if task.signature.outputs != way:
         raise InputError(
             f"task {task.name!r} has {task.signature.outputs} classes; accepted by this prior: "
