@@ -134,7 +134,7 @@ class EpisodeSource:
         )  # fmt: skip
         found = hashlib.sha256(repr(told).encode())
         for tensor in (self.labels, self.images):
-            found.update(tensor.cpu().contiguous().numpy())
+            found.update(tensor.cpu().contiguous().numpy().data)
         return found.hexdigest()[:16]
 
     @cached_property
