@@ -64,9 +64,10 @@ def test_second_order_reaches_the_bilevel_optimum_and_first_order_does_not(
     assert float(a) == pytest.approx(fixed, abs=1e-5)
 
 
-def test_momentum_and_decay_are_those_of_the_optimiser() -> None:
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_and_decay_are_those_of_the_optimiser(nesterov: bool) -> None:
     w = nn.Parameter(torch.randn(5, dtype=torch.float64))
-    optimiser = torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01)
+    optimiser = torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
     a = torch.randn(5, dtype=torch.float64)
     for _ in range(3):
         optimiser.zero_grad()
@@ -79,10 +80,23 @@ def test_momentum_and_decay_are_those_of_the_optimiser() -> None:
         return toy_validation(moved, logits)
 
     velocity = [optimiser.state[w]["momentum_buffer"]]
-    options = {"momentum": 0.9, "velocity": velocity, "decay": 0.01}
+    options = {"momentum": 0.9, "velocity": velocity, "decay": 0.01, "nesterov": nesterov}
     before = w.detach().clone()
-    unrolled_gradient(toy_train, spy, [w], a, step=0.1, product=exact_product, **options)
+
+    def gradient(at: Tensor) -> Tensor:
+        args = toy_train, spy, [w], at
+        return unrolled_gradient(*args, step=0.1, product=exact_product, **options)[0]
+
+    found = gradient(a)
     assert torch.equal(w.detach(), before)
+    # The virtual step is the optimiser's, and the gradient that of the loss it leads to.
+    for i in range(5):
+        side = 1e-5 * torch.eye(5, dtype=torch.float64)[i]
+        ends = []
+        for sign in (1, -1):
+            gradient(a + sign * side)
+            ends.append(toy_validation([seen[-1]], a + sign * side))
+        assert float(found[i]) == pytest.approx(float(ends[0] - ends[1]) / 2e-5, abs=1e-7)
     optimiser.zero_grad()
     toy_train([w], a).backward()
     optimiser.step()

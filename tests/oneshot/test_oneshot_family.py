@@ -170,6 +170,7 @@ def test_a_rise_ends_the_search_or_raises_the_decay(response: str) -> None:
         search.train_step(search.training.next())
         search.end_epoch()
         search.epoch += 1
+        assert len(search.eigenvalues) == len(search.measured) == search.epoch
         if search.stopped:
             break
     if response == "stop":

@@ -36,25 +36,28 @@ def unrolled_gradient(
     momentum: float = 0.0,
     velocity: Sequence[Tensor | None] = (),
     decay: float = 0.0,
+    nesterov: bool = False,
     product: Product,
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the validation loss at w' and that loss [].
 
     `step` is xi. The virtual step is the optimiser's: w' = w - xi (momentum velocity + grad +
-    decay w), with `velocity` as constants.
+    decay w), with `velocity` as constants; `nesterov` looks ahead by its momentum once more, so
+    that the new gradient counts 1 + momentum and the velocity momentum^2.
     """
+    ahead, carried = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
     w = [weight.detach().requires_grad_() for weight in weights]
     a = logits.detach().requires_grad_()
     gradients = _gradients(train(w, a), w)
     moved = []
     for i, (weight, gradient) in enumerate(zip(w, gradients, strict=True)):
-        direction = gradient + decay * weight.detach()
+        direction = ahead * (gradient + decay * weight.detach())
         if velocity and velocity[i] is not None:
-            direction = direction + momentum * velocity[i]  # type: ignore[operator]
+            direction = direction + carried * velocity[i]  # type: ignore[operator]
         moved.append((weight.detach() - step * direction).requires_grad_())
     loss = validation(moved, a)
     direct, *v = _gradients(loss, [a, *moved])
-    return direct - step * product(train, weights, logits, v), loss.detach()
+    return direct - step * ahead * product(train, weights, logits, v), loss.detach()
 
 
 def exact_product(

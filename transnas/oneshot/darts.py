@@ -73,16 +73,17 @@ class SecondOrder(Bilevel):
         """See `_hypergradient`; xi is the weights' present learning rate."""
         if self.settings.order == 1:
             return super().architecture_step(validation, training)
-        s, net = self.settings, self.net
+        s, net, (group,) = self.settings, self.net, self.by_weights.param_groups
         gradient, loss = unrolled_gradient(
             self.functional_loss(training, forgets=True),
             self.functional_loss(validation),
             self.weights,
             net.logits,
             step=self.rate(),
-            momentum=s.momentum,
+            momentum=group["momentum"],
             velocity=[self.by_weights.state[w].get("momentum_buffer") for w in self.weights],
-            decay=s.weight_decay,
+            decay=group["weight_decay"],
+            nesterov=group["nesterov"],
             product=PRODUCTS[s.product],
         )
         self.log("supernet_loss", loss)

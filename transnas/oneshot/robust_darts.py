@@ -134,7 +134,8 @@ class RobustDARTS(SecondOrder):
         self.by_logits.load_state_dict(state["by_logits"])
         for group in self.by_weights.param_groups:
             group["weight_decay"] = decay
-        del self.eigenvalues[-self.settings.delta :], self.measured[-self.settings.delta :]
+        left = len(self.eigenvalues) - (len(self.kept) - 1)
+        del self.eigenvalues[left:], self.measured[left:]
         self.kept = []
         self.keep()
 
