@@ -177,6 +177,15 @@ def test_meta_training_goes_on_after_a_stop(
         catch(tmp_path / "stopped", epochs=200, rounds=4)
 
 
+def test_a_kill_before_the_first_checkpoint_was_whole_is_no_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped" / "checkpoint"
+    write_prior(folder, "catch-checkpoint", 1, {"space": "nasbench201"}, {"a": np.zeros(3)})
+    (folder / "prior.json").rename(folder / "prior.json.part")
+    resumed, whole = catch(tmp_path / "stopped"), catch(tmp_path / "whole")
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(array, resumed.arrays[name])
+
+
 def test_only_a_first_task_that_cannot_be_measured_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

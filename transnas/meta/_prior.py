@@ -26,6 +26,7 @@ __all__ = [
     "AdaptedNetwork",
     "Prior",
     "PriorInfo",
+    "has_prior",
     "load_prior",
     "prior_info",
     "read_prior",
@@ -152,6 +153,14 @@ def saved_kind(folder: Path) -> str | None:
 def load_prior(folder: Path, space: Space) -> Prior:
     """Return the prior in `folder`, of whatever kind; raises `InputError` unless it fits."""
     return _KINDS.get(prior_info(folder).kind).load(folder, space)
+
+
+def has_prior(folder: Path) -> bool:
+    """Return whether `write_prior` wrote into `folder`: not if it was killed before its end.
+
+    A file in place of the folder counts, so that reading it says what is wrong.
+    """
+    return (folder / _DATA).is_file() or folder.is_file()
 
 
 def write_prior(

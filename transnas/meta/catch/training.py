@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from transnas._errors import InputError
-from transnas.meta._prior import read_prior, write_prior
+from transnas.meta._prior import has_prior, read_prior, write_prior
 from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Arrays, Catcher, pick
 from transnas.meta.catch.coding import Coding
@@ -97,7 +97,7 @@ def meta_train(
         "learnt_from": {**family.describe(), "queries": queries},
     }
     begin = 0
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None and has_prior(checkpoint):
         found, arrays = read_prior(checkpoint, _KIND, _FORMAT, space)
         _require_same(checkpoint, found, record)
         begin = int(found["epochs"])

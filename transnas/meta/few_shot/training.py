@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.meta._prior import read_prior, write_prior
+from transnas.meta._prior import has_prior, read_prior, write_prior
 from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.decoding import SPACE
@@ -207,7 +207,7 @@ def _restore(
     found: Trained, folder: Path, identity: dict[str, Any]
 ) -> list[tuple[float, float]] | None:
     """Take over the checkpoint in `folder` and return its window; None if there is none."""
-    if not (folder / "prior.json").exists():
+    if not has_prior(folder):
         return None
     data, arrays = read_prior(folder, _KIND, _FORMAT, SPACE)
     for name, value in identity.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.meta._prior import read_prior, write_prior
+from transnas.meta._prior import has_prior, read_prior, write_prior
 from transnas.spaces import Space
 
 __all__ = ["exists", "load", "save"]
@@ -29,7 +29,7 @@ def save(folder: Path, space: Space, definition: dict[str, Any], state: dict[str
 
 def exists(folder: Path) -> bool:
     """Return whether `save` wrote into `folder`."""
-    return (folder / "prior.json").is_file()
+    return has_prior(folder)
 
 
 def load(folder: Path, space: Space, definition: dict[str, Any]) -> dict[str, Any]:
