@@ -15,6 +15,7 @@ import transnas as tn
 from transnas import InputError, spaces, tasks
 from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.evaluation.table import Table
+from transnas.evaluation.training import Training
 from transnas.meta import load_prior, prior_info
 from transnas.meta._prior import read_prior, write_prior
 from transnas.meta.catch import CatchStrategy, TableFamily
@@ -22,6 +23,7 @@ from transnas.spaces import Architecture
 from transnas.strategies import Strategy, replicate
 from transnas.strategies._replicates import one_replicate
 from transnas.studies import SearchError
+from transnas.tasks import DataTask
 
 POOL = ("nasbench201/cifar100", "nasbench201/imagenet16-120")
 NEW = "nasbench201/cifar10"
@@ -264,23 +266,52 @@ def test_studies_without_an_order_teach_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "prior").exists()
 
 
-def test_data_sets_are_a_family_too(tmp_path: Path) -> None:
+def images(name: str, seed: int) -> DataTask:
+    """Return a task of a few random images."""
     import torch
     from torch.utils.data import TensorDataset
 
-    from transnas.tasks import DataTask
+    pixels = torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    data = TensorDataset(pixels, (pixels.mean(dim=(1, 2, 3)) > 0).long())
+    return DataTask.from_datasets(name, data)
 
-    def task(name: str, seed: int) -> DataTask:
-        images = torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-        data = TensorDataset(images, (images.mean(dim=(1, 2, 3)) > 0).long())
-        return DataTask.from_datasets(name, data)
 
-    pair = [task("one", 0), task("two", 1)]
+def test_data_sets_are_a_family_too(tmp_path: Path) -> None:
+    pair = [images("one", 0), images("two", 1)]
     given: dict[str, Any] = {"rounds": 2, "queries": 2, "epochs": 1, "settings": SMALL}
     learnt = tn.learn("catch", pair, out=tmp_path / "prior", **given)
     assert learnt.learnt_from["tasks"] == ["one", "two"]
     assert (learnt.learnt_from["budget"], learnt.learnt_from["epochs"]) == (1, 2)
-    study = tn.adapt(tmp_path / "prior", task("three", 2), 2, epochs=1, storage="memory://")
+    study = tn.adapt(tmp_path / "prior", images("three", 2), 2, epochs=1, storage="memory://")
     assert len(study.trials) == 2
     with pytest.raises(InputError, match="several kinds"):
         tn.learn("catch", [pair[0], NEW], out=tmp_path / "mixed")
+
+
+def test_an_interruption_loses_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"rounds": 2, "queries": 4, "epochs": 1, "settings": SMALL}
+    pair = [images("one", 0), images("two", 1)]
+    tn.learn("catch", pair, out=tmp_path / "whole", **given)
+    evaluate, trained, stop = Training.evaluate, [], 6
+
+    def stopped(self: Training, arch: Architecture, *rest: Any) -> Measurement:
+        if len(trained) == stop:
+            raise KeyboardInterrupt
+        trained.append((self.task.name, arch))
+        return evaluate(self, arch, *rest)
+
+    monkeypatch.setattr(Training, "evaluate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tn.learn("catch", pair, out=tmp_path / "stopped", **given)
+    with pytest.raises(InputError, match=r"rewards.jsonl' has seeds \[0\]; accepted: \[5\]"):
+        tn.learn("catch", pair, out=tmp_path / "stopped", seed=5, **given)
+    capsys.readouterr()
+    stop = 100
+    tn.learn("catch", pair, out=tmp_path / "stopped", progress=True, **given)
+    assert len(trained) == len(set(trained)) == 8
+    assert prior_info(tmp_path / "stopped").digest == prior_info(tmp_path / "whole").digest
+    lines = capsys.readouterr().err.splitlines()
+    assert "7/8 measurements" in lines[0]
+    assert "8/8 measurements, 0 s left" in lines[-1]

@@ -70,8 +70,9 @@ def learn(
     `"store"` models the studies in `storages`, and `"catch+"` does with networks trained on all of
     them beside; `"catch"` meta-trains an agent on `tasks`, all tables of one space or all data
     sets; few-shot methods (`"maml"`, ..., `"t-nas++"`) meta-train a network on the classes of one
-    source of episodes. Meta-training goes on where it was interrupted when called again. What a
-    method makes no use of is refused.
+    source of episodes. Meta-training goes on where it was interrupted when called again; what
+    `"catch"` has trained on data sets is not trained again. What a method makes no use of is
+    refused.
 
     Args:
         method: `"store"`, `"catch+"`, `"catch"`, or a few-shot method.
@@ -246,8 +247,8 @@ def _catch(request: _Request) -> Prior:
 
 
 def _family(request: _Request) -> Any:
-    """Return the family of the tasks: all tables, or all data sets."""
-    from transnas.meta.catch import TableFamily, TrainedFamily
+    """Return the family of the tasks: all tables, or all data sets, whose rewards are recorded."""
+    from transnas.meta.catch import Recorded, TableFamily, TrainedFamily
 
     found = [t if isinstance(t, Task) else tasks.get(str(t)) for t in request.tasks]
     names = [task.name for task in found]
@@ -261,7 +262,8 @@ def _family(request: _Request) -> Any:
     if len(tables) == len(found):
         return TableFamily.of_tasks(tables, request.space, request.epochs)
     if len(data) == len(found):
-        return TrainedFamily(data, request.space, request.epochs)
+        trained = TrainedFamily(data, request.space, request.epochs)
+        return Recorded(trained, request.out / CHECKPOINT, [request.seed])
     raise InputError(
         f"tasks {', '.join(names)} are of several kinds; accepted: all tables or all data sets"
     )

@@ -17,6 +17,7 @@ from transnas.meta.catch.strategy import CatchStrategy
 
 if TYPE_CHECKING:
     from transnas.meta.catch.families import SyntheticFamily, TableFamily, TaskFamily
+    from transnas.meta.catch.recorded import Recorded
     from transnas.meta.catch.subsets import SubsetFamily
     from transnas.meta.catch.surrogate import SurrogateFamily
     from transnas.meta.catch.trained import TrainedFamily
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "MetaTrained": "training",
+    "Recorded": "recorded",
     "SubsetFamily": "subsets",
     "SurrogateFamily": "surrogate",
     "SyntheticFamily": "families",
@@ -41,6 +43,7 @@ __all__ = [
     "CatchSettings",
     "CatchStrategy",
     "MetaTrained",
+    "Recorded",
     "SubsetFamily",
     "SurrogateFamily",
     "SyntheticFamily",

@@ -37,6 +37,10 @@ class TaskFamily(ABC):
         Depends on the seed and `epoch` alone, so that training can be resumed.
         """
 
+    def measured_before(self, seeds: Sequence[int], epoch: int, codes: Codes) -> bool:
+        """Return whether an earlier call, interrupted since, has measured these rewards."""
+        return False
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what the family is, as plain JSON data; kept in the prior."""

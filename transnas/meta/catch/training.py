@@ -6,7 +6,7 @@ moments of their optimiser. History, memory, epsilon and the scale of rewards st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from transnas._errors import InputError
 from transnas.meta._prior import has_prior, read_prior, write_prior
+from transnas.meta.catch._same import require_same
 from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Arrays, Catcher, pick
 from transnas.meta.catch.coding import Coding
@@ -80,8 +81,9 @@ def meta_train(
     The published size is 25 x 20. `settings.horizon` is of the searches to come; here it is
     `queries`. `checkpoint` names a folder that is written after every task;
     if it holds one of the same seeds, settings and family, training goes on from there and gives
-    the same result as without the interruption. Raises `InputError` for another's checkpoint, and
-    for one of more epochs.
+    the same result as without the interruption. A task that was interrupted begins anew: a
+    `Recorded` family answers what it has measured of it. Raises `InputError` for another's
+    checkpoint, and for one of more epochs.
     """
     settings = settings or CatchSettings()
     if [c.name for c in family.space.choices] != [c.name for c in space.choices]:
@@ -99,7 +101,7 @@ def meta_train(
     begin = 0
     if checkpoint is not None and has_prior(checkpoint):
         found, arrays = read_prior(checkpoint, _KIND, _FORMAT, space)
-        _require_same(checkpoint, found, record)
+        require_same(f"checkpoint {str(checkpoint)!r}", found, record)
         begin = int(found["epochs"])
         if begin > epochs:
             raise InputError(
@@ -115,18 +117,3 @@ def meta_train(
             write_prior(checkpoint, _KIND, _FORMAT, done, catcher.arrays())
     learnt_from = {**record["learnt_from"], "epochs": epochs}
     return MetaTrained(space, family.space, settings, catcher.arrays(), learnt_from, dtype)
-
-
-def _require_same(checkpoint: Path, found: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Raise `InputError` naming the first difference, also within the settings and the family."""
-    for field, value in record.items():
-        pairs = {field: (found.get(field), value)}
-        if isinstance(value, dict):
-            old = found.get(field) or {}
-            pairs = {f"{field} {n!r}": (old.get(n), value.get(n)) for n in {**value, **old}}
-        for name, (there, wanted) in pairs.items():
-            if there != wanted:
-                raise InputError(
-                    f"checkpoint {str(checkpoint)!r} has {name} {there!r}; accepted: {wanted!r}, "
-                    "or another folder"
-                )
