@@ -55,6 +55,19 @@ def test_brackets_are_those_of_the_paper() -> None:
     assert rungs(16, 12, 200, 16) == [(16, 12), (1, 200)]  # what NAS-Bench-201's table has
 
 
+@pytest.mark.parametrize("count", [1, 2, 9, 20, 26, 28])
+def test_a_round_of_any_size_ends_in_a_full_training(count: int) -> None:
+    epochs = [e for _, e in rungs(count, 1, 27, 3)]
+    assert epochs == [1, 3, 9, 27]
+    strategy = create("successive-halving", SPACE, 0, SCORE, architectures=count)
+    sizes = [max(count // 3**i, 1) for i in range(4)]
+    asked = play(strategy, sum(sizes))
+    assert [e for _, e in asked] == [
+        e for e, n in zip(epochs, sizes, strict=True) for _ in range(n)
+    ]
+    assert quality(asked[-1][0]) == max(quality(arch) for arch, _ in asked)
+
+
 def test_halving_gives_the_best_third_three_times_the_epochs() -> None:
     strategy = create("successive-halving", SPACE, 0, SCORE)
     asked = play(strategy, 27 + 9 + 3 + 1)

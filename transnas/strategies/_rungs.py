@@ -15,11 +15,10 @@ __all__ = ["Bracket", "Rung", "brackets", "rungs"]
 def rungs(count: int, least: int, most: int, eta: int) -> list[tuple[int, int]]:
     """Return (architectures, epochs) of each rung: floor(n / eta^i) with r eta^i epochs.
 
-    The last rung has `most` epochs; the epochs of those before are `most` divided by eta.
+    The last rung has `most` epochs; the epochs of those before are `most` divided by eta. No rung
+    is empty: with few architectures the best one goes all the way.
     """
-    steps = halvings(least, most, eta)
-    sizes = [(count // eta**i, round(most / eta ** (steps - i))) for i in range(steps + 1)]
-    return [(size, epochs) for size, epochs in sizes if size > 0]
+    return _rungs(count, halvings(least, most, eta), most, eta)
 
 
 def brackets(least: int, most: int, eta: int) -> list[list[tuple[int, int]]]:
@@ -32,9 +31,12 @@ def brackets(least: int, most: int, eta: int) -> list[list[tuple[int, int]]]:
     found = []
     for s in range(steps, -1, -1):
         count = math.ceil((steps + 1) * eta**s / (s + 1))
-        sizes = [(count // eta**i, round(most / eta ** (s - i))) for i in range(s + 1)]
-        found.append([(max(size, 1), epochs) for size, epochs in sizes])
+        found.append(_rungs(count, s, most, eta))
     return found
+
+
+def _rungs(count: int, steps: int, most: int, eta: int) -> list[tuple[int, int]]:
+    return [(max(count // eta**i, 1), round(most / eta ** (steps - i))) for i in range(steps + 1)]
 
 
 def halvings(least: int, most: int, eta: int) -> int:
