@@ -154,6 +154,21 @@ def test_what_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_baselines_that_cannot_do_are_refused_before_the_search(
+    pair: list[str], tmp_path: Path
+) -> None:
+    rows = tasks.get(pair[0])
+    assert isinstance(rows, DataTask)
+    four = replace(rows, name="four", signature=replace(rows.signature, input_shape=(4, 8, 8)))
+    for others, space, sentence in (
+        ([rows, four], "nasbench201", "task 'rows' in 4 channels, but channels 4 is not accepted"),
+        (pair, "darts-s2", "space 'darts-s2' has no known design"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            studies.interleave(others, out=tmp_path / "out", space=space, baselines=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_kinds_and_other_records_are_refused(
     pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

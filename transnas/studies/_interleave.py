@@ -14,7 +14,7 @@ from transnas._errors import InputError, unknown
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.training import measure, workplace
 from transnas.meta.interleaved import InterleaveSettings, Interleaving, checkpoint
-from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, handmade
+from transnas.meta.interleaved.baselines import BASELINES, Found, Problem, check_baselines
 from transnas.meta.interleaved.kinds import kinds
 from transnas.meta.interleaved.phase2 import train_separately
 from transnas.spaces import Architecture, Space
@@ -86,10 +86,10 @@ def interleave(
     own = {"preset": preset, "method": method, "rounds": rounds, "iterations": iterations}
     chosen = _settings(own, settings or {})
     place = space if isinstance(space, Space) else spaces.get(space or DEFAULT_SPACE)
-    if baselines:
-        handmade(place)  # refuses a space without a known design
     folder = require_folder(out)
     search = Interleaving(_tasks(tasks), place, chosen, seed=seed, device=device)
+    if baselines:
+        check_baselines(search.tasks, place)
     run = _Run(search, folder, epochs, device, progress, command)
     run.find(MAIN, run.search)
     for name in BASELINES if baselines else ():

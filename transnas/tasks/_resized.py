@@ -14,7 +14,7 @@ from transnas._errors import InputError
 from transnas.tasks._base import DataTask, Signature
 from transnas.tasks._tensors import TensorSplit
 
-__all__ = ["resized"]
+__all__ = ["require_resizable", "resized"]
 
 _CHUNK = 2048
 
@@ -24,29 +24,39 @@ def resized(task: DataTask, side: int, channels: int | None = None) -> DataTask:
 
     Pixels are averaged over the area that they cover; grey is the mean of the colours. The split
     stays, images are kept as float32, and normalisation is that of the given task. Raises
-    `InputError` for a task that is not held in memory, or that is no classification.
+    `InputError` as `require_resizable` does.
     """
-    if not isinstance(side, int) or side < 4:
-        raise InputError(f"size {side!r} is not accepted; accepted: whole numbers from 4")
-    if channels not in (None, 1, 3):
-        raise InputError(f"channels {channels!r} is not accepted; accepted: 1 or 3")
-    if task.kind != "classification":
-        raise InputError(f"size is given for task {task.name!r}, a {task.kind}; accepted: none")
+    require_resizable(task, side, channels)
     kept = channels or task.signature.input_shape[0]
     splits: dict[str, Any] = {
-        name: _resized(split, side, kept, task.name)
+        name: _resized(split, side, kept)
         for name, split in (("train", task.train), ("validation", task.validation))
     }
     if task._test is not None:
-        splits["_test"] = _resized(task._test, side, kept, task.name)
+        splits["_test"] = _resized(task._test, side, kept)
     about = {**task.preprocessing, "size": side, "channels": kept}
     signature = Signature((kept, side, side), task.signature.outputs)
     return replace(task, signature=signature, preprocessing=about, final_tests=[], **splits)
 
 
-def _resized(split: Dataset[Any], side: int, channels: int, name: str) -> TensorSplit:
-    if not isinstance(split, TensorSplit):
-        raise InputError(f"task {name!r} is not held in memory; accepted for a size: one that is")
+def require_resizable(task: DataTask, side: int, channels: int | None = None) -> None:
+    """Raise `InputError` unless `task` is a classification in memory, and the numbers fit."""
+    if not isinstance(side, int) or side < 4:
+        raise InputError(f"size {side!r} is not accepted; accepted: whole numbers from 4")
+    if channels not in (None, 1, 3):
+        raise InputError(f"channels {channels!r} is not accepted; accepted: 1 or 3")
+    if task.kind != "classification":
+        raise InputError(
+            f"task {task.name!r} is a {task.kind}, whose images stay as they are; accepted: "
+            "classification"
+        )
+    splits = (task.train, task.validation, *([] if task._test is None else [task._test]))
+    if not all(isinstance(split, TensorSplit) for split in splits):
+        raise InputError(f"task {task.name!r} is not held in memory; accepted: one that is")
+
+
+def _resized(split: Dataset[Any], side: int, channels: int) -> TensorSplit:
+    assert isinstance(split, TensorSplit)
     images = torch.cat(
         [
             _small(split._normalise(part), side, channels)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Subset
 
 from transnas import InputError, networks, spaces
 from transnas import tasks as built_in
 from transnas.evaluation.training import Recipe
 from transnas.meta.interleaved import InterleaveSettings, Interleaving
-from transnas.meta.interleaved.baselines import BASELINES, Problem, by_hand, handmade, interleaved
+from transnas.meta.interleaved.baselines import (
+    BASELINES,
+    Problem,
+    by_hand,
+    check_baselines,
+    handmade,
+    interleaved,
+)
 from transnas.meta.interleaved.phase2 import train_interleaved, train_separately
 from transnas.spaces import Space
 from transnas.tasks import DataTask, Signature
+from transnas.tasks._masks import MaskSplit
 from transnas.tasks._resized import resized
 
 SETTINGS = InterleaveSettings(preset="joint", batch_size=8, anchors=2, views=4, iterations=4)
@@ -32,6 +43,45 @@ def test_baselines_see_as_many_images_as_interleaving(
     assert len(baseline.architectures) == len(tasks)
     for arch in baseline.architectures:
         space.validate(arch)
+
+
+def masked(channels: int, count: int = 16, name: str = "masks") -> DataTask:
+    """Return a segmentation of noise, 16x16 pixels."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, channels, 16, 16), generator=draws, dtype=torch.uint8)
+    zero, one = torch.zeros(channels, 1, 1), torch.ones(channels, 1, 1)
+    split = MaskSplit(images, (images[:, 0] > 127).to(torch.uint8), zero, one)
+    signature = Signature((channels, 16, 16), 2, "segmentation")
+    return DataTask(name, signature, "validation_miou", train=split, validation=split)
+
+
+def test_grey_tasks_are_joined_with_colours_of_any_kind(tasks: list[DataTask]) -> None:
+    place, skeleton = spaces.get("nasbench201"), {"channels": 4, "cells": 1}
+    mixed = [tasks[0], masked(3)]
+    check_baselines(mixed, place)
+    settings = replace(SETTINGS, iterations=1)
+    found = BASELINES["joint"](
+        Problem(mixed, place, settings, skeleton, skeleton, 0, "cpu"), handmade(place)
+    )
+    (search,) = found.searches
+    assert [t.signature.input_shape for t in search.tasks] == [(3, 8, 8), (3, 16, 16)]
+    assert search.tasks[1] is mixed[1]
+    assert mixed[0].signature.input_shape == (1, 8, 8)
+
+
+def test_tasks_that_cannot_be_joined_are_refused(tasks: list[DataTask]) -> None:
+    place, lazy = spaces.get("nasbench201"), Subset(tasks[0].train, range(8))
+    four = replace(tasks[2], name="four", signature=Signature((4, 12, 12), 3))
+    for other, sentence in (
+        (masked(1), "need task 'masks' in 3 channels, but task 'masks' is a segmentation, whose"),
+        (replace(tasks[0], train=lazy), "task 'a' in 3 channels, but task 'a' is not held in mem"),
+        (four, "need task 'c' in 4 channels, but channels 4 is not accepted; accepted: 1 or 3"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            check_baselines([other, tasks[2]], place)
+    check_baselines(tasks, place)
+    with pytest.raises(InputError, match="space 'pnas' has no known design"):
+        check_baselines(tasks, spaces.get("pnas"))
 
 
 def test_joint_training_moves_the_encoder_down_the_mean_loss(

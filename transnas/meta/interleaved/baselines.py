@@ -21,9 +21,18 @@ from transnas.spaces._cells import Block
 from transnas.spaces.darts import DARTS
 from transnas.spaces.proxyless import ProxylessNAS
 from transnas.tasks import DataTask, Signature
-from transnas.tasks._resized import resized
+from transnas.tasks._resized import require_resizable, resized
 
-__all__ = ["BASELINES", "Found", "Problem", "alone", "handmade", "interleaved", "summed"]
+__all__ = [
+    "BASELINES",
+    "Found",
+    "Problem",
+    "alone",
+    "check_baselines",
+    "handmade",
+    "interleaved",
+    "summed",
+]
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,14 @@ def separate(problem: Problem, _: Architecture) -> Found:
 
 
 def joint(problem: Problem, _: Architecture) -> Found:
-    """Search on the sum of all losses with one encoder: multi-task without interleaving."""
-    channels = {t.signature.input_shape[0] for t in problem.tasks}
-    tasks = list(problem.tasks)
-    if len(channels) > 1:
-        sides = [max(t.signature.input_shape[1:]) for t in tasks]
-        tasks = [resized(t, side, max(channels)) for t, side in zip(tasks, sides, strict=True)]
+    """Search on the sum of all losses with one encoder: multi-task without interleaving.
+
+    Tasks of fewer channels than others are brought to as many.
+    """
+    channels = max(map(_channels, problem.tasks))
+    tasks = [
+        resized(t, _side(t), channels) if _channels(t) < channels else t for t in problem.tasks
+    ]
     search = _search(problem, tasks, summed(problem.settings))
     return Found([search.derive()] * len(tasks), search.cost, None, [search])
 
@@ -119,6 +130,30 @@ BASELINES: Mapping[str, Callable[[Problem, Architecture], Found]] = {
     "by hand": by_hand,
 }
 """Name to (problem, the interleaved search's architecture) -> what the baseline decides."""
+
+
+def check_baselines(tasks: Sequence[DataTask], space: Space) -> None:
+    """Raise `InputError` unless every baseline takes this space and these tasks of images."""
+    handmade(space)
+    channels = max(map(_channels, tasks))
+    for task in tasks:
+        try:
+            if _channels(task) < channels:
+                require_resizable(task, _side(task), channels)
+        except InputError as error:
+            raise InputError(
+                f"baselines with one encoder need task {task.name!r} in {channels} channels, but "
+                f"{error}"
+            ) from error
+
+
+def _channels(task: DataTask) -> int:
+    return task.signature.input_shape[0]
+
+
+def _side(task: DataTask) -> int:
+    return max(task.signature.input_shape[1:])
+
 
 _HANDMADE = {
     "nasbench201": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|none~2|",
