@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
 from transnas import InputError, networks, spaces
 from transnas import tasks as built_in
@@ -32,11 +33,14 @@ SETTINGS = InterleaveSettings(preset="joint", batch_size=8, anchors=2, views=4, 
 RECIPE = Recipe(batch_size=8, learning_rate=0.1)
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"steps": 2}, {"warmup": 0.5}, {"alpha_schedule": "posthoc", "warmup": 0.5}]
+)
 @pytest.mark.parametrize("name", ["separate", "joint", "transferred"])
 def test_baselines_see_as_many_images_as_interleaving(
-    space: Space, tasks: list[DataTask], name: str
+    space: Space, tasks: list[DataTask], name: str, changes: dict[str, Any]
 ) -> None:
-    problem = Problem(tasks, space, SETTINGS, {}, {}, 0, "cpu")
+    problem = Problem(tasks, space, replace(SETTINGS, **changes), {}, {}, 0, "cpu")
     found = interleaved(problem)
     baseline = BASELINES[name](problem, found.architectures[0])
     assert baseline.cost.images == found.cost.images
@@ -45,14 +49,29 @@ def test_baselines_see_as_many_images_as_interleaving(
         space.validate(arch)
 
 
-def masked(channels: int, count: int = 16, name: str = "masks") -> DataTask:
-    """Return a segmentation of noise, 16x16 pixels."""
+@pytest.mark.parametrize("name", ["separate", "joint", "transferred"])
+def test_small_batches_of_dense_tasks_count_as_what_they_are(name: str) -> None:
+    """Segmentation takes batches of 8 and lasts longest; classification takes all 16 at once."""
+    place, skeleton = spaces.get("nasbench201"), {"channels": 4, "cells": 1}
+    dense = masked(3)
+    images = TensorDataset(torch.rand(16, 3, 16, 16), torch.arange(16) % 2)
+    plain = DataTask.from_datasets("plain", images, images)
+    settings = InterleaveSettings(preset="none", batch_size=16, epochs=1)
+    problem = Problem([dense, plain], place, settings, skeleton, skeleton, 0, "cpu")
+    found = BASELINES[name](problem, handmade(place))
+    main = Interleaving([dense, plain], place, settings, skeleton=skeleton, device="cpu")
+    assert main.iterations == 2
+    assert found.cost.images == main.iterations * 3 * (8 + 16)
+
+
+def masked(channels: int) -> DataTask:
+    """Return a segmentation of 16 pictures of noise, 16x16 pixels."""
     draws = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, channels, 16, 16), generator=draws, dtype=torch.uint8)
+    images = torch.randint(0, 256, (16, channels, 16, 16), generator=draws, dtype=torch.uint8)
     zero, one = torch.zeros(channels, 1, 1), torch.ones(channels, 1, 1)
     split = MaskSplit(images, (images[:, 0] > 127).to(torch.uint8), zero, one)
     signature = Signature((channels, 16, 16), 2, "segmentation")
-    return DataTask(name, signature, "validation_miou", train=split, validation=split)
+    return DataTask("masks", signature, "validation_miou", train=split, validation=split)
 
 
 def test_grey_tasks_are_joined_with_colours_of_any_kind(tasks: list[DataTask]) -> None:

@@ -94,7 +94,7 @@ class Interleaving:
         elif settings.hyper != "off" and architecture is None:
             self.shared = list(make_hyper(self.learners, settings, seed, self.device).parameters())
         self.shared_optimiser = weight_optimiser(self.shared, settings) if self.shared else None
-        self.weight_iterations = weight_iterations(self.learners, settings)
+        self.weight_iterations = weight_iterations(self.tasks, settings)
         posthoc = settings.alpha_schedule == "posthoc"
         self.iterations = (2 if posthoc else 1) * self.weight_iterations
         self.history = History([t.name for t in self.tasks], self.iterations)

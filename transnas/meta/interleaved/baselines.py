@@ -14,7 +14,9 @@ from transnas._errors import InputError
 from transnas.evaluation._counting import parameters
 from transnas.meta.interleaved.algorithm import Interleaving, Progress
 from transnas.meta.interleaved.history import Cost
+from transnas.meta.interleaved.kinds import batch_size
 from transnas.meta.interleaved.settings import InterleaveSettings
+from transnas.meta.interleaved.setup import weight_iterations
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.spaces import Architecture, Space
 from transnas.spaces._cells import Block
@@ -96,7 +98,9 @@ def joint(problem: Problem, _: Architecture) -> Found:
 
 def transferred(problem: Problem, _: Architecture) -> Found:
     """Search on the largest task alone, with all the images, and use what is found for all."""
-    search = _search(problem, [problem.largest], alone(problem, len(problem.tasks)))
+    sizes = {t.name: batch_size(t, problem.settings.batch_size) for t in problem.tasks}
+    share = sum(sizes.values()) / sizes[problem.largest.name]
+    search = _search(problem, [problem.largest], alone(problem, share))
     return Found([search.derive()] * len(problem.tasks), search.cost, None, [search])
 
 
@@ -210,6 +214,8 @@ def summed(settings: InterleaveSettings) -> InterleaveSettings:
         settings,
         preset="hard",
         updates="summed",
+        rounds=_weight_steps(settings),
+        steps=1,
         transfer_weight=0.0,
         hyper="off",
         paths="direct",
@@ -218,30 +224,37 @@ def summed(settings: InterleaveSettings) -> InterleaveSettings:
     )
 
 
-def alone(problem: Problem, tasks: int) -> InterleaveSettings:
-    """Return plain single-task settings in which `tasks` tasks' share of the images is seen.
+def alone(problem: Problem, share: float) -> InterleaveSettings:
+    """Return plain single-task settings in which `share` times a task's batches are seen.
 
-    Interleaving sees M J + 1 batches of a task in an iteration, a plain search 2.
+    Interleaving sees M J + 1 batches of a task in an iteration, a plain search 2; while the
+    architecture rests (`warmup`) one less each.
     """
     s = problem.settings
-    longest = s.iterations
-    if longest is None:
-        longest = s.epochs * -(-len(problem.largest.train) // s.batch_size)  # type: ignore[arg-type]
-    iterations = max(1, round(tasks * longest * (s.rounds * s.steps + 1) / 2))
+    posthoc = s.alpha_schedule == "posthoc"  # which knows no warm-up
+    warmup = 0.0 if posthoc else s.warmup
+    batches = (_weight_steps(s) + 1 - warmup) / (2 - warmup)
     return replace(
         s,
         preset="none",
+        updates="interleaved",
         transfer_weight=0.0,
         rounds=1,
         steps=1,
-        iterations=iterations,
+        iterations=max(1, round(share * weight_iterations(problem.tasks, s) * batches)),
         hyper="off",
         paths="direct",
         init_from="own",
         alpha_schedule="interleaved",
+        warmup=warmup,
         order="fixed",
         architecture="shared",
     )
+
+
+def _weight_steps(settings: InterleaveSettings) -> int:
+    """Return how many training batches of a task an iteration takes."""
+    return settings.rounds * (settings.steps if settings.updates == "interleaved" else 1)
 
 
 def _total(costs: Sequence[Cost]) -> Cost:

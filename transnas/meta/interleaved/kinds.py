@@ -16,7 +16,7 @@ from transnas.tasks import DataTask
 from transnas.tasks._base import IGNORED
 from transnas.tasks._tensors import Batched, TensorSplit
 
-__all__ = ["DENSE", "Kind", "kind_of", "kinds", "register"]
+__all__ = ["DENSE", "Kind", "batch_size", "kind_of", "kinds", "register"]
 
 DENSE = ("detection", "segmentation")
 """Kinds whose heads stand on the maps of all stages."""
@@ -50,6 +50,11 @@ kinds = _KINDS.names
 def kind_of(task: DataTask) -> Kind:
     """Return the kind of `task`; raises `InputError` for one that has no head here."""
     return _KINDS.get(task.kind)
+
+
+def batch_size(task: DataTask, wanted: int) -> int:
+    """Return how many images of `task` make a batch: as many as wanted, if its kind takes them."""
+    return min(wanted, kind_of(task).most)
 
 
 class _Classification:

@@ -17,7 +17,7 @@ from transnas.meta.interleaved.encoders import (
     take_head,
 )
 from transnas.meta.interleaved.hyper import Hyper, generated_names, importance
-from transnas.meta.interleaved.kinds import DENSE, kind_of
+from transnas.meta.interleaved.kinds import DENSE, batch_size, kind_of
 from transnas.meta.interleaved.matching import Matcher
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.settings import InterleaveSettings
@@ -68,7 +68,7 @@ class Learner:
         self.train, self.validation = (
             Stream(
                 split,
-                min(settings.batch_size, self.kind.most),
+                batch_size(task, settings.batch_size),
                 device,
                 seeded(own, purpose),
                 task.augmentation,

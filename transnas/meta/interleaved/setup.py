@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from transnas import networks
-from transnas.evaluation.training import deterministic
+from transnas.evaluation.training import Batches, deterministic
 from transnas.meta.interleaved.encoders import share_architecture
 from transnas.meta.interleaved.hyper import ChunkedHyper, FilmHyper, Hyper, generated_names
+from transnas.meta.interleaved.kinds import batch_size
 from transnas.meta.interleaved.learner import Learner
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.order import path, task_distances
@@ -134,11 +135,14 @@ def make_hyper(
     return hyper
 
 
-def weight_iterations(learners: Sequence[Learner], settings: InterleaveSettings) -> int:
-    """Return the iterations in which weights move: the batches of the largest task's epochs."""
+def weight_iterations(tasks: Sequence[DataTask], settings: InterleaveSettings) -> int:
+    """Return the iterations in which weights move: the most batches that a task's epochs have."""
     if settings.iterations is not None:
         return settings.iterations
-    return settings.epochs * max(len(x.train) for x in learners)
+    here, draws = torch.device("cpu"), torch.Generator()
+    sizes = [batch_size(t, settings.batch_size) for t in tasks]
+    counts = [len(Batches(t.train, n, here, draws)) for t, n in zip(tasks, sizes, strict=True)]
+    return settings.epochs * max(counts)
 
 
 def similar_path(learners: Sequence[Learner], settings: InterleaveSettings, seed: int) -> list[int]:
