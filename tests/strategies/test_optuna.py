@@ -229,6 +229,12 @@ def test_bad_names_are_answered_at_once() -> None:
         as_optuna_sampler("random", Tiny(), colour="red")
 
 
+@pytest.mark.parametrize("name", ["asha", "hyperband", "bohb", "successive-halving"])
+def test_strategies_with_budgets_are_no_samplers(name: str) -> None:
+    with pytest.raises(InputError, match=f"strategy '{name}' chooses the epochs .*; accepted"):
+        as_optuna_sampler(name, get("nasbench201"))
+
+
 def test_nsga2_finds_the_front_of_error_and_size() -> None:
     """On a table with both, the front that it finds covers more than that of random search."""
     space = get("transnas101-micro")

@@ -49,7 +49,9 @@ WRAPPERS: dict[str, Callable[[Strategy], Strategy]] = {
 
 
 class TestWrapped(StrategyContract):
-    @pytest.fixture(params=["local-search", "random", "regularized-evolution"])
+    @pytest.fixture(
+        params=["local-search", "random", "regularized-evolution", "successive-halving"]
+    )
     def inner(self, request: pytest.FixtureRequest) -> str:
         name: str = request.param
         return name

@@ -21,6 +21,8 @@ from transnas.strategies import (
     create,
 )
 from transnas.strategies._draws import Shuffled
+from transnas.strategies.multifidelity import SuccessiveHalving
+from transnas.tasks import Signature, Task
 from transnas.testing.strategies import Tiny
 
 SCORE = (Objective("score"),)
@@ -33,6 +35,10 @@ class Scripted(Strategy):
         super().__init__(space, 0, SCORE)
         self.coming = [space.at(i) for i in indices]
         self.heard: list[tuple[Architecture, Measurement]] = []
+        self.met: list[Task] = []
+
+    def meet(self, task: Task) -> None:
+        self.met.append(task)
 
     def ask(self) -> Architecture:
         if not self.coming:
@@ -94,6 +100,43 @@ def test_deduplicated_evolution_ends_when_every_class_was_tried() -> None:
     with pytest.raises(Exhausted):
         strategy.ask()
     assert sorted(map(Tiny().index, found)) == list(range(6))
+
+
+def test_a_promoted_architecture_is_measured_anew_with_its_epochs() -> None:
+    """Each class is measured once for each number of epochs, and each rung hears of its own."""
+    space = get("nasbench201")
+
+    def made() -> tuple[SuccessiveHalving, Deduplicated]:
+        inner = create("successive-halving", space, 0, SCORE)
+        assert isinstance(inner, SuccessiveHalving)
+        return inner, Deduplicated(inner)
+
+    inner, strategy = made()
+    measured = []
+    for _ in range(60):
+        arch = strategy.ask()
+        epochs = strategy.budget(arch)
+        assert epochs is not None
+        measured.append((space.canonical(arch), epochs))
+        strategy.tell(arch, scored(sum(arch.values) + epochs / 100))
+        state = json.loads(json.dumps(strategy.state()))
+        inner, strategy = made()
+        strategy.restore(state)
+    assert len(set(measured)) == len(measured)
+    assert {epochs for _, epochs in measured} == {1, 3, 9, 27}
+    for rung in inner._rungs():
+        for reward in rung.rewards.values():
+            assert round(100 * reward) % 100 == rung.epochs
+
+
+def test_a_wrapper_is_asked_and_met_as_its_strategy_is() -> None:
+    inner, task = Scripted(Tiny(), []), Task("any", Signature((1, 8, 8), 2))
+    assert not Averaged(Deduplicated(inner)).inherits
+    inner.inherits = True
+    strategy = Averaged(Deduplicated(inner))
+    assert strategy.inherits
+    strategy.meet(task)
+    assert inner.met == [task]
 
 
 def test_failures_are_tried_again_before_they_are_told() -> None:

@@ -41,7 +41,7 @@ class Strategy(ABC):
     Settings: ClassVar[type[Any]] = NoSettings
     """A frozen dataclass, one documented field a setting; the command line comes from it."""
     max_objectives: ClassVar[int] = 1
-    inherits: ClassVar[bool] = False
+    inherits: bool = False
     """Whether what is trained for this strategy begins with the weights of its parent."""
 
     def __init__(

@@ -112,7 +112,7 @@ def as_optuna_sampler(
         study.optimize(lambda trial: train(suggest(trial, space)), n_trials=50)
 
     Parameters of the objective that do not belong to `space` are sampled at random. Raises
-    `InputError` for an unknown strategy or setting.
+    `InputError` for an unknown strategy or setting, or for a strategy with budgets.
     """
     from transnas.strategies._optuna_sampler import StrategySampler
 

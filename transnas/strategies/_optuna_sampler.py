@@ -37,7 +37,12 @@ class StrategySampler(BaseSampler):
         self._space = space
         self._seed = seed
         self._settings = dict(settings)
-        create(name, space, seed, **self._settings)  # bad input is answered here
+        found = create(name, space, seed, **self._settings)  # bad input is answered here
+        if found.full_budget is not None:
+            raise InputError(
+                f"strategy {name!r} chooses the epochs of each trial, which no sampler can; "
+                "accepted: one without budgets, beside a pruner of Optuna's"
+            )
         self._distributions = distributions(space)
         self._random = RandomSampler(seed)
         self._strategy: Strategy | None = None

@@ -12,7 +12,7 @@ import sys
 from abc import abstractmethod
 from dataclasses import replace
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +21,14 @@ from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, NoSettings, Strategy, positive
 from transnas.strategies._draws import Shuffled, pack, unpack
 
+if TYPE_CHECKING:
+    from transnas.tasks import Task
+
 __all__ = ["Averaged", "Deduplicated", "Retrying", "WarmStarted", "Wrapper"]
 
 _PATIENCE = 1000
 
-Key = tuple[tuple[int, ...], tuple[float, ...]]
+Key = tuple[tuple[int, ...], tuple[float, ...], int | None]
 
 
 class Wrapper(Strategy):
@@ -36,6 +39,10 @@ class Wrapper(Strategy):
     def __init__(self, inner: Strategy) -> None:
         super().__init__(inner.space, inner.seed, inner.objectives, NoSettings())
         self.inner = inner
+        self.inherits = inner.inherits
+
+    def meet(self, task: Task) -> None:
+        self.inner.meet(task)
 
     @property
     def full_budget(self) -> int | None:
@@ -64,7 +71,8 @@ class Deduplicated(Wrapper):
     """Proposes one architecture of each isomorphism class (`Space.canonical`), and only once.
 
     A twin of what was measured is told its result at once, a twin of what is under way when
-    that is told, and the inner strategy is asked again. `Exhausted` after 1,000 twins in a row.
+    that is told, and the inner strategy is asked again. Results count for the epochs that they
+    were asked with. `Exhausted` after 1,000 twins in a row.
     """
 
     def __init__(self, inner: Strategy) -> None:
@@ -95,7 +103,7 @@ class Deduplicated(Wrapper):
             self.inner.tell(told, measurement)
 
     def _key(self, arch: Architecture) -> Key:
-        return self.space.canonical(arch).values, arch.numbers
+        return self.space.canonical(arch).values, arch.numbers, self.inner.budget(arch)
 
     def _own_state(self) -> dict[str, Any]:
         return {
@@ -104,10 +112,13 @@ class Deduplicated(Wrapper):
         }
 
     def _restore_own(self, state: dict[str, Any]) -> None:
-        self._known = {(tuple(v), tuple(n)): Measurement.from_dict(m) for v, n, m in state["known"]}
+        self._known = {
+            (tuple(v), tuple(n), budget): Measurement.from_dict(m)
+            for v, n, budget, m in state["known"]
+        }
         self._pending = {
-            (tuple(v), tuple(n)): [unpack(self.space, a) for a in archs]
-            for v, n, archs in state["pending"]
+            (tuple(v), tuple(n), budget): [unpack(self.space, a) for a in archs]
+            for v, n, budget, archs in state["pending"]
         }
 
 
