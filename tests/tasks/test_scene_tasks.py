@@ -204,6 +204,26 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
     assert set(masks[:, :12].unique().tolist()) <= {0, 1, 2}
 
 
+@pytest.mark.parametrize(("count", "shares"), [(3, (1, 1, 1)), (5, (3, 1, 1)), (11, (7, 2, 2))])
+def test_every_split_of_a_folder_has_an_image(
+    count: int, shares: tuple[int, ...], tmp_path: Path
+) -> None:
+    task = load(write_masks(tmp_path / "land", count))
+    splits = (task.train, task.validation, task._test)
+    assert tuple(map(len, splits)) == shares  # type: ignore[arg-type]
+    few = write_masks(tmp_path / "few", count=2)
+    with pytest.raises(
+        InputError, match=r"few has 2 image\(s\) to split into train, validation, test; .* least 3"
+    ):
+        load(few)
+    (few / "train").mkdir()
+    for kind in ("images", "masks"):
+        (few / kind).rename(few / "train" / kind)
+    halves = load(few)
+    assert (len(halves.train), len(halves.validation)) == (1, 1)  # type: ignore[arg-type]
+    assert not halves.has_test
+
+
 def test_broken_masks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has class 3; accepted: 0\.\.2, or 255"):
         load(write_masks(tmp_path / "unknown", top=3))

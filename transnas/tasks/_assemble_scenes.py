@@ -21,7 +21,7 @@ from transnas.tasks._boxes import BoxSplit, check_boxes
 from transnas.tasks._masks import MaskSplit, check_mask
 from transnas.tasks._registry import Options
 from transnas.tasks._scenes import IGNORED, Frame, Stack, frame_of, stacked
-from transnas.tasks._split import Array
+from transnas.tasks._split import Array, cuts_of
 
 __all__ = ["Boxed", "Masked", "assemble_boxes", "assemble_masks", "head"]
 
@@ -181,16 +181,16 @@ def _require_scene_options(options: Options, name: str) -> None:
 
 def _divided(parts: Mapping[str, Sequence[_T]], options: Options, name: str) -> dict[str, list[_T]]:
     """Return the splits, what is missing split off by the seed, limited as the options say."""
-    share = options.held_out
+    held = options.held_out
     found = {split: list(part) for split, part in parts.items() if part}
     if "all" in found:
-        names, shares = ("train", "validation", "test"), (1 - 2 * share, share, share)
-        found = dict(zip(names, _drawn(found["all"], shares, options.seed), strict=True))
+        shares = {"train": 1 - 2 * held, "validation": held, "test": held}
+        found = _drawn(found["all"], shares, options.seed, name)
     elif "train" in found and "validation" not in found:
-        train, validation = _drawn(found["train"], (1 - share, share), options.seed)
-        found |= {"train": train, "validation": validation}
-    if not found.get("train") or not found.get("validation"):
-        raise InputError(f"{name} has too few images to split; accepted: train images, 3 or more")
+        halves = {"train": 1 - held, "validation": held}
+        found |= _drawn(found["train"], halves, options.seed, name)
+    if "train" not in found:
+        raise InputError(f"{name} has no training images; accepted: at least one")
     for split in ("train", "validation"):
         part = found[split]
         kept = min(len(part), options.limit or len(part))
@@ -198,10 +198,21 @@ def _divided(parts: Mapping[str, Sequence[_T]], options: Options, name: str) -> 
     return found
 
 
-def _drawn(items: list[_T], shares: Sequence[float], seed: int) -> list[list[_T]]:
+def _drawn(
+    items: list[_T], shares: Mapping[str, float], seed: int, name: str
+) -> dict[str, list[_T]]:
+    """Return `items` in splits of these shares, at least one in each; `InputError` for too few."""
+    if len(items) < len(shares):
+        raise InputError(
+            f"{name} has {len(items)} image(s) to split into {', '.join(shares)}; accepted: at "
+            f"least {len(shares)}"
+        )
     order = np.random.default_rng(seed).permutation(len(items))
-    cuts = np.round(np.cumsum(shares)[:-1] * len(items)).astype(int)
-    return [[items[i] for i in np.sort(part).tolist()] for part in np.split(order, cuts)]
+    cuts = cuts_of(len(items), list(shares.values()))
+    return {
+        split: [items[i] for i in np.sort(part).tolist()]
+        for split, part in zip(shares, np.split(order, cuts), strict=True)
+    }
 
 
 def _moments(images: Stack) -> tuple[Tensor, Tensor]:

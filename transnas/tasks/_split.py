@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from transnas._errors import InputError
 
-__all__ = ["Array", "check_images", "check_labels", "first_per_class", "stratified"]
+__all__ = ["Array", "check_images", "check_labels", "cuts_of", "first_per_class", "stratified"]
 
 Array = npt.NDArray[np.generic]
 Labels = npt.NDArray[np.int64]
@@ -34,13 +34,13 @@ def stratified(
             )
         order = np.random.default_rng([seed, label]).permutation(members)
         for part, chosen in zip(
-            parts, np.split(order, _cuts(len(members), fractions)), strict=True
+            parts, np.split(order, cuts_of(len(members), fractions)), strict=True
         ):
             part.append(chosen)
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def _cuts(count: int, fractions: Sequence[float]) -> list[int]:
+def cuts_of(count: int, fractions: Sequence[float]) -> list[int]:
     """Return where to cut `count` members so that each part has at least one."""
     cuts: list[int] = []
     for i, share in enumerate(np.cumsum(fractions)[:-1]):
