@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from transnas import oneshot
-from transnas.networks import Form, Supernet
+from transnas.networks import Form, Operation, Supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot import Settings
 from transnas.spaces import Architecture, Choice, Space
@@ -54,6 +54,9 @@ class ChainSupernet(Supernet):
 
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         return arch.values
+
+    def operation(self, row: int, code: int) -> Operation:
+        return Operation(OPERATIONS[code])
 
     def discretise(self, shares: Tensor) -> Architecture:
         return self.space.architecture(shares.argmax(dim=1).tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -12,20 +13,27 @@ import pytest
 import torch
 from oneshot_toys import BEST, Chain, ChainSupernet, brighter, quick
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, oneshot, spaces
 from transnas.evaluation.training import workplace
 from transnas.networks.relaxations import Mix, Softmax
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
-from transnas.oneshot._indicators import operation_names
+from transnas.oneshot._indicators import (
+    architecture_indicators,
+    mean_entropy,
+    operations,
+    parameters,
+    skip_rows,
+)
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import penalised
 from transnas.oneshot.robust_darts import rises
 from transnas.strategies._lstm_policy import LSTMPolicy, chosen_log_policy
-from transnas.tasks import Signature
+from transnas.tasks import DataTask, Signature
 
 torch.set_num_threads(1)
 SIGNATURE = Signature((1, 8, 8), 4)
@@ -44,6 +52,28 @@ def nasbench201(**changes: Any) -> Any:
     return networks.supernet(
         spaces.get("nasbench201"), SIGNATURE, Softmax(), channels=4, cells=1, **changes
     )
+
+
+PAIRS = {"filters": 2, "cells": 1, "stem_channels": 3}
+PROXYLESS = {"stem": 4, "first": 4, "widths": (4, 4, 6, 6, 8, 8), "last": 8, "stem_stride": 1,
+             "strides": (1, 2, 1, 1, 2, 1)}  # fmt: skip
+SPACES: dict[str, dict[str, Any]] = {
+    "chain": {},
+    "darts-recurrent": {"hidden": 4},
+    "enas-macro": {"channels": 4},
+    "enas-micro": {"channels": 2, "layers": 3},
+    "nasnet": PAIRS,
+    "pnas": PAIRS,
+    "proxyless": PROXYLESS,
+}
+"""Spaces with rows of different kinds, and small skeletons."""
+
+
+@functools.cache
+def small(name: str) -> networks.Supernet:
+    """Return a small supernet that nobody changes."""
+    signature = Signature((5,), 11, "language") if name.endswith("recurrent") else SIGNATURE
+    return networks.supernet(spaces.get(name), signature, Softmax(), **SPACES[name])
 
 
 # Costs ------------------------------------------------------------------------------------------
@@ -82,7 +112,7 @@ def test_parameter_costs_are_those_of_discrete_networks() -> None:
 
 def test_a_table_of_latencies_has_all_operations(tmp_path: Path) -> None:
     net = nasbench201()
-    table = {name: float(i) for i, name in enumerate(operation_names(net)[0])}
+    table = {name: float(i) for i, name in enumerate(net.space.choices[0].values)}
     assert table_costs(net, table).tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 6
     del table["none"]
     with pytest.raises(InputError, match="lacks operation 'none'"):
@@ -98,6 +128,84 @@ def test_latency_enters_the_loss_as_published() -> None:
     assert float(added) == pytest.approx(2.0 + 0.5 * 20 / 80)
     multiplied = penalised(loss, expected, 80.0, "multiply", 0.2)
     assert float(multiplied) == pytest.approx(0.4 * (math.log(100) / math.log(80)) ** 0.3)
+
+
+# Indicators -------------------------------------------------------------------------------------
+
+
+def chosen_operations(space: spaces.Space, arch: spaces.Architecture) -> list[str]:
+    """Return the values of the choices of operations, and of no others."""
+    return [
+        choice.values[code]
+        for choice, code in zip(space.choices, arch.values, strict=True)
+        if not any(word in choice.name for word in ("input", "combiner", "reads"))
+    ]
+
+
+@pytest.mark.parametrize("name", list(SPACES))
+def test_indicators_name_what_an_architecture_does(name: str) -> None:
+    space, net = spaces.get(name), small(name)
+    for seed in range(3):
+        arch = space.sample(np.random.default_rng(seed))
+        words = chosen_operations(space, arch)
+        parametric = [w for w in words if "conv" in w or w.startswith(("sep", "mb"))]
+        expected = {"skips": float(words.count("skip_connect"))}
+        if not name.endswith("recurrent") and name != "chain":
+            expected["parametric"] = float(len(parametric))
+        assert architecture_indicators(net, arch) == expected
+        kinds = getattr(space, "kinds", ("cell",))
+        normal = words[: len(words) // len(kinds)]
+        skips = skip_rows(net, arch)
+        assert len(skips) == normal.count("skip_connect")
+        for row, code in skips.items():
+            assert net.codes(arch)[row] == code
+
+
+def test_entropy_is_one_where_what_is_there_has_equal_shares() -> None:
+    shares = torch.zeros(6, 8)
+    shares[:3, :3] = 0.1
+    shares[3:, 2:7] = 0.2
+    assert mean_entropy(shares) == pytest.approx(1.0)
+    shares[0] = torch.eye(8)[0]  # a row without a choice
+    assert mean_entropy(shares) == pytest.approx(1.0)
+    shares[1] = torch.tensor([0.9, 0.1] + 6 * [0.0])
+    two = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
+    assert mean_entropy(shares) == pytest.approx((4 + two) / 5)
+
+
+@pytest.mark.parametrize("name", ["enas-micro", "enas-macro", "proxyless", "chain"])
+@pytest.mark.parametrize("method", ["darts-plus", "p-darts", "bayesnas"])
+def test_rules_about_operations_run_on_every_kind_of_rows(method: str, name: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(4, 1, 4, 4), torch.arange(4) // 2
+    halves = (TensorDataset(images[i::2], labels[i::2]) for i in (0, 1))
+    task, kind = DataTask.from_datasets("few", *halves), oneshot.get(method)
+    settings = quick(method, batch_size=2, skips=1)
+    search = kind(task, spaces.get(name), settings, SPACES[name], 0, workplace("cpu"))
+    with torch.no_grad():  # so that most of what can skip does
+        for row, code, operation in operations(search.net):
+            search.net.logits[row, code] += 3.0 * ("skip" in operation.name)
+    search.train_step(search.training.next())
+    search.end_epoch()
+    search.space.validate(search.present())
+    assert 0.0 < mean_entropy(search.shares()) <= 1.0
+    if method == "p-darts":
+        assert len(skip_rows(search.net, search.present())) <= 1
+
+
+def test_a_ranking_of_operations_needs_weights() -> None:
+    kind = oneshot.get("darts-plus")
+    settings = kind.Settings(criterion="ranking")  # type: ignore[call-arg]
+    with pytest.raises(InputError, match="no operation of space 'chain' has weights of its own"):
+        kind(brighter(), spaces.get("chain"), settings, {}, 0, workplace("cpu"))
+
+
+def test_operations_that_compute_nothing_have_no_switch() -> None:
+    for name in ("proxyless", "chain", "enas-macro", "darts-recurrent"):
+        net = small(name)
+        absent = {op.name for _, _, op in operations(net)} & {"none", "zero"}
+        assert len(absent) == 1
+        assert all(parameters(op) == 0 for _, _, op in operations(net) if op.name in absent)
 
 
 # Rules ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from transnas.networks._registry import (
 )
 from transnas.networks._supernet import (
     Form,
+    Operation,
     Supernet,
     register_supernet,
     supernet,
@@ -23,6 +24,7 @@ __all__ = [
     "Builder",
     "Form",
     "MixedEdges",
+    "Operation",
     "Origin",
     "Supernet",
     "build",

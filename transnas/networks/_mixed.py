@@ -168,6 +168,12 @@ class MixedEdges(nn.Module):
             raise InputError(f"backend 'compiled': {error}; accepted here: 'torch'") from None
         return True
 
+    def own(self, row: int, code: int) -> tuple[nn.Module, ...]:
+        """Return the module of an operation on an edge; () where there is none, or all share it."""
+        modules = dict(self.edges.get_submodule(str(row)).named_children())
+        name = self.operations[code]
+        return (modules[name],) if name in modules else ()
+
     @property
     def drops(self) -> bool:
         """Whether operations are dropped at random in this mode."""

@@ -9,14 +9,14 @@ much of it is unread, the product of what later pairs leave of it, which is exac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from transnas.networks._mixed import MixedEdges, recomputed
-from transnas.networks._supernet import Form
+from transnas.networks._supernet import Form, Operation
 from transnas.networks.relaxations import Mix
 from transnas.spaces import Architecture
 from transnas.spaces._cells import Block, Cell, CellSpace
@@ -68,6 +68,24 @@ class PairRows:
                 ]
                 found += [self.combiners.index(block.combiner)] if self.a_block == 3 else []
         return tuple(found)
+
+    def operation(self, cells: Iterable[nn.Module], row: int, code: int) -> Operation:
+        """Return what a code of a row stands for in a network of these mixed cells.
+
+        Modules are those that read a sum, where others read the concatenation of the same state.
+        """
+        kind, place = divmod(row, self.a_block * self.blocks)
+        if place % self.a_block == 2:
+            return Operation(self.combiners[code])
+        state, operation = divmod(code, len(self.operations))
+        own: tuple[nn.Module, ...] = ()
+        for cell in cells:
+            assert isinstance(cell, PairCell)
+            if cell.kind == self.space.kinds[kind]:
+                edges = cell.sources[f"{state}_0"]
+                assert isinstance(edges, MixedEdges)
+                own += edges.own(row, operation)
+        return Operation(self.operations[operation], own)
 
     def architecture(self, codes: Sequence[int]) -> Architecture:
         """Inverse of `codes`."""

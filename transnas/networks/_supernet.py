@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from transnas.tasks import Signature
 __all__ = [
     "SEARCH",
     "Form",
+    "Operation",
     "RowsAreChoices",
     "Supernet",
     "register_supernet",
@@ -59,6 +60,15 @@ class Form:
         positive("partial", self.partial)
         if self.backend not in _BACKENDS:
             raise InputError(f"backend is {self.backend!r}; accepted: {', '.join(_BACKENDS)}")
+
+
+class Operation(NamedTuple):
+    """What one code of a row of the logits stands for."""
+
+    name: str
+    """As its space calls it; `none` where the code leaves something out."""
+    modules: tuple[nn.Module, ...] = ()
+    """Modules of this code of this row alone, in all cells; () where others share its weights."""
 
 
 class Supernet(nn.Module, ABC):
@@ -241,6 +251,10 @@ class Supernet(nn.Module, ABC):
         """Return the operation of each edge in `arch`; None: the edge is not there."""
 
     @abstractmethod
+    def operation(self, row: int, code: int) -> Operation:
+        """Return what an allowed code of a row stands for."""
+
+    @abstractmethod
     def discretise(self, shares: Tensor) -> Architecture:
         """Return the architecture that `shares` [edges, operations] stand for."""
 
@@ -265,6 +279,10 @@ class RowsAreChoices(Supernet):
     def codes(self, arch: Architecture) -> tuple[int, ...]:
         """Return the operation of each row, which are the values of `arch`."""
         return arch.values
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the value of the choice; subclasses add what has weights."""
+        return Operation(self.space.choices[row].values[code])
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return the strongest operation of each row."""

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import positive, skeleton_from
-from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, RowsAreChoices, register_supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Space
 from transnas.spaces.chain import ChainSpace
@@ -136,6 +136,14 @@ class ChainSupernet(RowsAreChoices):
         means = [s.mean(dim=(2, 3)) * _absent(r) for s, r in zip(states, read_by, strict=True)]
         out: Tensor = self.head(torch.cat(means, dim=1))
         return out
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return e.g. `height 3`, and of a bit `none` or `reads`: all are parts of one kernel."""
+        choice = self.chain.choices[row]
+        what = choice.name.split()[2]
+        return Operation(
+            ("none", "reads")[code] if what == "reads" else f"{what} {choice.values[code]}"
+        )
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `layers.2.weight` for `layers.2.0.weight`."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, Supernet, register_supernet
 from transnas.networks.darts import Frame, Network, Skeleton, preprocess
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.networks.separable import cell_operation
@@ -154,6 +154,17 @@ class DARTSSupernet(Supernet):
             }
             found += [chosen.get(edge) for edge in EDGES]
         return tuple(found)
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the operation of an edge, with its modules in all cells of the kind."""
+        own: tuple[nn.Module, ...] = ()
+        for cell in self.network.cells:
+            assert isinstance(cell, MixedCell)
+            if 0 <= row - cell.first_row < len(EDGES):
+                edges = cell.sources[EDGES[row - cell.first_row][0]]
+                assert isinstance(edges, MixedEdges)
+                own += edges.own(row, code)
+        return Operation(self.darts.operations[code], own)
 
     def selectable(self, row: int) -> tuple[int, ...]:
         """Return the operations of a row, without `none` where cells have none."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, Supernet, register_supernet
 from transnas.networks.enas_macro import Frame, Skeleton, branch
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Space
@@ -96,6 +96,14 @@ class ENASMacroSupernet(Supernet):
             operations.append(next(values))
             bits += [next(values) for _ in range(k)]
         return (*operations, *bits)
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the branch of a layer, or whether a skip is there: `none` or `reads`."""
+        if row >= self.depth:
+            return Operation(("none", "reads")[code])
+        layer = self.network.layers[row]
+        assert isinstance(layer, MixedLayer)
+        return Operation(OPERATIONS[code], (layer.branches[OPERATIONS[code]],))
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return the strongest operation of each layer, and the skips with more than half."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transnas.networks._heads import KINDS, attach
 from transnas.networks._mixed import MixedEdges, NodeSums, PartialChannels, recomputed
 from transnas.networks._registry import positive, register, skeleton_from
-from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, RowsAreChoices, register_supernet
 from transnas.networks.operations import Mode, ReLUConvBN, Zero, initialise, operation
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Space
@@ -270,6 +270,16 @@ class NASBench201Supernet(RowsAreChoices):
     def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides of `stages`."""
         return self.network.channels, self.network.strides
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the operation of an edge, with its modules in all cells."""
+        own: tuple[nn.Module, ...] = ()
+        for cell in self.network.body:
+            if isinstance(cell, MixedCell):
+                edges = cell.sources[EDGES[row][0]]
+                assert isinstance(edges, MixedEdges)
+                own += edges.own(row, code)
+        return Operation(OPERATIONS[code], own)
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `network.body.0.sources.1.edges.4.nor_conv_1x1.` for `body.0.edges.4.`."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from transnas.networks._pairs import PairCell, PairRows, source_cell
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, Form, Supernet, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, Supernet, register_supernet
 from transnas.networks.nasnet import (
     Frame,
     Inputs,
@@ -83,6 +83,10 @@ class NASNetSupernet(Supernet):
     def codes(self, arch: Architecture) -> tuple[int, ...]:
         """Return `state * operations + operation` of each pair, and the combiner of each block."""
         return self.layout.codes(self.layout.space.cells(arch))
+
+    def operation(self, row: int, code: int) -> Operation:
+        """See `PairRows.operation`."""
+        return self.layout.operation(self.network.cells, row, code)
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return the strongest state and operation of every pair, and the strongest combiner."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import SEARCH, Form, RowsAreChoices, register_supernet
+from transnas.networks._supernet import SEARCH, Form, Operation, RowsAreChoices, register_supernet
 from transnas.networks.proxyless import Frame, Skeleton, bottleneck
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Space
@@ -102,6 +102,13 @@ class ProxylessSupernet(RowsAreChoices):
     def outline(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides of `stages`."""
         return self.network.channels, self.network.strides
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the bottleneck of a block; `zero` has no module."""
+        block = self.network.blocks[row]
+        assert isinstance(block, MixedBlock)
+        own = dict(block.operations.named_children()).get(str(code))
+        return Operation(self.chain.choices[row].values[code], () if own is None else (own,))
 
     def shared_name(self, name: str, codes: Sequence[int | None]) -> str:
         """Return e.g. `network.blocks.3.operations.2.0.weight` for `blocks.2.body.0.weight`.

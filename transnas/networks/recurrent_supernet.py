@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import skeleton_from
-from transnas.networks._supernet import Form, Supernet, register_supernet
+from transnas.networks._supernet import Form, Operation, Supernet, register_supernet
 from transnas.networks.darts_recurrent import ACTIVATIONS as FUNCTIONS
 from transnas.networks.darts_recurrent import (
     LanguageModel,
@@ -213,6 +213,10 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
         }
         return tuple(chosen.get(edge) for edge in self.edges)
 
+    def operation(self, row: int, code: int) -> Operation:
+        """Return `none` or an activation: those of a node share its matrix."""
+        return Operation(_OPERATIONS[code])
+
     def selectable(self, row: int) -> tuple[int, ...]:
         """Return the activations of an edge, without `none`."""
         return tuple(code for code in self.allowed[row] if code > 0)
@@ -253,6 +257,10 @@ class ENASRecurrentSupernet(_RecurrentSupernet):
         """Return `state * 4 + activation` of each node (of node 0 its activation)."""
         nodes = [(self.recurrent.root(arch), 0), *self.recurrent.nodes(arch)]
         return tuple(state * len(ACTIVATIONS) + ACTIVATIONS.index(name) for name, state in nodes)
+
+    def operation(self, row: int, code: int) -> Operation:
+        """Return the activation: those on a state share a matrix."""
+        return Operation(ACTIVATIONS[code % len(ACTIVATIONS)])
 
     def discretise(self, shares: Tensor) -> Architecture:
         """Return the strongest state and activation of each node."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.networks import MixedEdges, Supernet
-from transnas.oneshot._indicators import operation_names
+from transnas.networks import Supernet
+from transnas.oneshot._indicators import operations, parameters
 
 __all__ = ["expected_cost", "parameter_costs", "table_costs"]
 
@@ -20,8 +20,8 @@ def parameter_costs(net: Supernet) -> Tensor:
     Relative to the dearest architecture: the largest cost of each edge, summed, is 1.
     """
     costs = torch.zeros_like(net.logits, requires_grad=False)
-    for row, code, operation in _operations(net):
-        costs[row, code] += sum(p.numel() for p in operation.parameters() if p.ndim > 1)
+    for row, code, operation in operations(net):
+        costs[row, code] = parameters(operation)
     most = costs.max(dim=1).values.sum()
     return costs / most if most > 0 else costs
 
@@ -31,20 +31,12 @@ def table_costs(net: Supernet, table: Mapping[str, float]) -> Tensor:
 
     Raises `InputError` for an operation that it lacks.
     """
-    names = operation_names(net)
-    for name in (name for row in names for name in row):
+    costs = torch.zeros_like(net.logits, requires_grad=False)
+    for row, code, (name, _) in operations(net):
         if name not in table:
             raise InputError(f"table lacks operation {name!r}; accepted: one with all operations")
-    return net.logits.new_tensor([[table[name] for name in row] for row in names])
-
-
-def _operations(net: Supernet) -> Iterator[tuple[int, int, nn.Module]]:
-    """Yield row, code and module of each operation that has weights of its own, in all cells."""
-    for module in net.modules():
-        if isinstance(module, MixedEdges):
-            for row, edge in module.edges.items():
-                for name, operation in edge.named_children():
-                    yield int(row), module.operations.index(name), operation
+        costs[row, code] = table[name]
+    return costs
 
 
 def expected_cost(probabilities: Tensor, costs: Tensor) -> Tensor:

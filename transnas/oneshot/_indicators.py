@@ -6,69 +6,85 @@ training of the weights up, so they win edges whatever they are worth in the end
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 from torch import Tensor
 
-from transnas.networks import MixedEdges, Supernet
-from transnas.spaces import Architecture, Space
+from transnas.networks import Operation, Supernet
+from transnas.spaces import Architecture
 
 __all__ = [
     "architecture_indicators",
+    "is_absent",
     "is_parametric",
     "is_skip",
     "mean_entropy",
-    "operation_names",
+    "operations",
+    "parameters",
     "skip_rows",
 ]
 
 
 def is_skip(operation: str) -> bool:
     """Return whether the operation of this name is a skip connection."""
-    return "skip" in operation or operation == "identity"
+    return "skip" in operation
 
 
-def is_parametric(operation: str) -> bool:
-    """Return whether the operation of this name has weights."""
-    return "conv" in operation
+def is_absent(operation: str) -> bool:
+    """Return whether the operation of this name computes nothing."""
+    return operation in ("none", "zero")
 
 
-def architecture_indicators(space: Space, arch: Architecture) -> dict[str, float]:
-    """Return the numbers of `skips` and of `parametric` operations in `arch`."""
-    chosen = [c.values[code] for c, code in zip(space.choices, arch.values, strict=True)]
-    return {
-        "skips": float(sum(map(is_skip, chosen))),
-        "parametric": float(sum(map(is_parametric, chosen))),
-    }
+def parameters(operation: Operation) -> int:
+    """Return how many weights of kernels an operation has of its own, over all cells."""
+    return sum(p.numel() for m in operation.modules for p in m.parameters() if p.ndim > 1)
 
 
-def mean_entropy(shares: Tensor) -> float:
-    """Return the mean entropy of the rows of shares [edges, operations], 1 for uniform ones."""
-    p = shares.double() / shares.double().sum(dim=1, keepdim=True)
-    entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
-    return float(entropy.mean()) / math.log(p.shape[1])
+def is_parametric(operation: Operation) -> bool:
+    """Return whether it has weights of its own, other than to fit a skip or a pool in."""
+    plain = is_skip(operation.name) or "pool" in operation.name
+    return not plain and parameters(operation) > 0
 
 
-def operation_names(net: Supernet) -> list[tuple[str, ...]]:
-    """Return the names of the operations of each row of the logits.
+def operations(net: Supernet) -> Iterator[tuple[int, int, Operation]]:
+    """Yield row, code and operation of all that the rows of the logits allow."""
+    for row, codes in enumerate(net.allowed):
+        for code in codes:
+            yield row, code, net.operation(row, code)
 
-    Empty names stand for the codes of supernets that are not made of mixed edges.
+
+def architecture_indicators(net: Supernet, arch: Architecture) -> dict[str, float]:
+    """Return the numbers of `skips` and of `parametric` operations in `arch`.
+
+    The second is left out where operations have no weights of their own.
     """
-    rows, columns = net.logits.shape
-    found: list[tuple[str, ...]] = [("",) * columns] * rows
-    for module in net.modules():
-        if isinstance(module, MixedEdges):
-            for row in module.rows:
-                found[row] = module.operations
-    choices = net.space.choices
-    if found[0] == ("",) * columns and len(choices) == rows:
-        found = [(*c.values, *[""] * (columns - len(c.values))) for c in choices]
+    codes = enumerate(net.codes(arch))
+    chosen = [net.operation(row, code) for row, code in codes if code is not None]
+    found = {"skips": float(sum(is_skip(operation.name) for operation in chosen))}
+    if any(is_parametric(operation) for _, _, operation in operations(net)):
+        found["parametric"] = float(sum(map(is_parametric, chosen)))
     return found
 
 
-def skip_rows(net: Supernet, arch: Architecture) -> list[int]:
-    """Return the rows of the first kind of cell (the normal one) on which `arch` skips."""
-    kinds = len(getattr(net.space, "kinds", ("cell",)))
-    names = operation_names(net)
-    codes = enumerate(net.codes(arch)[: len(names) // kinds])
-    return [row for row, code in codes if code is not None and is_skip(names[row][code])]
+def mean_entropy(shares: Tensor) -> float:
+    """Return the mean entropy of the rows of shares [edges, operations], 1 for uniform ones.
+
+    Operations of share 0 are not there, and rows of one operation do not count; 0 if all are.
+    """
+    p = shares.double() / shares.double().sum(dim=1, keepdim=True)
+    p = p[(p > 0).sum(dim=1) > 1]
+    if len(p) == 0:
+        return 0.0
+    entropy = -(p * p.clamp_min(1e-300).log()).sum(dim=1)
+    return float((entropy / (p > 0).sum(dim=1).double().log()).mean())
+
+
+def skip_rows(net: Supernet, arch: Architecture) -> dict[int, int]:
+    """Return row and code where the first kind of cell (the normal one) of `arch` skips."""
+    codes = net.codes(arch)
+    first = len(codes) // len(getattr(net.space, "kinds", ("cell",)))
+    return {
+        row: code
+        for row, code in enumerate(codes[:first])
+        if code is not None and is_skip(net.operation(row, code).name)
+    }

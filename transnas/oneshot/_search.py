@@ -218,7 +218,7 @@ def _finish_epoch(running: OneShot, record: _Record) -> None:
     if not all(map(math.isfinite, means.values())):
         raise Stopped(f"loss is not finite in epoch {running.epoch}", record.curve)
     present = running.present()
-    means |= architecture_indicators(running.space, present)
+    means |= architecture_indicators(running.net, present)
     means["derived_accuracy"] = running.checked_accuracy(present)
     if shares is not None:
         means["entropy"] = mean_entropy(shares)

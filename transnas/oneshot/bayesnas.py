@@ -27,7 +27,7 @@ from transnas.networks import Form
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hessian import hessian_product
-from transnas.oneshot._indicators import operation_names
+from transnas.oneshot._indicators import is_absent, operations
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
 from transnas.spaces import Architecture
@@ -65,11 +65,11 @@ class BayesNAS(OneShot):
     Settings = BayesSettings
 
     def begin(self) -> None:
-        """Set all switches to 1; `none` has none, and stays 0."""
+        """Set all switches to 1; what computes nothing has none, and stays 0."""
         super().begin()
-        names = operation_names(self.net)
-        live = [[name != "none" for name in row] for row in names]
-        self.live = torch.tensor(live, device=self.at.device) & ~self.net.missing
+        self.live = ~self.net.missing
+        for row, code, operation in operations(self.net):
+            self.live[row, code] = not is_absent(operation.name)
         with torch.no_grad():
             self.net.logits.copy_(self.live.to(self.net.logits))
         self.gamma = torch.ones_like(self.net.logits, requires_grad=False)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from transnas._errors import InputError
 from transnas.networks.relaxations import Relaxation, Softmax
-from transnas.oneshot._indicators import is_parametric, operation_names, skip_rows
+from transnas.oneshot._indicators import is_parametric, operations, skip_rows
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require
 from transnas.oneshot.darts import Bilevel
@@ -50,6 +51,14 @@ class DARTSPlus(Bilevel):
     def begin(self) -> None:
         """Also begin a record of what each epoch would derive."""
         super().begin()
+        self.parametric: list[list[int]] = [[] for _ in self.net.allowed]
+        for row, code, operation in operations(self.net):
+            self.parametric[row] += [code] if is_parametric(operation) else []
+        if self.settings.criterion == "ranking" and not any(self.parametric):
+            raise InputError(
+                f"criterion is 'ranking', but no operation of space {self.space.name!r} has "
+                "weights of its own; accepted: skips"
+            )
         self.before: Architecture | None = None
         self.ranking: list[int] = []
         self.settled = 0
@@ -74,12 +83,8 @@ class DARTSPlus(Bilevel):
 
     def rank(self) -> list[int]:
         """Return the strongest operation with weights of each edge; -1 where there is none."""
-        found = []
-        rows = zip(self.net.shares().tolist(), operation_names(self.net), strict=True)
-        for shares, names in rows:
-            codes = [code for code, name in enumerate(names) if is_parametric(name)]
-            found.append(max(codes, key=shares.__getitem__) if codes else -1)
-        return found
+        rows = zip(self.net.shares().tolist(), self.parametric, strict=True)
+        return [max(codes, key=shares.__getitem__, default=-1) for shares, codes in rows]
 
     def present(self) -> Architecture:
         """Return what the present epoch, or the one before the stop, derives."""

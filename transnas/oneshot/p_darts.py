@@ -155,8 +155,7 @@ class PDARTS(Bilevel):
         shares = self.net.shares().masked_fill(self.net.missing.cpu(), -1.0)
         while True:
             arch = self.net.discretise(shares)
-            codes = self.net.codes(arch)
-            skips = [(row, codes[row]) for row in skip_rows(self.net, arch)]
+            skips = list(skip_rows(self.net, arch).items())
             given = [skip for skip in skips if shares[skip] > 0.0]
             if len(skips) <= self.settings.skips or not given:
                 return arch

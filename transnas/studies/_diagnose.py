@@ -57,7 +57,7 @@ class Diagnosis:
     """Mean share of skip connections in the derived architectures."""
     collapsed: int
     """Searches whose architecture is half skip connections or more, or has no operation
-    with weights."""
+    with weights where the space has some."""
     entropy: float
     """Mean entropy of the architecture's weights at the end, 1 for uniform ones."""
     gap: float
@@ -101,7 +101,7 @@ def diagnose(
     archs = _drawn(found.space, architectures, seed)
     ranks = [] if worth is None else _ranks(found, archs, worth.of(archs))
     skips = np.array([_part(t.metrics, "skips", found.space) for t in trials])
-    parametric = np.array([t.metrics["parametric"] for t in trials])
+    parametric = np.array([t.metrics.get("parametric", math.nan) for t in trials])
     return Diagnosis(
         study=found.name,
         searches=len(trials),
@@ -187,9 +187,9 @@ def _drawn(space: Space, count: int, seed: int) -> list[Architecture]:
 
 def _part(metrics: Mapping[str, float], name: str, space: Space) -> float:
     """Return a count of operations as a part of those that there are."""
-    from transnas.oneshot._indicators import is_parametric, is_skip
+    from transnas.oneshot._indicators import is_skip
 
-    operations = [c for c in space.choices if any(is_skip(v) or is_parametric(v) for v in c.values)]
+    operations = [c for c in space.choices if any(map(is_skip, c.values))]
     return metrics[name] / max(1, len(operations))
 
 

@@ -118,6 +118,20 @@ class SupernetContract:
         assert trained
         assert trained <= {name for name, _ in alone.named_parameters()}
 
+    def test_operations_own_the_weights_that_their_paths_alone_train(self, net: Supernet) -> None:
+        arch = self.samples(net)[0]
+        chosen = set(enumerate(net.codes(arch)))
+        torch.autograd.backward(self.run(net, self.inputs(net), net.path(arch)).square().sum())
+        owners: dict[int, tuple[int, int]] = {}
+        for row, codes in enumerate(net.allowed):
+            for code in codes:
+                weights = [p for m in net.operation(row, code).modules for p in m.parameters()]
+                assert not owners.keys() & set(map(id, weights))
+                owners |= dict.fromkeys(map(id, weights), (row, code))
+                assert (row, code) in chosen or all(w.grad is None for w in weights)
+        shared = {id(p) for p in net.shared_weights()}
+        assert owners.keys() < shared
+
     def test_operations_that_are_not_allowed_have_no_share(
         self, make: MakeSupernet, net: Supernet
     ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from transnas.networks import Form, Supernet
+from transnas.networks import Form, Operation, Supernet
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Architecture, Choice, Space
 from transnas.tasks import DataTask, Signature
@@ -65,6 +65,9 @@ class ToySupernet(Supernet):
 
     def codes(self, arch: Architecture) -> tuple[int | None, ...]:
         return arch.values
+
+    def operation(self, row: int, code: int) -> Operation:
+        return Operation(OPERATIONS[code])
 
     def discretise(self, shares: Tensor) -> Architecture:
         return self.space.architecture(shares.argmax(dim=1).tolist())
