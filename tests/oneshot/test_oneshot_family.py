@@ -30,7 +30,7 @@ from transnas.oneshot._indicators import (
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
-from transnas.oneshot.proxylessnas import penalised
+from transnas.oneshot.proxylessnas import drawn_shares, penalised
 from transnas.oneshot.robust_darts import rises
 from transnas.strategies._lstm_policy import LSTMPolicy, chosen_log_policy
 from transnas.tasks import DataTask, Signature
@@ -106,7 +106,7 @@ def test_parameter_costs_are_those_of_discrete_networks() -> None:
     assert ratio == pytest.approx(
         (size(text("nor_conv_1x1")) - empty) / (size(text("nor_conv_3x3")) - empty)
     )
-    assert float(costs.max(dim=1).values.sum()) == pytest.approx(1.0)
+    assert float(costs[0, 3]) == size(text("nor_conv_3x3")) - empty
     assert costs[:, [0, 1, 4]].count_nonzero() == 0
 
 
@@ -128,6 +128,73 @@ def test_latency_enters_the_loss_as_published() -> None:
     assert float(added) == pytest.approx(2.0 + 0.5 * 20 / 80)
     multiplied = penalised(loss, expected, 80.0, "multiply", 0.2)
     assert float(multiplied) == pytest.approx(0.4 * (math.log(100) / math.log(80)) ** 0.3)
+
+
+def test_dearer_architectures_have_larger_losses() -> None:
+    costs = parameter_costs(nasbench201())
+    for penalty, reference in (("multiply", 1.5), ("multiply", 1e4), ("add", 0.3), ("add", 1e4)):
+        losses = []
+        for code in (1, 2, 3):  # skip_connect, nor_conv_1x1, nor_conv_3x3
+            shares = torch.full((6, 5), 0.02)
+            shares[:, code] = 0.92
+            cost = expected_cost(shares, costs)
+            losses.append(float(penalised(torch.tensor(1.0), cost, reference, penalty, 0.2)))
+        assert losses[0] < losses[1] < losses[2]
+    nothing = torch.zeros((), requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        penalised(torch.tensor(1.0), nothing, 80.0, "multiply", 0.2), nothing
+    )
+    assert math.isfinite(gradient)
+    with pytest.raises(InputError, match=r"reference is 0\.3, .* accepted with penalty 'multiply'"):
+        quick("proxylessnas", reference=0.3)
+
+
+@pytest.mark.parametrize("name", ["proxyless", "enas-macro", "enas-micro", "pnas"])
+def test_costs_are_found_in_supernets_of_all_kinds(name: str) -> None:
+    """Differences of costs are those of the discrete networks, where the rest stays the same."""
+    space, net = spaces.get(name), small(name)
+    costs = parameter_costs(net)
+    rng = np.random.default_rng(0)
+    arch = space.sample(rng)
+    for choice, values in enumerate(space.choices):
+        if not any(word in values.name for word in ("operation", "stage")) or choice % 7:
+            continue
+        sizes, found = [], []
+        for code in range(len(values.values)):
+            other = space.architecture([*arch.values[:choice], code, *arch.values[choice + 1 :]])
+            built = networks.build(space, other, SIGNATURE, **SPACES[name])
+            sizes.append(sum(p.numel() for p in built.parameters() if p.ndim > 1))
+            found.append(sum(int(costs[r, c]) for r, c in enumerate(net.codes(other))))  # type: ignore[index]
+        assert np.ptp(sizes) > 0
+        assert np.ptp(np.subtract(sizes, found)) == 0
+
+
+def test_spaces_whose_operations_share_weights_have_no_costs() -> None:
+    for name in ("chain", "darts-recurrent"):
+        with pytest.raises(InputError, match=f"operations of space '{name}' have no weights"):
+            parameter_costs(small(name))
+
+
+def test_a_table_may_leave_out_what_a_row_does_not_have() -> None:
+    net = small("proxyless")
+    table = {word: float(i) for i, word in enumerate(net.space.choices[1].values)}
+    costs = table_costs(net, table)
+    assert costs[0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.0]
+    assert costs[1].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_expected_latency_moves_drawn_paths_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 6, generator=generator).requires_grad_()
+    paths = [(0, 1), (2, 5), (3, 4), (1, 2), (0, 5)]
+    costs = torch.rand(5, 6, generator=generator)
+    expected = expected_cost(drawn_shares(logits, paths), costs)
+    p = logits.detach().softmax(1)
+    assert float(expected.detach()) == pytest.approx(float((p * costs).sum()))
+    (gradient,) = torch.autograd.grad(expected, logits)
+    for row, (one, other) in enumerate(paths):
+        assert gradient[row].nonzero().flatten().tolist() == [one, other]
+        assert bool(gradient[row, one] > 0) == bool(costs[row, one] > costs[row, other])
 
 
 # Indicators -------------------------------------------------------------------------------------
@@ -211,8 +278,12 @@ def test_operations_that_compute_nothing_have_no_switch() -> None:
 # Rules ------------------------------------------------------------------------------------------
 
 
-def test_a_step_on_two_paths_leaves_the_probability_of_others() -> None:
-    search = toy("proxylessnas", logits_learning_rate=0.5)
+@pytest.mark.parametrize("reference", [0.0, 4.0])
+def test_a_step_on_two_paths_leaves_the_probability_of_others(
+    reference: float, tmp_path: Path
+) -> None:
+    (table := tmp_path / "table.json").write_text('{"noisy": 5, "skip_keep": 3, "none": 9}')
+    search = toy("proxylessnas", logits_learning_rate=0.5, table=str(table), reference=reference)
     search.epoch = 100
     search.begin_epoch()
     before = search.net.shares()
@@ -242,6 +313,15 @@ def test_what_is_measured_drops_nothing(method: str, changes: dict[str, float]) 
     batch = search.training.next()
     losses = [search.loss(batch)[0].item() for _ in range(2)]
     assert losses[0] != losses[1]  # training goes on dropping
+
+
+def test_the_rate_falls_in_the_warm_up_and_again_after_it() -> None:
+    search = toy("proxylessnas", epochs=160, logits_from=40, learning_rate=0.025)
+    rates = []
+    for search.epoch in (0, 20, 39, 40, 100, 159):
+        rates.append(search.rate())
+    late = [0.025 * (1 - math.cos(math.pi / n)) / 2 for n in (40, 120)]
+    assert rates == pytest.approx([0.05, 0.025, 2 * late[0], 0.025, 0.0125, late[1]])
 
 
 def test_eigenvalue_is_that_of_the_whole_hessian() -> None:

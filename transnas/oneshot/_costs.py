@@ -15,21 +15,25 @@ __all__ = ["expected_cost", "parameter_costs", "table_costs"]
 
 
 def parameter_costs(net: Supernet) -> Tensor:
-    """Return the kernels' weights of each operation over all cells, [edges, operations].
+    """Return how many weights kernels of each operation have over all cells, [edges, operations].
 
-    Relative to the dearest architecture: the largest cost of each edge, summed, is 1.
+    Raises `InputError` where operations have none of their own.
     """
     costs = torch.zeros_like(net.logits, requires_grad=False)
     for row, code, operation in operations(net):
         costs[row, code] = parameters(operation)
-    most = costs.max(dim=1).values.sum()
-    return costs / most if most > 0 else costs
+    if not bool(costs.any()):
+        raise InputError(
+            f"operations of space {net.space.name!r} have no weights of their own to count; "
+            "accepted: a search whose loss counts none"
+        )
+    return costs
 
 
 def table_costs(net: Supernet, table: Mapping[str, float]) -> Tensor:
     """Return the cost that `table` gives each operation by name, [edges, operations].
 
-    Raises `InputError` for an operation that it lacks.
+    It is 0 for operations that an edge does not have. Raises `InputError` for one that it lacks.
     """
     costs = torch.zeros_like(net.logits, requires_grad=False)
     for row, code, (name, _) in operations(net):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transnas._errors import InputError
 
-__all__ = ["Settings", "require"]
+__all__ = ["Settings", "half_cosine", "require"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,12 @@ class Settings:
 
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the steps is done."""
-        low, high = self.least_learning_rate, self.learning_rate
-        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
+        return half_cosine(self.learning_rate, self.least_learning_rate, done)
+
+
+def half_cosine(first: float, last: float, done: float) -> float:
+    """Return the value at `done` in 0..1 of half a cosine between two ends."""
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def require(

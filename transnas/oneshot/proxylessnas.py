@@ -2,14 +2,16 @@
 
 Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and Hardware", ICLR
 2019. After a warm-up on uniform paths, weights are trained on paths drawn by the softmax, and every
-few steps the logits on two drawn paths, whose joint probability then stays as it was.
-Deviation: without a table of latencies, the cost is the number of parameters.
+few steps the logits on two drawn paths, whose joint probability then stays as it was: the expected
+latency moves those two alone, as the loss of the network does.
+Deviation: without a table of latencies, the cost is the number of the kernels' weights.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,9 +24,9 @@ from transnas.networks.relaxations import Binarised, Relaxation, Sampled, Unifor
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings, half_cosine, require
 
-__all__ = ["ProxylessNAS", "ProxylessSettings", "penalised"]
+__all__ = ["ProxylessNAS", "ProxylessSettings", "drawn_shares", "penalised"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class ProxylessSettings(Settings):
     epochs: int = 160
     """Warm-up included."""
     batch_size: int = 256
-    learning_rate: float = 0.05
+    warm_up_learning_rate: float = 0.05
+    """Of the weights at the start of the warm-up, over which half a cosine leads it down."""
+    learning_rate: float = 0.025
+    """Of the weights after the warm-up."""
     least_learning_rate: float = 0.0
     nesterov: bool = True
     weight_decay: float = 4e-5
@@ -46,9 +51,9 @@ class ProxylessSettings(Settings):
     logits_every: int = 5
     label_smoothing: float = 0.1
     table: str = ""
-    """File of a JSON object with the latency of each operation by name; empty: parameters."""
+    """File of a JSON object with the latency of each operation by name; empty: its weights."""
     reference: float = 0.0
-    """Latency (of the same unit) to stay near to; 0: no latency in the loss."""
+    """Latency, or number of weights, to stay near to; 0: none of it in the loss."""
     penalty: Literal["add", "multiply"] = "multiply"
     """CE + weight (E - ref) / ref, or weight CE (log E / log ref)^0.3."""
     weight: float = 0.2
@@ -56,7 +61,12 @@ class ProxylessSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("reference", "weight"), 0.0)
+        require(self, ("warm_up_learning_rate", "reference", "weight"), 0.0)
+        if self.penalty == "multiply" and 0.0 < self.reference <= 1.0:
+            raise InputError(
+                f"reference is {self.reference!r}, whose logarithm is to divide; accepted with "
+                "penalty 'multiply': 0, or above 1 in the unit of the table"
+            )
         require(self, ("label_smoothing",), 0.0, 1.0)
 
     @property
@@ -75,7 +85,10 @@ class ProxylessNAS(OneShot):
         """Also look up what the operations cost."""
         super().begin()
         self.gates = Binarised(2, self.generator("architecture noise"))
-        self.costs = _costs_of(self)
+        if self.settings.table:
+            self.costs = table_costs(self.net, _read(self.settings.table))
+        elif self.settings.reference > 0.0:
+            self.costs = parameter_costs(self.net)
 
     def relaxation(self) -> Relaxation:
         """Return uniform paths, for the warm-up."""
@@ -87,6 +100,14 @@ class ProxylessNAS(OneShot):
         """Draw paths uniformly, then by their probability."""
         warm = self.epoch >= self.settings.logits_from
         self.net.relaxation = self.sampling if warm else self.warming
+
+    def rate(self) -> float:
+        """Return the learning rate of the weights, which falls in the warm-up and again after."""
+        s, epoch = self.settings, self.epoch + self.step_of_epoch / len(self.training)
+        if epoch < s.logits_from:
+            done = epoch / s.logits_from
+            return half_cosine(s.warm_up_learning_rate, s.least_learning_rate, done)
+        return float(s.rate((epoch - s.logits_from) / (s.epochs - s.logits_from)))
 
     def train_step(self, batch: Batch) -> None:
         """Move the weights on one path; every few steps, the logits on two."""
@@ -108,19 +129,32 @@ class ProxylessNAS(OneShot):
         loss, accuracy = self.loss(batch, mix)
         self.log("supernet_loss", loss)
         self.log("supernet_accuracy", accuracy)
-        self.descend_logits(self.with_latency(loss))
         assert mix.paths is not None
+        self.descend_logits(self.with_latency(loss, mix.paths))
         keep_mass(logits, before, mix.paths)
 
-    def with_latency(self, loss: Tensor) -> Tensor:
-        """Return the loss with the expected latency in it."""
+    def with_latency(self, loss: Tensor, paths: Sequence[Sequence[int]]) -> Tensor:
+        """Return the loss with the expected latency in it, as a function of the drawn paths."""
         s = self.settings
         if s.reference == 0.0:
             return loss
         gaps = self.net.logits.masked_fill(self.net.missing, -math.inf)
-        expected = expected_cost(gaps.softmax(dim=1), self.costs)
+        expected = expected_cost(drawn_shares(gaps, paths), self.costs)
         self.log("latency", expected)
         return penalised(loss, expected, s.reference, s.penalty, s.weight)
+
+
+def drawn_shares(logits: Tensor, paths: Sequence[Sequence[int]]) -> Tensor:
+    """Return softmax(logits) [edges, operations], with a gradient between each row's `paths` only.
+
+    Each row's drawn paths share what probability they have together.
+    """
+    drawn = torch.zeros_like(logits, dtype=torch.bool)
+    for row, path in zip(drawn, paths, strict=True):
+        row[list(path)] = True
+    shares = logits.detach().softmax(dim=1)
+    mass = (shares * drawn).sum(dim=1, keepdim=True)
+    return torch.where(drawn, mass * logits.masked_fill(~drawn, -math.inf).softmax(dim=1), shares)
 
 
 def penalised(
@@ -129,18 +163,16 @@ def penalised(
     """Return cross-entropy and expected latency as one loss; see `ProxylessSettings.penalty`."""
     if penalty == "add":
         return loss + weight * (expected - reference) / reference
-    ratio = torch.log(expected) / math.log(reference)
-    return weight * loss * ratio.clamp_min(1e-6) ** 0.3
+    # Costs below one unit count as one: a power of a negative logarithm is no number.
+    ratio = expected.clamp_min(1.0).log().clamp_min(1e-6) / math.log(reference)
+    return weight * loss * ratio**0.3
 
 
-def _costs_of(search: ProxylessNAS) -> Tensor:
-    path = search.settings.table
-    if not path:
-        return parameter_costs(search.net)
+def _read(path: str) -> dict[str, float]:
+    """Return the table in a file; raises `InputError`."""
     try:
-        table = {str(k): float(v) for k, v in json.loads(Path(path).read_text()).items()}
+        return {str(k): float(v) for k, v in json.loads(Path(path).read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"table {path!r} is not readable; accepted: a JSON object of latencies by operation"
         ) from error
-    return table_costs(search.net, table)

@@ -45,9 +45,11 @@ class SNAS(OneShot):
     Settings = SNASSettings
 
     def begin(self) -> None:
-        """Also look up what the operations cost."""
+        """Also look up what the operations cost, relative to the dearest architecture."""
         super().begin()
-        self.costs = parameter_costs(self.net)
+        if self.settings.resource > 0.0:
+            costs = parameter_costs(self.net)
+            self.costs = costs / costs.max(dim=1).values.sum()
 
     def relaxation(self) -> Relaxation:
         """See `Concrete`."""
@@ -68,10 +70,11 @@ class SNAS(OneShot):
         loss, accuracy = self.loss(batch)
         self.log("train_loss", loss)
         self.log("train_accuracy", accuracy)
-        total = loss + self.settings.resource * self.cost()
+        if self.settings.resource > 0.0:
+            loss = loss + self.settings.resource * self.cost()
         self.by_weights.zero_grad(set_to_none=True)
         self.by_logits.zero_grad(set_to_none=True)
-        torch.autograd.backward(total, inputs=[*self.weights, *self.net.architecture_parameters()])
+        torch.autograd.backward(loss, inputs=[*self.weights, *self.net.architecture_parameters()])
         torch.nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
         self.move_weights()
         self.by_logits.step()
