@@ -227,10 +227,50 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"epochs": 9, "logits_from": 9}, "epochs is 9, .* logits_from 9; accepted: .* from 10"),
         ({"momentum": 1.0}, "momentum is 1.0; accepted: numbers from 0 and below 1"),
-        ({"precision": "64"}, "precision"),
+        ({"precision": "64"}, "'precision' is '64'; accepted: 32-true, bf16-mixed"),
     ):
         with pytest.raises(InputError, match=sentence):
             Settings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "accepted"),
+    [
+        ("darts", {"product": "fd"}, "exact, finite-difference"),
+        ("darts", {"selection": "strongest"}, "strength, perturbation"),
+        ("darts-plus", {"criterion": "skip"}, "skips, ranking"),
+        ("proxylessnas", {"penalty": "plus"}, "add, multiply"),
+        ("proxylessnas", {"logits_every": 0}, "whole numbers from 1"),
+        ("robust-darts", {"response": "halt"}, "stop, adapt, none"),
+        ("robust-darts", {"selection": "perturbation"}, "strength"),
+        ("setn", {"logits_every": 0}, "whole numbers from 1"),
+        ("snas", {"logits_every": 2}, "whole numbers from 1 and below 2"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(
+    method: str, wrong: dict[str, Any], accepted: str
+) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=f"{name}'? is {value!r}; accepted: {accepted}$"):
+        oneshot.get(method).Settings(**wrong)
+
+
+def test_setn_moves_its_logits_as_often_as_it_is_told() -> None:
+    before: list[Tensor] = []
+
+    class Recording(ChainSupernet):
+        def run(self, x: Tensor, mix: Any) -> Tensor:
+            if torch.is_grad_enabled():
+                before.append(self.logits.detach().clone())
+            return super().run(x, mix)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", Recording)
+        settings = quick("setn", epochs=1, logits_every=3)
+        oneshot.search(brighter(), Chain(), "setn", settings, skeleton={}, device="cpu")
+    moved = [not torch.equal(a, b) for a, b in itertools.pairwise(before)]
+    # Of four steps, the first and the last move the logits before the weights.
+    assert moved == [True, False, False, False, True]
 
 
 @pytest.mark.usefixtures("_toy")

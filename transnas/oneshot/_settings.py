@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from transnas._errors import InputError
 
@@ -34,20 +35,17 @@ class Settings:
     """Epochs of warm-up in which the logits rest."""
     logits_every: int = 1
     """Steps of the weights for one of the logits; 0: after each epoch, a pass over validation."""
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """`32-true`, or `bf16-mixed` to compute in half precision."""
 
     def __post_init__(self) -> None:
+        _require_literals(self)
         require(self, ("epochs",), 1)
         require(self, ("batch_size",), 2)
         require(self, ("logits_from", "logits_every"), 0)
         positive = ("learning_rate", "gradient_clip", "logits_learning_rate")
         require(self, (*positive, "least_learning_rate", "weight_decay", "logits_decay"), 0.0)
         require(self, ("momentum", "logits_beta"), 0.0, 1.0)
-        if self.precision not in ("32-true", "bf16-mixed"):
-            raise InputError(
-                f"setting 'precision' is {self.precision!r}; accepted: 32-true, bf16-mixed"
-            )
         if self.warm_up >= self.epochs:
             raise InputError(
                 f"epochs is {self.epochs}, in which no logits are learnt with logits_from "
@@ -67,6 +65,15 @@ class Settings:
 def half_cosine(first: float, last: float, done: float) -> float:
     """Return the value at `done` in 0..1 of half a cosine between two ends."""
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _require_literals(settings: Settings) -> None:
+    """Raise `InputError` unless settings of literal values have one of these."""
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            accepted = ", ".join(map(str, get_args(kind)))
+            raise InputError(f"setting {name!r} is {value!r}; accepted: {accepted}")
 
 
 def require(

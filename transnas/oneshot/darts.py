@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from transnas._errors import InputError
 from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
@@ -143,10 +142,6 @@ class DARTSSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, ("order",), 1, 3)
-        if self.selection not in ("strength", "perturbation"):
-            raise InputError(
-                f"setting 'selection' is {self.selection!r}; accepted: strength, perturbation"
-            )
 
 
 @register("darts")

@@ -68,6 +68,7 @@ class ProxylessSettings(Settings):
                 "penalty 'multiply': 0, or above 1 in the unit of the table"
             )
         require(self, ("label_smoothing",), 0.0, 1.0)
+        require(self, ("logits_every",), 1)
 
     @property
     def warm_up(self) -> int:
@@ -114,7 +115,7 @@ class ProxylessNAS(OneShot):
         s = self.settings
         self.smoothing = s.label_smoothing
         self.weights_step(batch)
-        due = s.logits_every and self.step_of_epoch % s.logits_every == 0
+        due = self.step_of_epoch % s.logits_every == 0
         if self.epoch > s.logits_from and due:
             self.smoothing = 0.0
             self.gates_step(self.held_out.next())

@@ -33,6 +33,8 @@ class RobustDARTSSettings(DARTSSettings):
     """As published; second order like the paper's searches."""
 
     order: int = 2
+    selection: Literal["strength"] = "strength"
+    """By perturbation would need the supernet of the epoch that is derived from."""
     response: Literal["stop", "adapt", "none"] = "stop"
     """What a rise of the eigenvalue leads to: the end, or a larger decay and a step back."""
     every: int = 2

@@ -37,7 +37,7 @@ class SETNSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("candidates",), 1)
+        require(self, ("candidates", "logits_every"), 1)
 
 
 @register("setn")
@@ -52,7 +52,8 @@ class SETN(Sampled):
 
     def train_step(self, batch: Batch) -> None:
         """Move the logits through the whole mixture, and the weights of one uniform sample."""
-        if self.epoch >= self.settings.logits_from:
+        s = self.settings
+        if self.epoch >= s.logits_from and self.step_of_epoch % s.logits_every == 0:
             self.logits_step(self.held_out.next())
         self.weights_step(batch, self.uniform())
 

@@ -36,6 +36,7 @@ class SNASSettings(Settings):
         super().__post_init__()
         require(self, ("first_temperature", "last_temperature"), 1e-6)
         require(self, ("resource",), 0.0)
+        require(self, ("logits_every",), 1, 2)  # one loss moves weights and logits
 
 
 @register("snas")
