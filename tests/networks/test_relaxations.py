@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -194,6 +195,17 @@ def test_partial_cell_equals_the_edge_by_edge_reference(reduces: bool) -> None:
     expected = torch.cat(states[2:], dim=1)
     found = cell(older, newer, net.mix())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_edges_that_an_architecture_lacks_bring_nothing_past_themselves() -> None:
+    torch.manual_seed(0)
+    space, form = spaces.get("darts"), Form(partial=2, normalise_edges=True, backend="torch")
+    net = networks.supernet(space, Signature((3, 8, 8), 5), Softmax(), form, channels=4, layers=3)
+    path = net.path(space.sample(np.random.default_rng(0)))
+    there = torch.tensor([float(len(codes)) for codes in path.paths])
+    assert there.sum() == 16
+    x = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(net(x, path), net(x, Mix(path.weights, None, there)))
 
 
 def test_edge_shares_sum_to_one_a_node_and_decide_the_derived_cell() -> None:

@@ -28,6 +28,7 @@ from transnas.oneshot._indicators import (
     skip_rows,
 )
 from transnas.oneshot._perturbation import perturbed_shares
+from transnas.oneshot._ranking import shared_accuracy
 from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
@@ -547,6 +548,18 @@ def test_partial_channels_that_do_not_divide_are_refused() -> None:
     with pytest.raises(InputError, match="accepted: a divisor of 4"):
         kind(brighter(), spaces.get("nasbench201"), settings, {"channels": 4, "cells": 1}, 0,
              workplace("cpu"))  # fmt: skip
+
+
+def test_weights_of_partial_channels_are_no_discrete_network() -> None:
+    kind, space = oneshot.get("pc-darts"), spaces.get("nasbench201")
+    settings = kind.Settings(partial=2)  # type: ignore[call-arg]
+    skeleton = {"channels": 4, "cells": 1}
+    search = kind(brighter(32), space, settings, skeleton, 0, workplace("cpu"))
+    arch = space.sample(np.random.default_rng(0))
+    assert 0.0 <= shared_accuracy(search, arch, recalibrated=False) <= 1.0
+    assert math.isnan(shared_accuracy(search, arch, recalibrated=True))
+    with pytest.raises(InputError, match="have 1/2 of the channels"):
+        search.net.discrete(arch)
 
 
 @pytest.mark.parametrize("method", ["gdas", "rs-ws", "enas", "setn", "proxylessnas"])

@@ -27,6 +27,7 @@ def test_kendall_counts_pairs_with_ties() -> None:
     untied = [sum(p[k] != 0 for p in pairs) for k in (0, 1)]
     assert kendall(a, b) == pytest.approx(both / math.sqrt(untied[0] * untied[1]))
     assert math.isnan(kendall(a, np.ones(40)))
+    assert math.isnan(kendall(a, np.full(40, math.nan)))
 
 
 def test_precision_is_the_part_of_the_best_that_is_found() -> None:

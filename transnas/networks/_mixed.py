@@ -247,7 +247,7 @@ class NodeSums:
         for row, term in edges(active, self.mix):
             _add(self._sums, target(row), term)
         if rest is not None:
-            for row in edges.rows:
+            for row in filter(self.mix.active, edges.rows):  # an edge that is not there brings none
                 share = rest if self.mix.edges is None else self.mix.edges[row] * rest
                 _add(self._rests, target(row), share)
 

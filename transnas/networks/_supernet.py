@@ -220,7 +220,15 @@ class Supernet(nn.Module, ABC):
         return self.discrete(arch)
 
     def copy_into(self, network: nn.Module, arch: Architecture) -> None:
-        """Copy the shared weights of `arch` into its discrete `network`, where it has them."""
+        """Copy the shared weights of `arch` into its discrete `network`, where it has them.
+
+        Raises `InputError` for weights of a part of the channels (`Form.partial`).
+        """
+        if self.form.partial > 1:
+            raise InputError(
+                f"the supernet's operations have 1/{self.form.partial} of the channels, too few "
+                "for a discrete network; accepted: a supernet with partial=1"
+            )
         shared, codes = self.state_dict(), self.codes(arch)
         for name, value in network.state_dict().items():
             source = self.shared_value(shared, name, codes)

@@ -29,10 +29,13 @@ _RECALIBRATED_ON = 20
 def shared_accuracy(search: OneShot, arch: Architecture, recalibrated: bool) -> float:
     """Return the accuracy of `arch` with the shared weights on the validation split.
 
-    With the statistics of each validation batch, or of `recalibrate` on training data.
+    With the statistics of each validation batch, or of `recalibrate` on training data: NaN where
+    operations have a part of the channels, and so no network to recalibrate.
     """
     if not recalibrated:
         return search.checked_accuracy(arch, None)
+    if search.net.form.partial > 1:
+        return math.nan
     network = search.net.discrete(arch).to(search.at.device)
     batches = Batches(search.task.train, search.settings.batch_size, search.at.device)
     recalibrate(network, list(islice(batches.epoch(), _RECALIBRATED_ON)))
@@ -53,9 +56,11 @@ def recalibrate(network: nn.Module, batches: Sequence[Batch]) -> None:
 
 
 def kendall(first: Floats, second: Floats) -> float:
-    """Return Kendall's tau-b of two rankings with ties; NaN where one of them is constant."""
+    """Return Kendall's tau-b of two rankings with ties; NaN if one is constant or not known."""
     from scipy.stats import kendalltau
 
+    if np.isnan([first, second]).any():
+        return math.nan
     if len(set(first.tolist())) < 2 or len(set(second.tolist())) < 2:
         return math.nan
     return float(kendalltau(first, second).statistic)
