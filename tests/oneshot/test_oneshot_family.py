@@ -521,6 +521,26 @@ def test_switches_without_effect_lose_their_variance() -> None:
     assert float(gamma[:3].min()) > 0.1
 
 
+def test_operations_of_largest_variance_are_derived_whatever_their_switches() -> None:
+    kind, space = oneshot.get("bayesnas"), spaces.get("darts-none")
+    skeleton = {"channels": 2, "layers": 3}
+    search: Any = kind(brighter(32), space, kind.Settings(), skeleton, 0, workplace("cpu"))
+    names, live = space.operations, search.live  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+    search.gamma = (0.1 + torch.rand(live.shape, generator=generator)) * live
+    with torch.no_grad():
+        search.net.logits.copy_(live / (1.0 + search.gamma))  # larger variance, smaller switch
+    search.gamma[2:5] = 0.01 * live[2:5]  # all edges into node 3 are pruned
+    assert torch.equal(search.shares().argmax(1), search.gamma.argmax(1).where(
+        search.gamma.amax(1) > 0.05, names.index("none")
+    ))  # fmt: skip
+    strength = search.gamma[9:14].amax(1)
+    last = space.cells(search.present())["normal"].blocks[3]  # type: ignore[attr-defined]
+    assert {state for state, _ in last.pairs} == set(strength.topk(2).indices.tolist())
+    for state, operation in last.pairs:
+        assert names.index(operation) == int(search.gamma[9 + state].argmax())
+
+
 def test_the_controller_of_enas_solves_a_bandit() -> None:
     space = spaces.get("nasbench201")
     policy = LSTMPolicy(space, hidden=16, layers=1, reach=0.1, temperature=5.0, squash=2.5)

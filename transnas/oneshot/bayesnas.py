@@ -10,8 +10,9 @@ one after each pair of epochs):
     gamma = |s| / omega
 
 An operation needs its edge: 1 / gamma_child = 1 / gamma + 1 / gamma_edge. Deviations: an edge's
-gamma is that of its switches as one group, and H comes from differentiation in place of the
-release's recursion through layers.
+gamma is that of its switches as one group; H comes from differentiation, on a batch of validation
+data, in place of the release's recursion through layers on training data; switches move by Adam at
+0.01 in place of SGD at 0.1.
 """
 
 from __future__ import annotations
@@ -116,15 +117,17 @@ class BayesNAS(OneShot):
         return list(enumerate(self.live.flatten().tolist()))
 
     def shares(self) -> Tensor:
-        """Return each edge's variances as parts of their sum; all on `none` if all are pruned."""
+        """Return the variances as parts of the largest sum of an edge, so that edges compare too.
+
+        Pruned ones come after all others; an edge of these alone is `none` where it may be.
+        """
         if not self.net.logits.isfinite().all():
             return self.net.shares()  # which says so
-        worth = torch.where(self.live, self.gamma * self.net.logits.detach().square(), 0.0).double()
-        worth = torch.where(self.gamma > _PRUNED, worth, worth * _TINY)
+        gamma = torch.where(self.live, self.gamma, 0.0).double()
         without = ~self.live & ~self.net.missing
-        nothing = (self.gamma <= _PRUNED).all(dim=1, keepdim=True) & without
-        worth = torch.where(nothing, 1.0, worth + _TINY * self.live)
-        shares: Tensor = (worth / worth.sum(dim=1, keepdim=True)).cpu()
+        nothing = (gamma <= _PRUNED).all(dim=1, keepdim=True) & without
+        worth = torch.where(gamma > _PRUNED, gamma, gamma * _TINY).masked_fill(nothing, _TINY)
+        shares: Tensor = (worth / worth.sum(dim=1).max()).cpu()
         return shares
 
     def present(self) -> Architecture:
