@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, oneshot, spaces
 from transnas.evaluation.training import workplace
+from transnas.networks.nasbench201 import MixedCell
 from transnas.networks.relaxations import Mix, Softmax
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
@@ -487,6 +488,21 @@ def test_no_edge_is_left_with_none_alone() -> None:
         search.net.logits[:] = torch.tensor([3.0, 1.0, 2.0])
     assert search.strongest(5 / 8) == ((0, 2),) * 28
     assert search.strongest(3 / 8) == ((2,),) * 28
+
+
+@pytest.mark.parametrize(("skeleton", "first"), [({}, 15), ({"cells": 1}, 3)])
+def test_stages_are_deeper_whether_the_skeleton_names_its_depth_or_not(
+    skeleton: dict[str, int], first: int
+) -> None:
+    kind, space = oneshot.get("p-darts"), spaces.get("nasbench201")
+    settings = kind.Settings(deeper=6)  # type: ignore[call-arg]
+    chosen = {"channels": 1, **skeleton}
+    search: Any = kind(brighter(32), space, settings, chosen, 0, workplace("cpu"))
+    cells = []
+    for search.stage in range(3):
+        search.build_stage()
+        cells.append(sum(isinstance(m, MixedCell) for m in search.net.modules()))
+    assert cells == [first, first + 6, first + 12]
 
 
 def test_darts_plus_stops_at_the_number_of_skips() -> None:

@@ -91,7 +91,10 @@ class Supernet(nn.Module, ABC):
         skeleton: Mapping[str, Any],
         nodes: Sequence[int] | None = None,
     ) -> None:
-        """`available` are the codes of each row; `nodes` how many rows lead to each node."""
+        """`available` are the codes of each row; `nodes` how many rows lead to each node.
+
+        `skeleton` are the settings of `build`, with its defaults where others rely on them.
+        """
         super().__init__()
         self.space = space
         self.signature = signature

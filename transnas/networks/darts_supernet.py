@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -111,7 +111,8 @@ class DARTSSupernet(Supernet):
         operations = space.operations
         available = [range(len(operations))] * (2 * len(EDGES))
         nodes = [*range(2, NODES + 2)] * 2
-        super().__init__(space, signature, relaxation, form, available, skeleton, nodes)
+        chosen = skeleton_from(Skeleton, skeleton)
+        super().__init__(space, signature, relaxation, form, available, asdict(chosen), nodes)
         self.darts = space
 
         def make(
@@ -128,7 +129,7 @@ class DARTSSupernet(Supernet):
             )
             return cell, NODES
 
-        self.settings = replace(skeleton_from(Skeleton, skeleton), auxiliary=False, drop_path=0.0)
+        self.settings = replace(chosen, auxiliary=False, drop_path=0.0)
         self.network = Frame(make, signature, self.settings, MODE.track_running_stats)
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:

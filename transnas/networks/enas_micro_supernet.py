@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,9 +43,10 @@ class ENASMicroSupernet(Supernet):
     ) -> None:
         assert isinstance(space, ENASMicro)
         rows = PairRows(space)
-        super().__init__(space, signature, relaxation, form, rows.available, skeleton)
+        chosen = skeleton_from(Skeleton, skeleton)
+        super().__init__(space, signature, relaxation, form, rows.available, asdict(chosen))
         self.layout = rows
-        self.settings = replace(skeleton_from(Skeleton, skeleton), auxiliary=False, drop_path=0.0)
+        self.settings = replace(chosen, auxiliary=False, drop_path=0.0)
 
         def make(
             reduces: bool, widths: tuple[int, int], channels: int, previous_reduces: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -251,7 +251,7 @@ class NASBench201Supernet(RowsAreChoices):
         chosen = skeleton_from(Skeleton, skeleton)
         available = [range(len(OPERATIONS))] * len(EDGES)
         super().__init__(
-            space, signature, relaxation, form, available, skeleton, nodes=range(1, _NODES)
+            space, signature, relaxation, form, available, asdict(chosen), nodes=range(1, _NODES)
         )
         self.network = _Frame(
             lambda width: MixedCell(width, SEARCH, form, self.allowed), signature, chosen, SEARCH

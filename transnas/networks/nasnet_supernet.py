@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,9 +51,9 @@ class NASNetSupernet(Supernet):
     ) -> None:
         assert isinstance(space, CellSpace)
         rows = PairRows(space)
-        super().__init__(space, signature, relaxation, form, rows.available, skeleton)
-        self.layout = rows
         settings = skeleton_from(Skeleton, skeleton)
+        super().__init__(space, signature, relaxation, form, rows.available, asdict(settings))
+        self.layout = rows
         self.layers = (
             nasnet_layers(*space.kinds, settings)
             if len(space.kinds) == 2

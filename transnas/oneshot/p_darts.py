@@ -26,7 +26,10 @@ _STAGES = 3
 _PARTS = (1.0, 5 / 8, 3 / 8)
 """Share of the operations that each stage has."""
 _DEPTHS = {"layers": 1, "cells": 3}
-"""What skeletons call their depth, and how often the network repeats that many cells."""
+"""What skeletons call their depth, and how often the network repeats that many cells.
+
+Networks of other spaces are of one depth.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,14 @@ class PDARTS(Bilevel):
         """Begin with the shallow supernet of all operations."""
         self.stage = 0
         self.allowed: tuple[tuple[int, ...], ...] | None = None
-        self.build_stage()
+        super().begin()
+        built = self.net.skeleton
+        self.depths = {key: built[key] for key in _DEPTHS if key in built}
 
     def build_stage(self) -> None:
         """Install the present stage's supernet, with new weights and logits."""
         added = self.stage * self.settings.deeper
-        known = {key: times for key, times in _DEPTHS.items() if key in self.skeleton}
-        deeper = {key: self.skeleton[key] + added // times for key, times in known.items()}
+        deeper = {key: cells + added // _DEPTHS[key] for key, cells in self.depths.items()}
         self.install(self.supernet(**deeper))
 
     def relaxation(self) -> Relaxation:
