@@ -76,6 +76,8 @@ def learn(
     )
     if prior.quality:
         print(f"tasks    {prior.quality} (validation)")
+    for remark in prior.remarks:
+        print(f"note     {remark}")
     print(f"written  {out}, for the strategy {prior.strategy_name}")
     print(
         f"next     transnas adapt {out} --task NEW {'--shots 5' if prior.adapts else '--trials 50'}"

@@ -76,6 +76,11 @@ class Prior(ABC):
         """What it reached on validation tasks, in words; empty if it was not validated."""
         return ""
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What else there is to say of how it was learnt, a line each."""
+        return ()
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`, which is created."""

@@ -31,6 +31,7 @@ from transnas.meta.few_shot.decoding import (
 )
 from transnas.meta.few_shot.derived import Inheriting, decoded_network, inherited
 from transnas.meta.few_shot.intervals import class_interval, episode_interval
+from transnas.meta.few_shot.learning import learn
 from transnas.meta.few_shot.maml import MAML
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, BatchStatistics, FewShotSupernet, FourConv, run
@@ -332,6 +333,8 @@ def test_decoding_gives_back_an_architecture_and_ignores_constants() -> None:
     assert found.counts[0][0] == archs[0]
     differ = sum(a != b for a, b in zip(archs[0].values, archs[1].values, strict=True))
     assert found.hamming == pytest.approx(differ / 3)
+    rest = diversity(torch.cat([logits[[0, 0, 1]], torch.full((1, 28, 8), torch.nan)]), logits[0])
+    assert rest == replace(found, diverged=1)
     assert int(log_likelihood(logits[2], archs).argmax()) == 2
     near = samples(logits[0], 3, np.random.default_rng(0))
     assert near == [archs[0]] * 3
@@ -394,6 +397,50 @@ class Watched(Inheriting):
         """See `Learner.predict`."""
         self.found = fast[LOGITS]
         return super().predict(fast, xs, xq, statistics)
+
+
+def damaged(share: int) -> EpisodeSource:
+    """Return digits of which one in `share` validation images makes a task diverge."""
+    source = get_source("digits")
+    images = source.images.float()
+    validation = torch.isin(source.labels, torch.tensor(source.splits["validation"]))
+    images[validation.nonzero()[::share]] = float("nan")
+    return replace(source, images=images)
+
+
+QUICK = {
+    "way": 3, "query": 2, "tasks": 4, "meta_steps": 1, "architectures": 1, "architecture_steps": 1,
+    "width": 2, "steps": 1, "test_steps": 1,
+}  # fmt: skip
+
+
+def test_validation_tasks_that_diverge_are_left_out_and_told() -> None:
+    source = damaged(8)
+    prior = learn("t-nas", source, QUICK, execution=CHANNELS_LAST)
+    batch = source.batch("validation", EpisodeSpec(3, 1, 2), 0, 20)
+    lost = int(batch.xs.isnan().flatten(1).any(dim=1).sum())
+    told = prior.learnt_from["diversity"]
+    assert 0 < told["diverged"] == lost < told["tasks"] == 20
+    assert 1 <= told["distinct"] <= 20 - lost
+    assert len(prior.architectures) == 1
+    assert prior.remarks[1] == f"{lost} of 20 validation tasks diverged"
+    with pytest.raises(Diverged, match="none of 20 validation tasks stayed finite in 1 inner"):
+        learn("t-nas", damaged(1), QUICK, execution=CHANNELS_LAST)
+
+
+def test_a_task_that_diverges_leaves_the_others_as_they_are() -> None:
+    source = damaged(8)
+    learner = TNAS(FewShotSupernet(DIGITS, 2), TNAS.Settings(test_steps=1), CHANNELS_LAST)
+    meta = learner.init(0).meta
+    batch = source.batch("validation", SPEC, 0, 4)
+    lost = batch.xs.isnan().flatten(1).any(dim=1)
+    assert 0 < int(lost.sum()) < 4
+    found = Inheriting(learner).adapt(meta, batch.xs, batch.ys)[LOGITS]
+    whole = Inheriting(learner).adapt(meta, batch.xs[~lost], batch.ys[~lost])[LOGITS]
+    assert torch.equal(found[~lost], whole)
+    assert bool(found[lost].isnan().any())
+    broken = evaluate(Inheriting(learner), meta, source, "validation", SPEC, 4)
+    assert int(lost.sum()) <= broken.diverged < 4
 
 
 def test_queries_are_not_seen_by_the_search() -> None:

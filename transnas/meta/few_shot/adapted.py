@@ -14,6 +14,7 @@ from transnas._errors import InputError
 from transnas.meta._prior import read_prior, write_prior
 from transnas.meta.few_shot import methods
 from transnas.meta.few_shot._execution import Execution
+from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.decoding import SPACE, decode, log_likelihood
 from transnas.meta.few_shot.derived import decoded_network
@@ -126,7 +127,7 @@ def choose(
     """Adapt a prior to support images [n, C, H, W], pixels 0..1, with labels [n]."""
     xs, ys = normalised(support, prior.mean, prior.std)[None], labels[None]
     searcher = prior.learner
-    fast = searcher.adapt(prior.meta, xs, ys)
+    fast = _finite(searcher.adapt(prior.meta, xs, ys))
     decoded, arch, learner, method = None, None, searcher, prior.method
     if searcher.searches:
         (decoded,) = decode(fast[LOGITS])
@@ -136,16 +137,20 @@ def choose(
             shared = {n: prior.settings[n] for n in ("steps", "test_steps", "inner_rate", "clip")}
             width = prior.settings["width"]
             learner = _learner(method, searcher.network.signature, width, arch, shared)
-            fast = learner.adapt(prior.decoded[int(best)], xs, ys)
+            fast = _finite(learner.adapt(prior.decoded[int(best)], xs, ys))
+    return Adapted(
+        learner, method, prior.settings["width"], fast, xs, prior.mean, prior.std, classes,
+        decoded, arch,
+    )  # fmt: skip
+
+
+def _finite(fast: Fast) -> Fast:
     if not all(bool(value.isfinite().all()) for value in fast.values()):
         raise InputError(
             "adaptation did not stay finite on these images; accepted: a prior with a smaller "
             "inner rate, or other images"
         )
-    return Adapted(
-        learner, method, prior.settings["width"], fast, xs, prior.mean, prior.std, classes,
-        decoded, arch,
-    )  # fmt: skip
+    return fast
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

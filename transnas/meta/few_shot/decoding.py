@@ -18,12 +18,26 @@ from transnas.spaces import Architecture
 from transnas.spaces._cells import Block
 from transnas.spaces.darts import DARTS, NODES, OPERATIONS
 
-__all__ = ["SPACE", "Diversity", "decode", "diversity", "log_likelihood", "one_hot", "samples"]
+__all__ = [
+    "SPACE",
+    "Diversity",
+    "decode",
+    "diversity",
+    "finite",
+    "log_likelihood",
+    "one_hot",
+    "samples",
+]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 SPACE = DARTS()
 _NONE = OPERATIONS.index("none")
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Return which of B tasks have finite logits [B, 28, 8], so that they can be decoded: [B]."""
+    return logits.flatten(1).isfinite().all(dim=1)
 
 
 def decode(logits: Tensor) -> list[Architecture]:
@@ -86,6 +100,8 @@ class Diversity:
 
     counts: tuple[tuple[Architecture, int], ...]
     """Distinct architectures and how many tasks have each, the most frequent first."""
+    diverged: int
+    """Tasks whose logits are not finite; they are left out of the other figures."""
     hamming: float
     """Mean number of choices in which a task's architecture differs from the meta-learnt one."""
     moved: float
@@ -98,12 +114,19 @@ class Diversity:
 
 
 def diversity(adapted: Tensor, meta: Tensor) -> Diversity:
-    """Compare adapted logits [B, 28, 8] with the meta-learnt ones [28, 8]."""
-    archs, (origin,) = decode(adapted), decode(meta[None])
+    """Compare adapted logits [B, 28, 8] with the meta-learnt ones [28, 8].
+
+    Distances are NaN if no task is finite.
+    """
+    kept = adapted[finite(adapted)]
+    diverged = len(adapted) - len(kept)
+    if len(kept) == 0:
+        return Diversity((), diverged, float("nan"), float("nan"))
+    archs, (origin,) = decode(kept), decode(meta[None])
     differ = [sum(a != b for a, b in zip(x.values, origin.values, strict=True)) for x in archs]
     counts = Counter(archs).most_common()
-    moved = float((adapted - meta).abs().max())
-    return Diversity(tuple(counts), float(np.mean(differ)), moved)
+    moved = float((kept - meta).abs().max())
+    return Diversity(tuple(counts), diverged, float(np.mean(differ)), moved)
 
 
 def log_likelihood(logits: Tensor, archs: Sequence[Architecture]) -> Tensor:

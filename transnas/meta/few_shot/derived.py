@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
-from transnas.meta.few_shot.decoding import SPACE, decode, one_hot
+from transnas.meta.few_shot.decoding import SPACE, decode, finite, one_hot
 from transnas.networks.few_shot import LOGITS, DecodedNetwork, FewShotSupernet
 from transnas.networks.few_shot._two_cells import CELLS, EDGES
 from transnas.spaces import Architecture
@@ -87,7 +87,11 @@ class Inheriting(Learner):
         steps: int | None = None,
         given: Fast | None = None,
     ) -> Fast:
-        """Search on the support, decode, and adapt the meta-learnt weights on that path."""
-        found = self.searcher.adapt(meta, xs, ys, steps, given)
-        logits = one_hot(decode(found[LOGITS]), self.supernet)
+        """Search on the support, decode, and adapt the meta-learnt weights on that path.
+
+        A task whose search diverged keeps logits that are not finite, and so do its outputs.
+        """
+        logits = self.searcher.adapt(meta, xs, ys, steps, given)[LOGITS]
+        kept = finite(logits)
+        logits[kept] = one_hot(decode(logits[kept]), self.supernet).to(logits)
         return super().adapt(meta, xs, ys, steps, {**(given or {}), LOGITS: logits})

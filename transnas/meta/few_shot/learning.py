@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,12 @@ import torch
 from transnas.meta.few_shot import methods
 from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._learner import Learner
-from transnas.meta.few_shot.decoding import decode
+from transnas.meta.few_shot.decoding import Diversity, diversity
 from transnas.meta.few_shot.derived import decoded_network
 from transnas.meta.few_shot.prior import FewShotPrior
 from transnas.meta.few_shot.settings import FamilySettings
-from transnas.meta.few_shot.training import Plan, meta_train
+from transnas.meta.few_shot.training import Diverged, Plan, meta_train
 from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
-from transnas.spaces import Architecture
 from transnas.tasks import Signature
 from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 
@@ -28,7 +26,7 @@ __all__ = ["learn", "total_steps"]
 _VALIDATIONS = 5
 """Validations in a meta-training."""
 _LOOKED_AT = 20
-"""Validation tasks whose architectures are counted."""
+"""Validation tasks whose architectures are compared."""
 _SHARED = ("steps", "test_steps", "inner_rate", "outer_rate", "annealed_to", "epochs", "clip")
 """Settings of a search that its recipe for decoded architectures takes over."""
 
@@ -54,7 +52,8 @@ def learn(
 
     A search then meta-trains, by its recipe, the `architectures` that validation tasks decode most
     often; a new task chooses among them. Interrupted, it goes on from the checkpoints in `folder`.
-    Raises `InputError` for settings or a source that are not accepted.
+    Raises `InputError` for settings or a source that are not accepted, `Diverged` if no task stays
+    finite.
     """
     family, own = methods.split_settings(method, dict(settings))
     spec = EpisodeSpec(family.way, family.shot, family.query)
@@ -79,15 +78,16 @@ def learn(
 
     trained = meta_train(learner, source, plan, _inside(folder, "search"), at=told)
     done = family.meta_steps
-    architectures, networks, accuracies = [], [], []
-    for i, arch in enumerate(_frequent(learner, trained.best, source, spec, family)):
+    looked = _look(learner, trained.best, source, spec, family.tasks) if cls.searches else None
+    frequent = () if looked is None else looked.counts[: family.architectures]
+    architectures = tuple(arch for arch, _ in frequent)
+    networks = []
+    for i, arch in enumerate(architectures):
         decoded = recipe(decoded_network(arch, network), shared, execution)  # type: ignore[arg-type]
         plan = _plan(family, spec, family.architecture_steps, seed)
         found = meta_train(decoded, source, plan, _inside(folder, f"decoded-{i}"), at=told)
         done += family.architecture_steps
-        architectures.append(arch)
-        networks.append(found.best)
-        accuracies.append(found.best_accuracy)
+        networks.append(found)
     mean, std = source.moments
     return FewShotPrior(
         method=method,
@@ -96,14 +96,15 @@ def learn(
         mean=tuple(mean.flatten().tolist()),
         std=tuple(std.flatten().tolist()),
         meta={name: value.cpu() for name, value in trained.best.items()},
-        architectures=tuple(architectures),
-        decoded=tuple({n: v.cpu() for n, v in one.items()} for one in networks),
+        architectures=architectures,
+        decoded=tuple({n: v.cpu() for n, v in one.best.items()} for one in networks),
         learnt_from={
             "source": source.name,
             "seed": seed,
             "validation_accuracy": trained.best_accuracy,
-            "decoded_accuracies": accuracies,
-            "skipped": trained.state.skipped,
+            "decoded_accuracies": [one.best_accuracy for one in networks],
+            "skipped": sum(one.state.skipped for one in (trained, *networks)),
+            **({} if looked is None else {"diversity": _told(looked)}),
         },
     )
 
@@ -117,19 +118,37 @@ def _inside(folder: Path | None, name: str) -> Path | None:
     return None if folder is None else folder / name
 
 
-def _frequent(
+def _look(
     learner: Learner,
     meta: dict[str, torch.Tensor],
     source: EpisodeSource,
     spec: EpisodeSpec,
-    family: FamilySettings,
-) -> list[Architecture]:
-    """Return the architectures that validation tasks decode most often, at most so many."""
-    if not learner.searches or family.architectures == 0:
-        return []
+    tasks: int,
+) -> Diversity:
+    """Compare the architectures of validation tasks, adapting so many `tasks` at once.
+
+    Raises `Diverged` if none of them stays finite.
+    """
     split = "validation" if "validation" in source.splits else "train"
-    counts: Counter[Architecture] = Counter()
-    for first in range(0, _LOOKED_AT, family.tasks):
-        batch = source.batch(split, spec, first, min(family.tasks, _LOOKED_AT - first))
-        counts.update(decode(learner.adapt(meta, batch.xs, batch.ys)[LOGITS]))
-    return [arch for arch, _ in counts.most_common(family.architectures)]
+    adapted = []
+    for first in range(0, _LOOKED_AT, tasks):
+        batch = source.batch(split, spec, first, min(tasks, _LOOKED_AT - first))
+        adapted.append(learner.adapt(meta, batch.xs, batch.ys)[LOGITS])
+    found = diversity(torch.cat(adapted), meta[LOGITS])
+    if not found.counts:
+        raise Diverged(
+            f"none of {_LOOKED_AT} {split} tasks stayed finite in {learner.settings.test_steps} "
+            "inner steps; a smaller inner rate may help"
+        )
+    return found
+
+
+def _told(looked: Diversity) -> dict[str, Any]:
+    """Return the figures of a comparison of architectures, for a file."""
+    return {
+        "tasks": _LOOKED_AT,
+        "diverged": looked.diverged,
+        "distinct": looked.distinct,
+        "hamming": looked.hamming,
+        "moved": looked.moved,
+    }

@@ -64,6 +64,24 @@ class FewShotPrior(Prior):
         also = f"; its decoded architectures {decoded}" if decoded else ""
         return f"accuracy {self.learnt_from['validation_accuracy']:.4f}{also}"
 
+    @property
+    def remarks(self) -> list[str]:
+        """See `Prior.remarks`; whether tasks get architectures of their own, and tasks lost."""
+        found, lost = [], self.learnt_from.get("skipped", 0)
+        seen = self.learnt_from.get("diversity")
+        if seen is not None:
+            same = ", so that none has its own" if seen["distinct"] == 1 else ""
+            found.append(
+                f"distinct architectures of {seen['tasks'] - seen['diverged']} validation tasks: "
+                f"{seen['distinct']}{same}; choices unlike the meta-learnt architecture: "
+                f"{seen['hamming']:.1f} on average; largest move of a logit: {seen['moved']:.2g}"
+            )
+            if seen["diverged"]:
+                found.append(f"{seen['diverged']} of {seen['tasks']} validation tasks diverged")
+        if lost:
+            found.append(f"{lost} tasks of meta-training diverged and were skipped")
+        return found
+
     def save(self, folder: Path) -> None:
         """Write the prior into `folder`, which is created."""
         arrays = {_META + name: value.numpy() for name, value in self.meta.items()}
