@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import pytest
 
@@ -11,6 +13,7 @@ from transnas import InputError, spaces, strategies
 from transnas.evaluation import Objective
 from transnas.spaces import Space
 from transnas.strategies import Averaged, Deduplicated, Retrying, Strategy
+from transnas.strategies._setting_types import check_types
 from transnas.testing.strategies import Factory, Mixed, StrategyContract, Tiny, VariableDepth
 
 SLOW = {"bo", "optuna-gp"}
@@ -84,3 +87,46 @@ def test_unknown_settings_are_refused(name: str) -> None:
 def test_settings_out_of_range_are_refused(name: str, setting: str, value: float) -> None:
     with pytest.raises(InputError, match=f"setting '{setting}' is {value}; accepted"):
         strategies.create(name, Tiny(), **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "accepted"),
+    [
+        ("regularized-evolution", "population", "10", "an integer"),
+        ("regularized-evolution", "population", 2.5, "an integer"),
+        ("regularized-evolution", "population", True, "an integer"),
+        ("asha", "eta", 2.5, "an integer"),
+        ("grid", "levels", 2.5, "an integer"),
+        ("reinforce", "learning_rate", "x", "a number"),
+        ("reinforce", "learning_rate", float("nan"), "a number"),
+        ("reinforce", "learning_rate", None, "a number"),
+        ("bo", "kernel", 3, "text"),
+        ("bo", "per_second", 1, "true, false"),
+        ("pnas", "surrogate", "gp", "'mlp' or 'lstm'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(
+    name: str, setting: str, value: object, accepted: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        strategies.create(name, Tiny(), **{setting: value})
+    assert str(caught.value) == f"setting {setting!r} is {value!r}; accepted: {accepted}"
+
+
+def test_an_integer_is_a_number() -> None:
+    strategies.create("reinforce", Tiny(), learning_rate=1)
+
+
+def test_a_field_may_accept_several_types() -> None:
+    @dataclass(frozen=True)
+    class Chosen:
+        size: int | Literal["auto"] | None = None
+        names: tuple[str, ...] = ()
+
+    for right in ({"size": None}, {"size": "auto"}, {"size": 3}, {"names": ["of any type"]}):
+        check_types(Chosen, right)
+    for wrong in ("other", 2.0, True):
+        with pytest.raises(
+            InputError, match=r"'size' is .*accepted: none or an integer or 'auto'$"
+        ):
+            check_types(Chosen, {"size": wrong})

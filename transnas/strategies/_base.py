@@ -13,6 +13,7 @@ import numpy as np
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
+from transnas.strategies._setting_types import check_types
 from transnas.strategies._stream import Stream
 
 if TYPE_CHECKING:
@@ -107,11 +108,15 @@ class Strategy(ABC):
 
 
 def settings_from(cls: type[Any], given: dict[str, Any]) -> Any:
-    """Return `cls.Settings` from names and values; raises `InputError` for unknown names."""
+    """Return `cls.Settings` from names and values.
+
+    Raises `InputError` for unknown names and for values of another type than the field's.
+    """
     known = {f.name: f for f in fields(cls.Settings)}
     for name in given:
         if name not in known:
             raise unknown("setting", name, known)
+    check_types(cls.Settings, given)
     return cls.Settings(**given)
 
 

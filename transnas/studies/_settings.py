@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from transnas._errors import InputError, unknown
+from transnas.strategies._setting_types import accepted, options
 from transnas.studies import _methods
 
 __all__ = ["method_and_settings", "typed", "typed_settings", "untyped"]
@@ -61,8 +61,7 @@ def method_and_settings(method: str) -> tuple[str, dict[str, Any]]:
 
 
 def _typed(name: str, text: str, kind: Any) -> Any:
-    options = _options(kind)
-    for option in options:
+    for option in options(kind):
         if option is type(None):
             if text.lower() == "none":
                 return None
@@ -76,23 +75,4 @@ def _typed(name: str, text: str, kind: Any) -> Any:
                 continue
         elif text == str(option):
             return option
-    accepted = " or ".join(_described(option) for option in options)
-    raise InputError(f"setting {name!r} has value {text!r}; accepted: {accepted}")
-
-
-def _options(kind: Any) -> list[Any]:
-    """Return the types (or literal values) that `kind` allows, the strictest first."""
-    if get_origin(kind) in (Union, types.UnionType):
-        found = [option for part in get_args(kind) for option in _options(part)]
-        order = [type(None), bool, int, float]
-        return sorted(found, key=lambda o: order.index(o) if o in order else len(order))
-    if get_origin(kind) is Literal:
-        return list(get_args(kind))
-    return [kind]
-
-
-def _described(option: Any) -> str:
-    names = {bool: "true, false", int: "an integer", float: "a number", str: "text"}
-    if option is type(None):
-        return "none"
-    return names.get(option, repr(option))
+    raise InputError(f"setting {name!r} has value {text!r}; accepted: {accepted(kind)}")
