@@ -231,6 +231,19 @@ def test_it_starts_as_the_plain_network_and_every_generated_weight_gets_a_gradie
     assert torch.autograd.grad(loss, x.alpha[0], allow_unused=True)[0] is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("form", ["off", "chunked", "film"])
+def test_a_task_that_teaches_itself_starts_its_stage_at_its_teacher(
+    space: Space, tasks: list[DataTask], form: str
+) -> None:
+    settings = InterleaveSettings(
+        **SMALL, preset="soft", transfer_weight=1.0, match_every=1, hyper=form, hyper_chunk=50
+    )
+    search = Interleaving(tasks[:1], space, settings, skeleton={}, device="cpu")
+    search.run()
+    transfers = [point["tasks"]["a"]["transfer/2"] for point in search.history.points]
+    assert transfers == [0.0] * 4
+
+
 @pytest.mark.parametrize(("batch", "every"), [(64, 16), (256, 4), (512, 4), (100, 11)])
 def test_matched_images_are_a_sixth_of_the_training_images_at_most(batch: int, every: int) -> None:
     settings = InterleaveSettings(batch_size=batch)

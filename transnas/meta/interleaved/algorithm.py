@@ -156,7 +156,11 @@ class Interleaving:
         self._initialise(learner, teacher)
         frozen: dict[str, Tensor] | None = None
         if teacher is learner:
-            frozen = {n: w.detach().clone() for n, w in learner.encoder.named_parameters()}
+            weights = {
+                **dict(learner.encoder.named_parameters()),
+                **(learner.generated(path=False) or {}),
+            }
+            frozen = {n: w.detach().clone() for n, w in weights.items()}
         for j in range(self.settings.steps):
             objective = self._objective(stage, learner, teacher, frozen)
             record = self.settings.paths != "direct" and j == self.settings.steps - 1
