@@ -7,16 +7,29 @@ dependence on w_{t-1}. Never kept: what momentum, batches, thresholds and bandwi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Step", "Weights", "finite_difference", "unrolled"]
+__all__ = ["Loss", "Step", "Weights", "finite_difference", "unrolled"]
 
 Weights = Mapping[str, Tensor]
 """Encoder and head of one task, by name."""
+
+
+class Loss(Protocol):
+    """mu L + lambda Omega [], a function of the student's weights, the teacher's, and alpha.
+
+    `at`: the student's weights where all that gets no gradient is evaluated; None: the same.
+    """
+
+    def __call__(
+        self, weights: Weights, teacher: Weights | None, at: Weights | None = None, /
+    ) -> Tensor: ...
+
 
 _EPSILON = 0.01
 """Length of the step of finite differences (Liu et al., "DARTS", section 2.3)."""
@@ -32,8 +45,7 @@ class Step:
     """Weights after the step, momentum and decay included."""
     rate: float
     """xi: learning rate, times what clipping left of the gradient."""
-    loss: Callable[[Weights, Weights | None], Tensor]
-    """(student's weights, teacher's) -> mu L + lambda Omega [], a function of alpha too."""
+    loss: Loss
     teacher: Weights | None = None
     """Weights of the predecessor, where it has no step recorded; None: no transfer."""
     previous: Step | None = None
@@ -67,14 +79,15 @@ def finite_difference(step: Step, direction: Weights, alpha: Sequence[Tensor]) -
     """Return xi (d/d alpha) grad_w loss . direction by central differences, one tensor an alpha.
 
     Off by the jumps of the gradient where activations have kinks, which do not vanish with the
-    step's length; for smooth networks it agrees with double backward.
+    step's length; for smooth networks it agrees with double backward. What gets no gradient
+    stays where it is while the weights move.
     """
     length = torch.sqrt(sum((v * v).sum() for v in direction.values()))  # type: ignore[arg-type]
     epsilon = float(_EPSILON / length.clamp_min(1e-12))
     sides = []
     for sign in (1.0, -1.0):
         moved = {n: w.detach() + sign * epsilon * direction[n] for n, w in step.start.items()}
-        loss = step.loss(moved, step.teacher_at(0))
+        loss = step.loss(moved, step.teacher_at(0), step.start)
         sides.append(torch.autograd.grad(loss, list(alpha), allow_unused=True))
     return [
         torch.zeros_like(a) if plus is None else step.rate * (plus - minus) / (2 * epsilon)

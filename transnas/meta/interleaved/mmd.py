@@ -5,7 +5,7 @@ The unbiased estimate is a U-statistic and may be negative: it is neither clampe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = [
     "FACTORS",
+    "Constant",
     "Kernel",
     "block_mmd2",
     "gram",
@@ -24,6 +25,9 @@ __all__ = [
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The squared bandwidths of the mixture, in units of the median squared distance."""
+
+Constant = Callable[[Tensor], Tensor]
+"""Takes a value out of the graph, or gives that of another point in its place."""
 
 
 class Kernel(NamedTuple):
@@ -47,15 +51,17 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return square.clamp_min(0.0)
 
 
-def median_kernel(distances: Tensor, factors: Sequence[float] = FACTORS) -> Kernel:
+def median_kernel(
+    distances: Tensor, factors: Sequence[float] = FACTORS, constant: Constant = Tensor.detach
+) -> Kernel:
     """Return the mixture around the median of squared distances [n, n] of distinct points.
 
-    The median is taken out of the graph; where it is 0, sigma^2 is 1.
+    The median is a `constant`; where it is 0, sigma^2 is 1.
     """
     n = len(distances)
     above = torch.ones(n, n, dtype=torch.bool, device=distances.device).triu(1)
     median = distances.detach()[above].median()
-    return Kernel(torch.where(median > 0, median, torch.ones_like(median)), factors)
+    return Kernel(constant(torch.where(median > 0, median, torch.ones_like(median))), factors)
 
 
 def mmd2(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
@@ -70,13 +76,13 @@ def mmd2(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
     return mean_x + mean_y - 2.0 * across
 
 
-def gram(z: Tensor, scale: float | None = None) -> Tensor:
+def gram(z: Tensor, scale: float | None = None, constant: Constant = Tensor.detach) -> Tensor:
     """Return the kernel matrix [n, n] of features z [n, d].
 
     `scale` is the squared bandwidth of one Gaussian; None: the mixture around the median.
     """
     distances = squared_distances(z, z)
-    kernel = median_kernel(distances) if scale is None else Kernel(scale)
+    kernel = median_kernel(distances, constant=constant) if scale is None else Kernel(scale)
     return kernel(distances)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transnas.meta.interleaved.gradient import Weights
 from transnas.meta.interleaved.learner import Learner
 from transnas.meta.interleaved.matching import Matched
+from transnas.meta.interleaved.mmd import Constant
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.transfer import TERMS, Side
 from transnas.networks.relaxations import Mix
@@ -87,17 +88,46 @@ class Objective:
         teacher = Side(constant, {n: w.detach() for n, w in theirs.items()}, self.learner.project)
         return TERMS[term](student, teacher, self.matched, self.settings)
 
-    def inner_loss(self, weights: Weights, teacher_weights: Weights | None) -> Tensor:
-        """Return the same loss [] as a function of given weights and of the architecture."""
-        learner = self.learner
-        own, head, project = (_part(weights, p) for p in ("encoder", "head", "project"))
-        mix = learner.mix()
+    def inner_loss(
+        self, weights: Weights, teacher_weights: Weights | None, at: Weights | None = None
+    ) -> Tensor:
+        """Return the same loss [] as a function of given weights and of the architecture.
+
+        `at`: weights at which all that gets no gradient is evaluated; None: `weights`.
+        """
+        learner, mix = self.learner, self.learner.mix()
+        own, head = _part(weights, "encoder"), _part(weights, "head")
+        still = own if at is None else _part(at, "encoder")
         # Where mu is 0 the head's step depends on alpha, and the encoder's not on the labels.
-        constant = own if self.mu else {n: w.detach() for n, w in own.items()}
-        output = learner.output(self.batch, mix, constant, head, keep_buffers=True)
+        encoder = own if self.mu else {n: w.detach() for n, w in still.items()}
+        output = learner.output(self.batch, mix, encoder, head, keep_buffers=True)
         loss = learner.kind.loss(output, self.batch[1])
-        if self.matched is None or self.teacher is None or teacher_weights is None:
+        if teacher_weights is None or not self.transfers:
             return loss
+        constant = Tensor.detach if at is None else self._constants(at, teacher_weights, mix)
+        return loss + self.weight * self._inner_omega(weights, teacher_weights, mix, constant)
+
+    def _constants(self, at: Weights, teacher_weights: Weights, mix: Mix | None) -> Constant:
+        """Return what gives, one after the other, the constants of Omega at other weights."""
+        taken: list[Tensor] = []
+
+        def take(value: Tensor) -> Tensor:
+            taken.append(value)
+            return value
+
+        with torch.no_grad():
+            self._inner_omega(at, teacher_weights, mix, take)
+        left = iter(taken)
+        return lambda _: next(left)
+
+    def _inner_omega(
+        self, weights: Weights, teacher_weights: Weights, mix: Mix | None, constant: Constant
+    ) -> Tensor:
+        """Return Omega [] as a function of given weights and of the architecture."""
+        assert self.teacher is not None
+        assert self.matched is not None
+        learner = self.learner
+        own, project = _part(weights, "encoder"), _part(weights, "project")
         theirs = _part(teacher_weights, "encoder")
         cells = learner.encoder.cell_weights()
 
@@ -109,8 +139,9 @@ class Objective:
             learner.features(mix, own), {n: w for n, w in own.items() if n in cells}, projected
         )
         teacher = Side(self.teacher.features(self.teacher.mix(), theirs), theirs, projected)
-        omega, _ = TERMS[self.settings.variant.term](student, teacher, self.matched, self.settings)
-        return loss + self.weight * omega
+        term = TERMS[self.settings.variant.term]
+        omega, _ = term(student, teacher, self.matched, self.settings, constant)
+        return omega
 
 
 def _part(weights: Weights, part: str) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Transfer terms Omega(w_t, w_{t-1}): how stage t is tied to the stage before it.
 
 All take the student's side, the teacher's side and the matched sets, and return a loss [] with
-what is worth logging. Thresholds, bandwidths and spreads are never part of a graph.
+what is worth logging. Thresholds, bandwidths and spreads are never part of a graph: `constant`
+takes them out of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transnas.meta.interleaved.matching import Matched
-from transnas.meta.interleaved.mmd import block_mmd2, gram, half_mmd2
+from transnas.meta.interleaved.mmd import Constant, block_mmd2, gram, half_mmd2
 from transnas.meta.interleaved.settings import InterleaveSettings
 
 __all__ = ["TERMS", "Logs", "Side", "Term", "pair_loss", "scaled", "threshold"]
@@ -39,12 +40,21 @@ class Term(Protocol):
     """A transfer term."""
 
     def __call__(
-        self, student: Side, teacher: Side, matched: Matched, settings: InterleaveSettings
+        self,
+        student: Side,
+        teacher: Side,
+        matched: Matched,
+        settings: InterleaveSettings,
+        constant: Constant = Tensor.detach,
     ) -> tuple[Tensor, Logs]: ...
 
 
 def match(
-    student: Side, teacher: Side, matched: Matched, settings: InterleaveSettings
+    student: Side,
+    teacher: Side,
+    matched: Matched,
+    settings: InterleaveSettings,
+    constant: Constant = Tensor.detach,
 ) -> tuple[Tensor, Logs]:
     """Return the loss of telling, as the teacher does, which sets are distributed alike.
 
@@ -52,8 +62,8 @@ def match(
     threshold; the student's MMD^2 of the same sets is the classifier's score.
     """
     sides = (teacher.features(matched.teacher), student.features(matched.student))
-    found = [_set_distances(z, matched.sets, settings) for z in sides]
-    loss, labels = pair_loss(*found[0], *found[1], soft=settings.soft_labels)
+    found = [_set_distances(z, matched.sets, settings, constant) for z in sides]
+    loss, labels = pair_loss(*found[0], *found[1], settings.soft_labels, constant)
     with torch.no_grad():
         crossing = _pairs(matched.crosses().to(labels.device))
         positive = labels > 0.5
@@ -67,7 +77,11 @@ def match(
 
 
 def example(
-    student: Side, teacher: Side, matched: Matched, settings: InterleaveSettings
+    student: Side,
+    teacher: Side,
+    matched: Matched,
+    settings: InterleaveSettings,
+    constant: Constant = Tensor.detach,
 ) -> tuple[Tensor, Logs]:
     """Return the same loss on single examples: cosine similarity of each anchor's first view."""
     views = len(matched.student) // matched.sets
@@ -75,13 +89,17 @@ def example(
     for side, images in ((teacher, matched.teacher), (student, matched.student)):
         z = F.normalize(side.features(images[::views]), dim=1)
         distances = _pairs(1.0 - z @ z.T)
-        found.append((distances, _median(distances)))
-    loss, labels = pair_loss(*found[0], *found[1], soft=settings.soft_labels)
+        found.append((distances, constant(_median(distances))))
+    loss, labels = pair_loss(*found[0], *found[1], settings.soft_labels, constant)
     return loss, {"positive": labels.mean()}
 
 
 def distil(
-    student: Side, teacher: Side, matched: Matched, settings: InterleaveSettings
+    student: Side,
+    teacher: Side,
+    matched: Matched,
+    settings: InterleaveSettings,
+    constant: Constant = Tensor.detach,
 ) -> tuple[Tensor, Logs]:
     """Return the mean over images of |P z_student - z_teacher|^2."""
     target = teacher.features(matched.teacher)
@@ -90,7 +108,11 @@ def distil(
 
 
 def soft(
-    student: Side, teacher: Side, matched: Matched, settings: InterleaveSettings
+    student: Side,
+    teacher: Side,
+    matched: Matched,
+    settings: InterleaveSettings,
+    constant: Constant = Tensor.detach,
 ) -> tuple[Tensor, Logs]:
     """Return the mean squared distance of the weights that both have; images are not used."""
     total, count = torch.zeros(()), 0
@@ -129,25 +151,28 @@ def pair_loss(
     student: Tensor,
     student_threshold: Tensor,
     soft: bool,
+    constant: Constant = Tensor.detach,
 ) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy over pairs and the labels [pairs].
 
     Distances [pairs] below the threshold mean `alike`; `soft` labels are probabilities.
     """
     if soft:
-        labels = torch.sigmoid((teacher_threshold - teacher) / _temperature(teacher))
+        labels = torch.sigmoid((teacher_threshold - teacher) / constant(_temperature(teacher)))
     else:
         labels = (teacher < teacher_threshold).to(student)
-    scores = (student_threshold - student) / _temperature(student)
+    scores = (student_threshold - student) / constant(_temperature(student))
     return F.binary_cross_entropy_with_logits(scores, labels), labels
 
 
-def _set_distances(z: Tensor, sets: int, settings: InterleaveSettings) -> tuple[Tensor, Tensor]:
+def _set_distances(
+    z: Tensor, sets: int, settings: InterleaveSettings, constant: Constant
+) -> tuple[Tensor, Tensor]:
     """Return the squared MMDs of all pairs of sets, and their threshold."""
-    kernel = gram(scaled(z), settings.kernel_scale)
+    kernel = gram(scaled(z), settings.kernel_scale, constant)
     distances = _pairs(block_mmd2(kernel, sets))
     halves = half_mmd2(kernel, sets) if settings.threshold == "null" else distances[:1]
-    return distances, threshold(distances, halves, settings)
+    return distances, constant(threshold(distances, halves, settings))
 
 
 def _pairs(square: Tensor) -> Tensor:
