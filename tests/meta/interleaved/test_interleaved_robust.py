@@ -123,7 +123,32 @@ BAD = [
     ({"paths": "chain:0"}, "paths is 'chain:0'; accepted: direct, last, chain:P"),
     ({"paths": "chain:1", "hvp": "fd"}, "hvp is 'fd'"),
     ({"paths": "last", "hyper": "film"}, "with a hypernetwork"),
-    ({"order": "alphabetic"}, "order 'alphabetic' is unknown"),
+    ({"paths": "last", "alpha_first": True}, "paths is 'last' with alpha_first"),
+    ({"paths": "chain:1", "alpha_schedule": "posthoc"}, "'chain:1' with alpha_schedule 'posthoc'"),
+    (
+        {"preset": "hard", "architecture": "separate"},
+        "architecture is 'separate' with preset 'hard'",
+    ),
+    ({"preset": "hard", "paths": "last"}, "paths is 'last' with preset 'hard'"),
+    ({"preset": "hard", "hyper": "film"}, "hyper is 'film' with preset 'hard'"),
+    ({"updates": "summed"}, "updates is 'summed' with preset 'joint'"),
+    ({"order": "alphabetic"}, "setting 'order' is 'alphabetic'; accepted: 'fixed' or"),
+    ({"paths": 3}, "setting 'paths' is 3; accepted: text"),
+    ({"preset": ["joint"]}, "setting 'preset' is ['joint']; accepted: text"),
+    ({"rounds": 2.5}, "setting 'rounds' is 2.5; accepted: an integer"),
+    ({"soft_labels": "no"}, "setting 'soft_labels' is 'no'; accepted: true, false"),
+    ({"kernel_scale": "a"}, "setting 'kernel_scale' is 'a'; accepted: none or a number"),
+    ({"kernel_scale": 0.0}, "kernel_scale is 0.0; accepted: finite numbers above 0"),
+    ({"kernel_scale": -1.0}, "kernel_scale is -1.0"),
+    ({"threshold_value": float("nan")}, "'threshold_value' is nan"),
+    ({"threshold_value": float("inf")}, "threshold_value is inf; accepted: finite numbers"),
+    ({"learning_rate": float("inf")}, "learning_rate is inf; accepted: finite numbers from 0"),
+    ({"least_learning_rate": -1.0}, "least_learning_rate is -1.0"),
+    ({"least_learning_rate": float("nan")}, "'least_learning_rate' is nan"),
+    ({"divergence": 0.5}, "divergence is 0.5; accepted: finite numbers from 1"),
+    ({"anchors": 1}, "anchors is 1 with sources 'both'"),
+    ({"anchors": 2, "sources": "current"}, "accepted: whole numbers from 3"),
+    ({"anchors": 0, "preset": "distil"}, "anchors is 0"),
     ({"rounds": 0}, "rounds is 0"),
     ({"views": 1}, "views is 1"),
     ({"threshold": "null", "views": 2}, "views is 2 with threshold 'null'"),
@@ -131,11 +156,21 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("options", "sentence"), BAD, ids=lambda o: str(o)[:30])
+@pytest.mark.parametrize(("options", "sentence"), BAD, ids=lambda o: str(o)[:60])
 def test_bad_settings_get_a_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError) as caught:
         InterleaveSettings(**options)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("sources", ["both", "previous", "current"])
+def test_the_fewest_accepted_anchors_can_be_matched(
+    space: Space, tasks: list[DataTask], sources: str
+) -> None:
+    least = 2 if sources == "both" else 3
+    search = make(space, tasks[:2], anchors=least, sources=sources, match_every=1)
+    search.run()
+    assert not search.history.events
 
 
 def test_bad_tasks_get_a_sentence(space: Space, tasks: list[DataTask]) -> None:

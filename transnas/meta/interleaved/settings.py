@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from transnas._errors import InputError, unknown
+from transnas.strategies._setting_types import check_types
 
 __all__ = ["PRESETS", "InterleaveSettings", "Preset"]
 
@@ -174,6 +175,7 @@ class InterleaveSettings:
     """Whether encoders other than a stage's two wait in main memory."""
 
     def __post_init__(self) -> None:
+        check_types(type(self), {name: getattr(self, name) for name in self.names()})
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
         preset = PRESETS[self.preset]
@@ -200,11 +202,12 @@ class InterleaveSettings:
 
     def _affordable(self) -> int:
         """Return every how many steps the matched images are a share of all, at most."""
-        values = (self.anchors, self.views, self.batch_size)
-        if any(not isinstance(v, int) or v < 1 for v in values) or self.variant.term == "soft":
+        assert self.anchors is not None
+        assert self.views is not None
+        if self.batch_size < 1 or self.variant.term == "soft":
             return _OFTEN
-        anchors, views, batch = (int(v or 0) for v in values)
-        return max(_OFTEN, math.ceil(2 * anchors * views / (_MATCHED * batch)))
+        images = 2 * self.anchors * self.views
+        return max(_OFTEN, math.ceil(images / (_MATCHED * self.batch_size)))
 
     def _check(self) -> None:
         whole = ("partial", "rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
@@ -213,23 +216,40 @@ class InterleaveSettings:
             _require_whole(name, getattr(self, name), 1)
         _require_whole("views", self.views, 2)
         _require_whole("batch_size", self.batch_size, 2)
-        if self.iterations is not None:
-            _require_whole("iterations", self.iterations, 1)
-        for name, low, high in (
-            ("transfer_weight", 0, math.inf), ("transfer_ramp", 0, 1), ("warmup", 0, 1),
-            ("learning_rate", 0, math.inf), ("logits_learning_rate", 0, math.inf),
-            ("weight_decay", 0, math.inf), ("logits_decay", 0, math.inf), ("momentum", 0, 1),
-            ("gradient_clip", 0, math.inf), ("divergence", 1, math.inf),
-        ):  # fmt: skip
+        _require_whole("iterations", self.iterations, 1)
+        for name in ("transfer_ramp", "warmup", "momentum"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
-                raise InputError(f"{name} is {value!r}; accepted: numbers from {low} to {high}")
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is {value!r}; accepted: numbers from 0 to 1")
+        for name in ("transfer_weight", "learning_rate", "least_learning_rate", "weight_decay",
+                     "logits_learning_rate", "logits_decay", "gradient_clip"):  # fmt: skip
+            _require_finite(name, getattr(self, name), 0)
+        _require_finite("divergence", self.divergence, 1)
+        self._check_matching()
+        self._check_paths()
+        if self.variant.one_encoder:
+            self._check_one_encoder()
+        elif self.updates == "summed":
+            raise InputError(
+                f"updates is 'summed' with preset {self.preset!r}, whose encoders are private; "
+                "accepted: interleaved, or preset 'hard'"
+            )
+
+    def _check_matching(self) -> None:
+        assert self.anchors is not None
         if self.threshold == "null" and self.views is not None and self.views < 4:
             raise InputError(f"views is {self.views} with threshold 'null'; accepted: 4 or more")
-        for name, accepted in _CHOICES.items():
-            if getattr(self, name) not in accepted:
-                raise unknown(name, getattr(self, name), accepted)
-        self._check_paths()
+        # A spread over pairs of sets takes two pairs, so three sets.
+        least = 2 if self.sources == "both" else 3
+        if self.variant.term in ("match", "example") and self.anchors < least:
+            raise InputError(
+                f"anchors is {self.anchors} with sources {self.sources!r}, which leaves one pair "
+                f"of sets at most; accepted: whole numbers from {least}"
+            )
+        _require_finite("threshold_value", self.threshold_value, -math.inf)
+        scale = self.kernel_scale
+        if scale is not None and not 0 < scale < math.inf:
+            raise InputError(f"kernel_scale is {scale!r}; accepted: finite numbers above 0")
 
     def _check_paths(self) -> None:
         depth = self.chain_depth
@@ -240,15 +260,20 @@ class InterleaveSettings:
                 f"paths is {self.paths!r} with a hypernetwork; accepted: direct, because the "
                 "hypernetwork stands for the weights' dependence on the architecture"
             )
-        if self.paths != "direct" and PRESETS[self.preset].one_encoder:
-            raise InputError(f"paths is {self.paths!r} with preset 'hard'; accepted: direct")
-        if self.updates == "summed" and self.preset != "hard":
+        first = "alpha_first" if self.alpha_first else f"alpha_schedule {self.alpha_schedule!r}"
+        if self.paths != "direct" and (self.alpha_first or self.alpha_schedule == "posthoc"):
             raise InputError(
-                f"updates is 'summed' with preset {self.preset!r}, whose encoders are private; "
-                "accepted: interleaved, or preset 'hard'"
+                f"paths is {self.paths!r} with {first}, where no stage of the iteration comes "
+                "before the architecture's step; accepted: direct"
             )
-        if self.hyper != "off" and PRESETS[self.preset].one_encoder:
-            raise InputError(f"hyper is {self.hyper!r} with preset 'hard'; accepted: off")
+
+    def _check_one_encoder(self) -> None:
+        for name, accepted in (("paths", "direct"), ("hyper", "off"), ("architecture", "shared")):
+            given = getattr(self, name)
+            if given != accepted:
+                raise InputError(
+                    f"{name} is {given!r} with preset {self.preset!r}; accepted: {accepted}"
+                )
 
     @property
     def variant(self) -> Preset:
@@ -300,21 +325,12 @@ class InterleaveSettings:
         return [f.name for f in fields(cls)]
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "architecture": ("shared", "separate"),
-    "order": ("fixed", "reverse", "random", "similar", "dissimilar"),
-    "alpha_schedule": ("interleaved", "posthoc"),
-    "updates": ("interleaved", "summed"),
-    "init_from": ("own", "predecessor", "predecessor_always"),
-    "sources": ("both", "previous", "current"),
-    "threshold": ("quantile", "null", "absolute"),
-    "hvp": ("exact", "fd"),
-    "normalise": ("chance", "initial", "ema", "none", "gradnorm"),
-    "balance": ("equal", "uncertainty", "pcgrad"),
-    "hyper": ("off", "chunked", "film"),
-}
-
-
-def _require_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def _require_whole(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
         raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
+
+
+def _require_finite(name: str, value: float | None, least: float) -> None:
+    if value is not None and not (math.isfinite(value) and value >= least):
+        from_least = f" from {least}" if math.isfinite(least) else ""
+        raise InputError(f"{name} is {value!r}; accepted: finite numbers{from_least}")
