@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from interleaved_toys import stripes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -296,6 +297,17 @@ def test_predecessor_weights_are_where_an_encoder_starts(
             search.advance()
             found.append(torch.allclose(edges[0], edges[1], atol=1e-6))
         assert found == expected
+
+
+def test_tasks_with_slashes_in_their_names_keep_their_curves(space: Space) -> None:
+    names = ["torchvision/cifar10", "torchvision", "torchvision/cifar10/small"]
+    search = make(space, [stripes(name) for name in names], preset="none", iterations=1)
+    search.run()
+    (point,) = search.history.points
+    assert list(point["tasks"]) == names
+    for curves in point["tasks"].values():
+        assert set(curves) == {"train/1", "train/2", "validation", "score", "gradient"}
+    assert not any(key.startswith("torchvision") for key in point)
 
 
 # Cost ---------------------------------------------------------------------------------------------

@@ -68,9 +68,11 @@ class History:
         self._sums.clear()
         point: dict[str, Any] = {"iteration": iteration, "tasks": {n: {} for n in self.names}}
         for key, value in means.items():
-            name, _, rest = key.partition("/")
-            if name in self.names and rest:
-                point["tasks"][name][rest] = value
+            # Names of tasks may have slashes, and one may begin as another does.
+            of = [name for name in self.names if key.startswith(f"{name}/")]
+            if of:
+                name = max(of, key=len)
+                point["tasks"][name][key[len(name) + 1 :]] = value
             else:
                 point[key] = value
         self.points.append(point)
