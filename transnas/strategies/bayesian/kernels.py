@@ -29,17 +29,12 @@ from torch import Tensor
 from transnas.strategies.bayesian.encoding import Encoding
 
 __all__ = [
-    "CHOICES",
-    "NUMBERS",
     "ArchitectureKernel",
     "HammingKernel",
     "MixedKernel",
     "build",
     "positive",
 ]
-
-NUMBERS = ("se", "ard", "matern32", "matern52")
-CHOICES = ("hamming", "architecture")
 
 
 def build(encoding: Encoding, numbers: str, choices: str) -> ScaleKernel:
