@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from interleaved_toys import stripes
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Subset, TensorDataset
@@ -138,6 +139,15 @@ def test_phase_two_trains_whole_networks_both_ways(space: Space, tasks: list[Dat
         assert scores.shape == (2, 3)
         assert 0.0 <= trained.metrics["validation_accuracy"] <= 1.0
         assert trained.metrics["parameters"] == sum(p.numel() for p in trained.network.parameters())
+
+
+def test_phase_two_gives_each_task_its_head_on_a_shared_encoder(space: Space) -> None:
+    tasks = [stripes("a", seed=1), stripes("b", seed=2, classes=2)]
+    shared = InterleaveSettings(preset="hard", batch_size=8, iterations=4)
+    arch = space.architecture((0, 1))
+    found = train_interleaved(tasks, space, arch, {}, RECIPE, 2, 0, shared, "cpu")
+    image = torch.zeros(2, 1, 8, 8)
+    assert [t.network(image).shape[1] for t in found] == [3, 2]
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "darts", "proxyless"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -208,8 +209,11 @@ class Learner:
             return torch.func.functional_call(self.head, replaced, inputs)
 
     def whole(self) -> nn.Module:
-        """Return the network with its head put back, for use outside of the search."""
-        return put_head(self.encoder.network, self.head)
+        """Return a copy of the network with its head put back, for use outside of the search.
+
+        A copy, since tasks may share an encoder.
+        """
+        return put_head(*copy.deepcopy((self.encoder.network, self.head)))
 
     # State --------------------------------------------------------------------------------------
 
