@@ -43,8 +43,7 @@ READING = """\
   much within the interval. Nor do a KL weight of 0.01, isomorphic cells counted as one, ranks, more
   candidates, uniform replay or a higher learning rate change what is found.
 - Meta-training helps against the same agent from scratch.
-- The counts of regularized evolution hold repeats, since it may ask for a cell twice: of different
-  cells it finds 0.88 of the best 30, 0.30 of the best 10. No other row repeats itself.
+- Regularized evolution may ask for a cell twice; it is counted once. No other row repeats itself.
 - All of CATCH's rows stay far below the Gaussian process from scratch and the store model.
 - catch+ finds as much as the store model here, within the interval: what it adds shows on
   NAS-Bench-201 (catch-nasbench201.md), not on these tasks, so that its parts were chosen almost
