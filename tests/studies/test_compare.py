@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 from scipy import stats
+from study_toys import TASK, Sum
 
 from transnas import InputError, spaces, strategies, tasks
 from transnas.evaluation import Objective, Table
-from transnas.studies import Comparison, compare, search
+from transnas.studies import Comparison, compare, load_study, search
 from transnas.studies._settings import method_and_settings, typed_settings
 from transnas.studies._statistics import bootstrap_mean, holm, paired_p
 
@@ -170,8 +171,29 @@ def test_transfer_learns_from_other_tasks_only(tmp_path: Path) -> None:
     only = f"sqlite:///{tmp_path}/only.db"
     search("nasbench201/cifar100", None, "random", 60, storage=only)
     assert compare(methods, [CIFAR], 6, 12, learn_from=[only]).arms[1] == warm.arms[3]
-    with pytest.raises(InputError, match="holds studies of 'nasbench201/cifar100' itself"):
+    with pytest.raises(InputError, match="for other tasks than nasbench201/cifar100"):
         compare(methods, ["nasbench201/cifar100"], 2, 5, learn_from=[only])
+
+
+def test_arms_that_train_learn_from_earlier_studies_of_other_tasks_only(sqlite: str) -> None:
+    """Also where their own studies, and earlier ones of the task, lie in the same storage."""
+    search(TASK, None, "random", 10, storage=sqlite, name="earlier", evaluator=Sum())
+    on = ["digits:limit=6", "digits:limit=7"]
+    search(on[0], None, "random", 3, storage=sqlite, name="same task", evaluator=Sum())
+
+    def run(seeds: int) -> Comparison:
+        return compare(
+            ["random", "store-transfer"], on, seeds, 1, epochs=1, learn_from=[sqlite],
+            storage=sqlite, progress=False,
+        )  # fmt: skip
+
+    first = run(1)
+    assert run(1).arms == first.arms
+    run(2)
+    for task, known in zip(on, ({"earlier"}, {"earlier", "same task"}), strict=True):
+        for seed in (0, 1):
+            study = load_study(f"compare-{task}-store-transfer-seed{seed}", sqlite)
+            assert {source["study"] for source in study.info["learn_from"]} == known
 
 
 def test_an_arm_from_elsewhere_stands_with_its_task(found: Comparison) -> None:

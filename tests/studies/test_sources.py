@@ -42,8 +42,8 @@ def test_sources_are_the_complete_trials_of_the_space(storage: str) -> None:
     troubled = found["troubled"]
     assert 0 < len(troubled.architectures) < 30
     assert all(r == r for r in troubled.rewards)
-    excluded = sources([storage], SPACE, Objective(), exclude=[(storage, "one")])
-    assert {s.study for s in excluded} == set(found) - {"one"}
+    others = sources([storage], SPACE, Objective(), lambda source: source.study == "one")
+    assert {s.study for s in others} == set(found) - {"one"}
     smallest = {s.study: s for s in sources([storage], SPACE, Objective("size", maximise=False))}
     assert (smallest["one"].rewards <= 0).all()
 
@@ -119,3 +119,5 @@ def test_no_source_is_an_error(sqlite: str, tmp_path: Path) -> None:
         sources([f"sqlite:///{tmp_path}/none.db"], SPACE, Objective())
     with pytest.raises(InputError, match="gives no source"):
         sources([], SPACE, Objective())
+    with pytest.raises(InputError, match="for other tasks than other, toy"):
+        sources([sqlite], SPACE, Objective(), lambda source: True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def compare(
         epochs: Budget of an evaluation.
         objective: The metric; default: the first task's own.
         learn_from: Storages from which `store-transfer` learns. It never learns from studies of
-            the task that it is compared on.
+            the task that it is compared on, nor from those of this comparison.
         storage: Where studies of tasks without table are kept.
         workers: As for `search`; tables need none.
         progress: As for `search`.
@@ -109,6 +109,21 @@ class _Request:
     def learns(self, method: str) -> bool:
         """Return whether `method` learns from earlier studies here."""
         return bool(self.learn_from) and method == LEARNING_STRATEGY
+
+    def learn_except(self, task: Task) -> Callable[[SourceStudy], bool]:
+        """Return which studies an arm on `task` must not know: of the task, or of another arm."""
+        arms = {
+            _study_name(of, method, seed)
+            for of in self.tasks
+            for method in self.methods
+            for seed in self.seeds
+        }
+        return lambda source: source.task == task.name or source.study in arms
+
+
+def _study_name(task: Task, method: str, seed: int) -> str:
+    """Return the name of the study of one seed of an arm."""
+    return f"compare-{task.name}-{method}-seed{seed}"
 
 
 def _checked(
@@ -171,14 +186,9 @@ def _refuse_oneshot(methods: Sequence[str], task: TableTask) -> None:
 def _sources(request: _Request, task: Task) -> list[SourceStudy]:
     """Return the earlier studies that a search of `task` may learn from, of other tasks only."""
     own = task.space if isinstance(task, TableTask) else (request.space or default_space(task))
-    found = sources(request.learn_from, spaces.get(own), request.objective)
-    others = [source for source in found if source.task != task.name]
-    if not others or (len(others) < len(found) and not isinstance(task, TableTask)):
-        raise InputError(
-            f"learn from {', '.join(request.learn_from)} holds studies of {task.name!r} itself; "
-            "accepted: storages with studies of other tasks"
-        )
-    return others
+    return sources(
+        request.learn_from, spaces.get(own), request.objective, request.learn_except(task)
+    )
 
 
 def _on_table(request: _Request, task: TableTask, method: str) -> tuple[Floats, Floats]:
@@ -229,12 +239,13 @@ def _on_studies(
             name,
             request.trials,
             storage=storage,
-            name=f"compare-{task.name}-{method}-seed{seed}",
+            name=_study_name(task, method, seed),
             epochs=request.epochs,
             seed=seed,
             workers=workers,
             objectives=request.objective,
             learn_from=request.learn_from if request.learns(method) else (),
+            learn_except=request.learn_except(task),
             settings=settings,
             progress=progress,
         )

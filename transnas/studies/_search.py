@@ -45,6 +45,7 @@ def search(
     workers: int | str = 1,
     objectives: Sequence[Objective | str] | Objective | str | None = None,
     learn_from: Sequence[str] | str = (),
+    learn_except: Callable[[SourceStudy], bool] | None = None,
     prior: str | Path | None = None,
     evaluator: Evaluator | None = None,
     timeout: float | None = None,
@@ -73,6 +74,8 @@ def search(
             "simulated:n": n workers on a virtual clock, for evaluators that state their cost.
         objectives: Metrics (text: maximised) or `Objective`s; default: the task's metric.
         learn_from: Storages whose studies on the same space the search learns from.
+        learn_except: Says which of these studies to leave out; default: none. A study that is
+            resumed learns from what it began with.
         prior: Folder of a prior that `learn` wrote; resuming needs one with the same contents.
         evaluator: How architectures are measured; default: the task's table, or training.
         timeout: Seconds after which a trial is stopped and stored as failed.
@@ -97,7 +100,7 @@ def search(
     shown = Progress(chosen, trials, plan.definition.objectives[0], progress)
     with open_store(storage, create=True) as store:
         try:
-            run = _Run(store, storage, chosen, plan)
+            run = _Run(store, storage, chosen, plan, learn_except)
             run.find_or_create(environment(command))
             if len(run.study.trials) < trials:
                 work = plan.evaluator.keeping(folder_beside(storage, chosen))
@@ -113,11 +116,19 @@ class _Run:
 
     study: Study
 
-    def __init__(self, store: Store, storage: str, name: str, plan: Plan) -> None:
+    def __init__(
+        self,
+        store: Store,
+        storage: str,
+        name: str,
+        plan: Plan,
+        learn_except: Callable[[SourceStudy], bool] | None,
+    ) -> None:
         self._store = store
         self._storage = storage
         self._name = name
         self._plan = plan
+        self._learn_except = learn_except
         self._found: list[SourceStudy] | None = None
 
     def find_or_create(self, info: dict[str, Any]) -> None:
@@ -139,7 +150,7 @@ class _Run:
         plan = self._plan
         objectives = plan.definition.objectives
         if plan.learn_from:
-            self._found = sources(plan.learn_from, plan.space, objectives[0])
+            self._found = sources(plan.learn_from, plan.space, objectives[0], self._learn_except)
             info = {**info, "learn_from": [source.record() for source in self._found]}
         attributes = {"definition": plan.definition.to_dict(), "info": info}
         return self._store.create(self._name, objectives, attributes)

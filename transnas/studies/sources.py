@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,27 +47,31 @@ def sources(
     storages: Sequence[str],
     space: Space,
     objective: Objective,
-    exclude: Collection[tuple[str, str]] = (),
+    learn_except: Callable[[SourceStudy], bool] | None = None,
 ) -> list[SourceStudy]:
     """Return the studies on `space` in `storages` that measured the objective's metric.
 
-    `exclude` names studies to leave out, by storage URL and name. Studies of other spaces, and
-    those without a complete trial, are passed over. Raises `InputError` if none is left or a
-    storage cannot be opened.
+    `learn_except` says which studies to leave out. Studies of other spaces, and those without a
+    complete trial, are passed over. Raises `InputError` if none is left or a storage cannot be
+    opened.
     """
     found = []
+    left_out = set()
     for url in dict.fromkeys(storages):
         with open_store(url) as store:
             for name in store.studies():
-                if (url, name) in exclude or _space_name(store, name) != space.name:
+                if _space_name(store, name) != space.name:
                     continue
                 source = _source(store.label, read_study(store, url, name, space), objective)
-                if source.architectures:
+                if learn_except is not None and learn_except(source):
+                    left_out.add(source.task)
+                elif source.architectures:
                     found.append(source)
     if not found:
+        others = f" for other tasks than {', '.join(sorted(left_out))}" if left_out else ""
         raise InputError(
             f"learn from {', '.join(storages) or 'nothing'} gives no source; accepted: storages "
-            f"with studies on space {space.name!r} that measured {objective.metric!r}"
+            f"with studies on space {space.name!r} that measured {objective.metric!r}{others}"
         )
     return found
 
