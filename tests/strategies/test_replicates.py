@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from transnas import InputError
 from transnas.spaces import Architecture, Choice, Space, get
 from transnas.strategies import replicate
 from transnas.strategies._replicates import one_replicate
@@ -85,6 +86,11 @@ def test_a_space_of_one_architecture(name: str) -> None:
     assert replicate(name, space, np.ones(1), [3], 12).tolist() == [
         one_replicate(name, space, np.ones(1), 3, 12)
     ]
+
+
+def test_strategies_with_budgets_of_their_own_are_refused() -> None:
+    with pytest.raises(InputError, match="'hyperband' chooses the epochs of each training"):
+        replicate("hyperband", Tiny(), np.zeros(Tiny().size), range(2), 3)
 
 
 def test_a_mutation_law_of_the_space_is_obeyed() -> None:

@@ -260,12 +260,34 @@ def test_table_and_plots(found: Comparison, tmp_path: Path) -> None:
         ({"space": "nasbench-macro"}, "does not fit task"),
         ({"learn_from": ["memory://"]}, "is of no use to random"),
         ({"learn_from": ["sqlite:///no.db"], "methods": ["store-transfer"]}, "no.db"),
+        ({"methods": ["random", "hyperband"]}, "'hyperband' chooses the epochs of each"),
+        ({"methods": ["random", "asha"]}, "'asha' chooses the epochs of each"),
     ],
 )
 def test_bad_requests_are_one_sentence(options: dict[str, object], message: str) -> None:
     request = {"methods": ["random"], "on": [CIFAR], "seeds": 2, "trials": 3, **options}
     with pytest.raises(InputError, match=message):
         compare(**request)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["random", "regularized-evolution:population=0"]}, "'population' is 0"),
+        ({"methods": ["random", "path-level"]}, "has no transformations"),
+        ({"methods": ["random", "gdas"], "space": "fractal"}, "fractal"),
+        ({"methods": ["random", "hyperband"], "epochs": 1}, "chooses them itself"),
+        ({"on": ["digits:limit=6", CIFAR], "methods": ["random", "asha"]}, "replicates on a table"),
+        ({"workers": "many"}, "workers 'many'"),
+    ],
+)
+def test_nothing_is_trained_before_every_arm_is_checked(
+    options: dict[str, object], message: str, sqlite: str, tmp_path: Path
+) -> None:
+    request = {"methods": ["random"], "on": ["digits:limit=6"], "seeds": 1, "trials": 1, **options}
+    with pytest.raises(InputError, match=message):
+        compare(**request, storage=sqlite, progress=False)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 # Settings as text ----------------------------------------------------------------------------

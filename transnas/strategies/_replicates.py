@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Space
-from transnas.strategies._base import Exhausted, settings_from
+from transnas.strategies._base import Exhausted, Strategy, settings_from
 from transnas.strategies._draws import listable, moves_by_number
 from transnas.strategies._registry import create, get
 
-__all__ = ["Replicated", "register_replicated", "replicate"]
+__all__ = ["Replicated", "register_replicated", "replicate", "require_one_budget"]
 
 
 class Replicated(Protocol):
@@ -71,6 +72,15 @@ def replicate(
     return np.array(runs, dtype=np.int64)
 
 
+def require_one_budget(name: str, strategy: Strategy) -> None:
+    """Raise `InputError` for a strategy whose queries differ in epochs: the rewards are of one."""
+    if strategy.full_budget is not None:
+        raise InputError(
+            f"strategy {name!r} chooses the epochs of each training, and replicates on a table "
+            "have one number of epochs; accepted: strategies without budgets of their own"
+        )
+
+
 def one_replicate(
     name: str,
     space: Space,
@@ -82,6 +92,7 @@ def one_replicate(
     """Run the sequential strategy with one seed; the oracle of every vectorised version."""
     objective = Objective("reward")
     strategy = create(name, space, seed, (objective,), **settings)
+    require_one_budget(name, strategy)
     asked: list[int] = []
     for _ in range(queries):
         try:

@@ -15,14 +15,22 @@ from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.evaluation.table import Table
 from transnas.strategies import Strategy
+from transnas.strategies._replicates import require_one_budget
 from transnas.studies import _methods
 from transnas.studies._comparison import Comparison, arm
-from transnas.studies._definition import environment
-from transnas.studies._plan import LEARNING_STRATEGY, by_task, default_space, with_learnt
+from transnas.studies._definition import environment, require_name
+from transnas.studies._plan import (
+    LEARNING_STRATEGY,
+    by_task,
+    default_space,
+    make_plan,
+    with_learnt,
+)
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
 from transnas.studies._statistics import Floats
 from transnas.studies._storage import label_of
+from transnas.studies._workers import Workers
 from transnas.studies.sources import SourceStudy, sources
 from transnas.tasks import TableTask, Task
 
@@ -68,6 +76,7 @@ def compare(
         InputError: Something given is not accepted; nothing was started or written.
     """
     learn_from = tuple(learn_from)
+    Workers.parse(workers, timeout=None, retries=1)
     request = _checked(methods, on, seeds, trials, space, epochs, objective, learn_from)
     arms = []
     for task in request.tasks:
@@ -167,10 +176,32 @@ def _checked(
             f"accepted: with the method {LEARNING_STRATEGY}"
         )
     request = _Request(tuple(methods), found, chosen, trials, space, epochs, objective, learn_from)
-    if learn_from:
-        for task in found:
+    for task in found:
+        if learn_from:
             _sources(request, task)
+        for method in methods:
+            _check_arm(request, task, method)
     return request
+
+
+def _check_arm(request: _Request, task: Task, method: str) -> None:
+    """Raise `InputError` unless `method` can search `task`, before any other arm has run."""
+    name, settings = method_and_settings(method)
+    plan = make_plan(
+        task,
+        request.space,
+        name,
+        request.objective,
+        request.epochs,
+        request.seeds[0],
+        settings,
+        None,
+        request.learn_from if request.learns(method) else (),
+    )
+    if isinstance(task, TableTask):
+        require_one_budget(name, plan.create())
+    else:
+        require_name(_study_name(task, method, max(request.seeds)))
 
 
 def _refuse_oneshot(methods: Sequence[str], task: TableTask) -> None:
