@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import transnas as tn
-from transnas import InputError, spaces, tasks
+from transnas import InputError, cli, spaces, tasks
 from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.evaluation.table import Table
 from transnas.evaluation.training import Training
@@ -264,6 +264,26 @@ def test_studies_without_an_order_teach_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="says nothing about which"):
         tn.learn("store", storages=storage, out=tmp_path / "prior")
     assert not (tmp_path / "prior").exists()
+
+
+class Even(Evaluator):
+    """Rewards even choices, on every space."""
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        even = sum(value % 2 == 0 for value in arch.values) / len(arch.values)
+        return Measurement({"validation_accuracy": even}, Cost(1.0, 1, "even"))
+
+
+def test_a_named_device_searches_the_space_of_the_prior(tmp_path: Path) -> None:
+    storage, prior = f"sqlite:///{tmp_path}/s.db", str(tmp_path / "prior")
+    given: dict[str, Any] = {"storage": storage, "evaluator": Even()}
+    tn.search(images("one", 0), "chain", "random", 12, **given)
+    tn.learn("store", storages=storage, space="chain", out=prior)
+    new = ["--task", "digits:limit=6", "--trials", "1", "--epochs", "1", "--device", "cpu"]
+    ways = (["adapt", prior], ["search", "--strategy", "store-transfer", "--set", f"prior={prior}"])
+    for name, way in zip("ab", ways, strict=True):
+        assert cli.main([*way, *new, "--storage", storage, "--name", name]) == 0
+        assert tn.load_study(name, storage).trials[0].architecture.space == "chain"
 
 
 def images(name: str, seed: int) -> DataTask:

@@ -13,6 +13,7 @@ from transnas.cli import _options as options
 
 if TYPE_CHECKING:
     from transnas.evaluation import Evaluator, Objective
+    from transnas.meta import PriorInfo
     from transnas.studies import Study
     from transnas.studies._latency import LatencyWish
 
@@ -59,12 +60,14 @@ def search(
     """Search an architecture for a task; the same command continues a stopped search."""
     import transnas
     from transnas.studies._latency import LatencyWish
+    from transnas.studies._plan import prior_given
     from transnas.studies._settings import typed_settings
 
     chosen = _strategy(learn_from, prior) if strategy is None else strategy
     wish = LatencyWish(latency_target, latency_weight, latency_constraint, device_table)
     wanted = [objective(text) for text in objective_ or ()]
-    evaluator, wanted = _evaluator(task, space, device, wanted, wish)
+    settings = typed_settings(chosen, set_ or ())
+    evaluator, wanted = _evaluator(task, space, prior_given(settings, prior), device, wanted, wish)
     study = transnas.search(
         task,
         space,
@@ -81,7 +84,7 @@ def search(
         evaluator=evaluator,
         timeout=timeout,
         retries=retries,
-        settings=typed_settings(chosen, set_ or ()),
+        settings=settings,
         command=command_line(context),
     )
     print(_summary(study))
@@ -118,20 +121,23 @@ def objective(text: str) -> Objective:
 
 
 def _evaluator(
-    task: str, space: str | None, device: str, wanted: list[Objective], wish: LatencyWish
+    task: str,
+    space: str | None,
+    prior: PriorInfo | None,
+    device: str,
+    wanted: list[Objective],
+    wish: LatencyWish,
 ) -> tuple[Evaluator | None, list[Objective]]:
     """Return how to measure, and what to search for; None: the search finds it itself."""
-    from transnas import spaces, tasks
+    from transnas import tasks
     from transnas.studies._latency import LatencyWish, with_latency
-    from transnas.studies._plan import default_evaluator, default_space
-    from transnas.tasks import TableTask
+    from transnas.studies._plan import default_evaluator, space_of
 
     latency = any(o.metric in ("latency_ms", "energy_mj") for o in wanted)
     if device == "auto" and wish == LatencyWish() and not latency:
         return None, wanted
     found = tasks.get(task)
-    own = found.space if isinstance(found, TableTask) else default_space(found)
-    place = spaces.get(space or own)
+    place = space_of(found, space, prior)
     evaluator, objectives = with_latency(
         found, place, default_evaluator(found, place, device), wanted, wish, device
     )

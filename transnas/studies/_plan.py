@@ -27,7 +27,9 @@ __all__ = [
     "default_evaluator",
     "default_space",
     "make_plan",
+    "prior_given",
     "require_positive",
+    "space_of",
     "with_learnt",
 ]
 
@@ -108,13 +110,12 @@ def make_plan(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
     given = {**(settings or {}), **({} if prior is None else {"prior": str(prior)})}
-    learnt = prior_info(Path(given["prior"])) if given.get("prior") else None
+    learnt = prior_given(settings, prior)
     name = _strategy(strategy, learn_from, learnt)
     cls = _methods.get(name)
     settings_from(cls, given)  # a mistake in them is told before one in the task
     found = task if isinstance(task, Task) else tasks.get(str(task))
-    default = default_space(found) if learnt is None else learnt.space
-    chosen_space = _space(found, space, default)
+    chosen_space = space_of(found, space, learnt)
     chosen_settings = settings_from(cls, with_learnt(name, given, chosen_space))
     chosen_objectives = _objectives(found, objectives)
     chosen_evaluator = default_evaluator(found, chosen_space) if evaluator is None else evaluator
@@ -148,6 +149,14 @@ def make_plan(
     own_space = isinstance(found, TableTask)
     wanted = usual if trials is None else trials
     return Plan(wanted, definition, chosen_space, work, create, own_space, learn_from)
+
+
+def prior_given(
+    settings: Mapping[str, Any] | None, prior: str | Path | None = None
+) -> PriorInfo | None:
+    """Return what is known of the prior given by itself or among the settings, if one is."""
+    folder = (settings or {}).get("prior") if prior is None else prior
+    return prior_info(Path(folder)) if folder else None
 
 
 def _met(task: Task, cls: type[Strategy], *arguments: Any) -> Strategy:
@@ -203,10 +212,11 @@ def _recorded(settings: Any) -> dict[str, Any]:
     return found
 
 
-def _space(task: Task, given: str | Space | None, default: str) -> Space:
+def space_of(task: Task, given: str | Space | None, prior: PriorInfo | None) -> Space:
+    """Return the space of a search: the one given, else the table's, the prior's or the usual."""
     own = task.space if isinstance(task, TableTask) else None
     if given is None:
-        given = own or default
+        given = own or (default_space(task) if prior is None else prior.space)
     chosen = given if isinstance(given, Space) else spaces.get(given)
     if own and chosen.name != own:
         raise InputError(
