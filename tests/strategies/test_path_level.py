@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from transnas import InputError, networks, spaces, tasks
-from transnas.evaluation import Inheriting, Measurement, Objective, Recipe, Training
+from transnas.evaluation import (
+    Combined,
+    Inheriting,
+    Latency,
+    LatencyReward,
+    Measurement,
+    Objective,
+    Recipe,
+    Training,
+)
 from transnas.networks.path_level import PathLevelNetwork
 from transnas.spaces import Architecture, Space
 from transnas.spaces.path_level import MOVES, PathLevel, Step
@@ -148,3 +157,16 @@ def test_a_study_inherits(tmp_path: Path) -> None:
                    storage=storage)  # fmt: skip
     inherited = [t.metrics["inherited"] for t in study.trials]
     assert inherited == [0, 1, 1]
+
+
+def test_a_study_inherits_under_a_latency_target(tmp_path: Path) -> None:
+    storage, task = f"sqlite:///{tmp_path / 'studies.db'}", tasks.get("digits:limit=6")
+    skeleton = {"channels": 4}
+    training = Training(task, SPACE, device="cpu", skeleton=skeleton)
+    latency = Latency(task, SPACE, "cpu", warmup=0, repeats=1, skeleton=skeleton)
+    for trials in (1, 2):  # the second run finds the weights that the first one left
+        study = search(task, SPACE, "path-level", trials, epochs=1, storage=storage, name="fast",
+                       evaluator=LatencyReward(Combined([latency, training]), 5.0),
+                       objectives="latency_reward", progress=False)  # fmt: skip
+    assert [t.metrics["inherited"] for t in study.trials] == [0, 1]
+    assert all(t.metrics["latency_ms"] > 0 for t in study.trials)

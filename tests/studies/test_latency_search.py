@@ -10,9 +10,10 @@ import pytest
 import transnas as tn
 from transnas import InputError, cli, spaces, tasks
 from transnas.evaluation import Objective
+from transnas.oneshot import Searching
 from transnas.studies import load_study
 from transnas.studies._latency import LatencyWish, with_latency
-from transnas.studies._plan import default_evaluator, default_space
+from transnas.studies._plan import default_evaluator, default_space, make_plan
 
 SPACE = spaces.get("nasbench201")
 
@@ -64,6 +65,19 @@ def test_a_latency_target_of_a_language_task_is_refused(tmp_path: Path) -> None:
         with_latency(text, space, training, (), LatencyWish("5ms"), "cpu")
     front = (Objective(text.metric), Objective("latency_ms", maximise=False))
     assert with_latency(text, space, training, front, LatencyWish(), "cpu")[1] == front
+
+
+def test_a_supernet_is_searched_on_the_device_that_networks_are_trained_on() -> None:
+    task = tasks.get("digits:limit=6")
+    training = default_evaluator(task, SPACE, "cpu")
+    wishes = (LatencyWish(), LatencyWish("5ms"))
+    for wish in wishes:
+        evaluator, objectives = with_latency(task, SPACE, training, (), wish, "cpu")
+        plan = make_plan(
+            task, SPACE, "gdas", objectives or None, 1, 0, None, evaluator, (), trials=1
+        )
+        assert isinstance(plan.evaluator, Searching)
+        assert plan.evaluator.device == "cpu"
 
 
 def test_a_study_with_another_target_is_not_continued(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -129,6 +129,14 @@ class Evaluator(ABC):
         have; anything that goes wrong *inside* a measurement (NaN, out of memory) is returned as
         a failed measurement or raised and stored as such by the study.
         """
+
+    def parts(self) -> tuple[Evaluator, ...]:
+        """Return the evaluators that this one is made of; itself if it is made of no others."""
+        return (self,)
+
+    def within(self, change: Callable[[Evaluator], Evaluator]) -> Evaluator:
+        """Return the evaluator with `change` made to each of its `parts`."""
+        return change(self)
 
     def keeping(self, folder: Path | None) -> Evaluator:
         """Return the evaluator that may keep in `folder` what an interrupted one goes on from.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from transnas._errors import InputError
 from transnas.evaluation._base import Cost, Evaluator, Measurement
@@ -28,6 +29,18 @@ class Combined(Evaluator):
     def label(self) -> str:
         """The labels of the evaluators, by plus signs."""
         return " + ".join(evaluator.label for evaluator in self.evaluators)
+
+    def parts(self) -> tuple[Evaluator, ...]:
+        """See `Evaluator.parts`."""
+        return tuple(part for evaluator in self.evaluators for part in evaluator.parts())
+
+    def within(self, change: Callable[[Evaluator], Evaluator]) -> Evaluator:
+        """See `Evaluator.within`."""
+        return Combined([evaluator.within(change) for evaluator in self.evaluators])
+
+    def keeping(self, folder: Path | None) -> Evaluator:
+        """See `Evaluator.keeping`."""
+        return self.within(lambda part: part.keeping(folder))
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Measure `arch` with every evaluator; see `Evaluator.evaluate`."""

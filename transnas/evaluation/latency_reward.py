@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from transnas._errors import InputError, unknown
@@ -69,6 +72,20 @@ class LatencyReward(Evaluator):
         """The reward in words, with what is inside."""
         rule = f"{self.metric}, {self.latency} {self.target:g}, {self.weight:g} {self.constraint}"
         return f"LatencyReward({rule}) of {self.evaluator.label}"
+
+    def parts(self) -> tuple[Evaluator, ...]:
+        """See `Evaluator.parts`."""
+        return self.evaluator.parts()
+
+    def within(self, change: Callable[[Evaluator], Evaluator]) -> Evaluator:
+        """See `Evaluator.within`."""
+        other = copy(self)
+        other.evaluator = self.evaluator.within(change)
+        return other
+
+    def keeping(self, folder: Path | None) -> Evaluator:
+        """See `Evaluator.keeping`."""
+        return self.within(lambda part: part.keeping(folder))
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Measure `arch` and add its reward; see `Evaluator.evaluate`."""

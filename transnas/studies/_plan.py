@@ -272,9 +272,10 @@ def _measuring(cls: type[Strategy], evaluator: Evaluator) -> Evaluator:
     from transnas.evaluation import Inheriting
     from transnas.evaluation.training import Training
 
-    if isinstance(evaluator, Training):
-        return Inheriting.of(evaluator)
-    return evaluator
+    def inheriting(part: Evaluator) -> Evaluator:
+        return Inheriting.of(part) if isinstance(part, Training) else part
+
+    return evaluator.within(inheriting)
 
 
 def _searching(
@@ -287,8 +288,8 @@ def _searching(
     from transnas.evaluation.training import Training
     from transnas.oneshot import Searching
 
-    device = evaluator.device if isinstance(evaluator, Training) else "auto"
-    work = Searching(task, space, method, settings, evaluator, device)
+    devices = [part.device for part in evaluator.parts() if isinstance(part, Training)]
+    work = Searching(task, space, method, settings, evaluator, next(iter(devices), "auto"))
     work.check()
     return work
 
