@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from study_toys import SPACE, TASK, Sum
 
+from transnas import InputError
 from transnas.evaluation import Cost, Measurement, Objective
-from transnas.studies import StorageError, load_study, search
+from transnas.studies import StorageError, list_studies, load_study, search
 from transnas.studies._executors import now
 from transnas.studies._lease import Lease
-from transnas.studies._storage import OptunaStore, Store, open_store
+from transnas.studies._storage import OptunaStore, Store, folder_beside, open_store
 from transnas.studies._trial import Codec, Entry, Trial
 
 HERE = Path(__file__).parent
@@ -96,7 +97,7 @@ def test_a_study_half_created_by_a_killed_process_is_adopted(storage: str) -> No
 FULL = """
 import resource, sys
 from study_toys import TASK, Sum
-from transnas.studies import StorageError, load_study, search
+from transnas.studies import StorageError, list_studies, load_study, search
 
 url, limit = sys.argv[1], int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -127,7 +128,7 @@ def test_a_full_disk_ends_a_search_clearly_and_keeps_what_was_stored(
 
 
 def test_connections_that_a_server_drops_are_made_again(postgres: str) -> None:
-    with open_store(postgres) as store:
+    with open_store(postgres, create=True) as store:
         study, lease = create(store, "dropped")
         engine: sa.Engine = store.engine  # type: ignore[attr-defined]
         drop = sa.text(
@@ -154,7 +155,7 @@ def test_connections_that_a_server_drops_are_made_again(postgres: str) -> None:
 
 
 def test_a_commit_whose_answer_was_lost_is_not_repeated(postgres: str) -> None:
-    with open_store(postgres) as store:
+    with open_store(postgres, create=True) as store:
         study, lease = create(store, "answered")
         engine: sa.Engine = store.engine  # type: ignore[attr-defined]
         original = engine.dialect.do_commit
@@ -189,3 +190,85 @@ def test_a_failing_storage_is_reported_to_the_search(
         search(TASK, None, "random", 200, storage=sqlite, name="x", evaluator=Dropping(0.01))
     engine.dispose()
     assert len(load_study("x", sqlite).trials) == 2
+
+
+NO_JOURNALS = ("hello\nworld\n", "hello", '{"a": 1}', '{"a": 1}\n', "7\n", "\0" * 9 + "\n")
+
+
+@pytest.mark.parametrize("text", NO_JOURNALS)
+def test_a_file_that_is_no_journal_stays_as_it_is(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    for create in (False, True):
+        with pytest.raises(InputError, match="line 1 is no record"):
+            open_store(f"journal:///{path}", create)
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_journal_needs_three_slashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("journal://file.log", "journal://"):
+        with pytest.raises(InputError, match="accepted: journal:///file"):
+            open_store(url, create=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_damaged_line_of_a_journal_is_told_before_anything_is_appended(
+    place: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.log"
+    url = f"journal:///{path}"
+    search(TASK, None, "random", 2, storage=url, name="x", evaluator=Sum())
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = {"first": 1, "last": len(lines)}[place]
+    lines[number - 1] = b'{"op_code": 7,\n'
+    path.write_bytes(b"".join(lines))
+    for attempt in (
+        lambda: search(TASK, None, "random", 4, storage=url, name="x", evaluator=Sum()),
+        lambda: list_studies(url),
+    ):
+        with pytest.raises(InputError, match=f"line {number} is no record"):
+            attempt()
+    assert path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("kept", [5, 40])
+def test_a_record_cut_short_is_passed_over_and_dropped_by_the_next_search(
+    kept: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.log"
+    url = f"journal:///{path}"
+    search(TASK, None, "random", 2, storage=url, name="x", evaluator=Sum())
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[-1][:kept])
+    assert len(load_study("x", url).trials) == 2
+    assert path.stat().st_size > len(whole)
+    search(TASK, None, "random", 4, storage=url, name="x", evaluator=Sum())
+    assert len(load_study("x", url).trials) == 4
+
+
+def test_reading_a_database_of_somebody_else_leaves_it_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE letters (text TEXT)"))
+    engine.dispose()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="holds no studies"):
+        list_studies(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_study_keeps_lies_in_a_folder_of_its_own_for_every_name() -> None:
+    names = [".", "..", "...", "a/b", "a b", "../x", "x" * 300, "y" * 500, "ä" * 500]
+    folders = [folder_beside("sqlite:///x.db", name) for name in names]
+    assert len(set(folders)) == len(names)
+    for folder in folders:
+        assert folder is not None
+        assert folder.parent == Path("x.db.checkpoints")
+        assert folder.name not in (".", "..")
+        assert len(folder.name.encode()) <= 255
+    assert folders[3:5] == [Path("x.db.checkpoints/a%2Fb"), Path("x.db.checkpoints/a b")]

@@ -59,8 +59,8 @@ def open_relational(url: str, create: bool) -> Store:
         parsed = parsed.set(drivername=f"postgresql+{_postgres_driver()}")
         # Without it, a host that does not answer takes minutes.
         options = {"connect_timeout": 10}
-        return _open(parsed, label, {"pool_pre_ping": True, "connect_args": options})
-    return _open(parsed, label, {"pool_pre_ping": True})
+        return _open(parsed, label, {"pool_pre_ping": True, "connect_args": options}, create)
+    return _open(parsed, label, {"pool_pre_ping": True}, create)
 
 
 def _open_sqlite(url: sa.URL, label: str, create: bool) -> Store:
@@ -68,7 +68,7 @@ def _open_sqlite(url: sa.URL, label: str, create: bool) -> Store:
         raise InputError(f"storage {label!r} has no file; accepted: memory:// or sqlite:///file.db")
     path = Path(str(url.database))
     existed = check_file(label, path, create)
-    store = _open(url, label, {"connect_args": {"timeout": LOCK_TIMEOUT}})
+    store = _open(url, label, {"connect_args": {"timeout": LOCK_TIMEOUT}}, create)
     store.file = None if existed else path
     return store
 
@@ -80,12 +80,17 @@ def _postgres_driver() -> str:
     raise uninstalled("storage postgresql", "psycopg2", "postgres")
 
 
-def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStore:
+def _open(url: sa.URL, label: str, engine_options: dict[str, Any], create: bool) -> OptunaStore:
     try:
         with quiet_optuna():
-            storage = _storage(url.render_as_string(hide_password=False), engine_options)
+            storage = _storage(url.render_as_string(hide_password=False), engine_options, create)
     except Exception as error:  # whatever a driver makes of a URL
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        if not create and "version_info" in reason:
+            raise InputError(
+                f"storage {label!r} holds no studies: it has none of Optuna's tables; accepted: "
+                "a storage that a search wrote"
+            ) from error
         raise InputError(
             f"storage {label!r} cannot be opened ({reason}); accepted: {ACCEPTED}"
         ) from error
@@ -99,18 +104,18 @@ def _open(url: sa.URL, label: str, engine_options: dict[str, Any]) -> OptunaStor
     return RelationalStore(label, storage) if known else OptunaStore(label, storage)
 
 
-def _storage(url: str, engine_options: dict[str, Any]) -> RDBStorage:
+def _storage(url: str, engine_options: dict[str, Any], create: bool) -> RDBStorage:
     """Return Optuna's storage, tried again while another process makes the same tables."""
     for pause in (0.1, 0.2, 0.4, 0.8, 1.6):
         try:
-            return RDBStorage(url, engine_options)
+            return RDBStorage(url, engine_options, skip_table_creation=not create)
         except Exception as error:
             # SQLite says the first; PostgreSQL may say the second of its own catalogue.
             texts = ("already exists", "duplicate key", "UNIQUE constraint")
             if not any(text in f"{error} {error.__cause__}" for text in texts):
                 raise
             time.sleep(pause)
-    return RDBStorage(url, engine_options)
+    return RDBStorage(url, engine_options, skip_table_creation=not create)
 
 
 def _tune_sqlite(engine: sa.Engine) -> None:

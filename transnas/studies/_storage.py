@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 import threading
 import time
@@ -28,6 +28,9 @@ from transnas.studies._trial import ATTRIBUTES, Codec, Entry
 __all__ = ["OptunaStore", "Store", "folder_beside", "label_of", "open_store"]
 
 ACCEPTED = "sqlite:///file.db, postgresql://user@host/database, journal:///file.log or memory://"
+
+LONGEST_FILE_NAME = 255
+"""Bytes that file systems take as the name of one file or folder."""
 
 
 class Store(ABC):
@@ -110,7 +113,7 @@ class Store(ABC):
 
 
 def open_store(url: str, create: bool = False) -> Store:
-    """Open the storage at `url`; a file is only made with `create`.
+    """Open the storage at `url`; a file, or tables in a database, are only made with `create`.
 
     Raises `InputError` if it cannot be opened.
     """
@@ -120,7 +123,9 @@ def open_store(url: str, create: bool = False) -> Store:
     if scheme == "memory":
         return OptunaStore(url, _memory(rest))
     if scheme == "journal":
-        return _journal(url, Path(rest[1:]), create)
+        from transnas.studies._journal import open_journal
+
+        return open_journal(url, create)
     from transnas.studies._relational import open_relational
 
     return open_relational(url, create)
@@ -136,7 +141,10 @@ def folder_beside(url: str, name: str) -> Path | None:
     scheme, _, rest = url.partition("://")
     if scheme not in ("sqlite", "journal") or len(rest) < 2:
         return None
-    return Path(f"{rest[1:]}.checkpoints") / quote(name, safe=" ")
+    folder = quote(name, safe=" ")
+    if folder in (".", "..") or len(folder) > LONGEST_FILE_NAME:
+        folder = hashlib.sha256(name.encode()).hexdigest()
+    return Path(f"{rest[1:]}.checkpoints") / folder
 
 
 _MEMORY: dict[str, InMemoryStorage] = {}
@@ -145,53 +153,6 @@ _MEMORY: dict[str, InMemoryStorage] = {}
 def _memory(name: str) -> InMemoryStorage:
     """Return this process's in-memory storage of that name."""
     return _MEMORY.setdefault(name, InMemoryStorage())
-
-
-def _journal(url: str, path: Path, create: bool) -> Store:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    existed = check_file(url, path, create)
-    if existed and create:
-        _mend_journal(path)
-    try:
-        store = OptunaStore(url, JournalStorage(JournalFileBackend(str(path))))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"storage {url!r} cannot be opened ({error}); accepted: an Optuna journal"
-        ) from error
-    store.file = None if existed else path
-    return store
-
-
-def _mend_journal(path: Path) -> None:
-    """Drop a last line that was cut short by a full disk or a crash.
-
-    Optuna would append to it, and lose the next record too.
-    """
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    if not _is_cut_short(path):
-        return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        if _is_cut_short(path):
-            content = path.read_bytes()
-            with path.open("rb+") as file:
-                file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-
-
-def _is_cut_short(path: Path) -> bool:
-    """Return whether a journal (lines of JSON objects) ends within a line."""
-    with path.open("rb") as file:
-        first = file.read(1)
-        if first != b"{":
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
 
 
 def check_file(url: str, path: Path, create: bool) -> bool:
