@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import transnas
 from transnas import spaces
 from transnas.cli import main
+from transnas.cli._main import _stopped
 from transnas.cli._search import _with_trials
 from transnas.cli._variadic import spread
 from transnas.studies import Comparison, load_study
@@ -232,6 +233,32 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on() -> None:
     assert f"go on  transnas {shlex.join(arguments)}" in out
     assert "the same command continues" in err
     assert 0 < trials_of("long") < 15_000
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("search --task digits", "continues where it was"),
+        ("adapt prior --task digits", "continues where it was"),
+        ("adapt prior --task digits --shots=5", "begins anew"),
+        ("train --study digits", "begins anew"),
+        ("", "begins anew"),
+    ],
+)
+def test_what_ctrl_c_leaves_is_told(line: str, said: str) -> None:
+    assert _stopped(shlex.split(line)).endswith(said)
+
+
+def test_a_search_without_a_result_fails_with_the_last_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = f"search --task digits --trials 2 --epochs 1 --timeout 0.0001 --storage {STORAGE}"
+    for _ in range(2):  # the second time, nothing is left to do
+        assert main(shlex.split(line)) == 1
+        printed = capsys.readouterr()
+        assert "all 2 trials failed, the last with: timeout" in printed.err
+        assert "a greater --trials tries further ones" in printed.err
+        assert "--trials 4" in printed.out
 
 
 def test_searches_may_begin_together_on_a_new_storage() -> None:

@@ -184,10 +184,15 @@ def test_trials_fail_with_reasons_and_the_study_goes_on(sqlite: str) -> None:
 
 
 def test_a_study_whose_first_trials_all_fail_stops(sqlite: str) -> None:
-    with pytest.raises(SearchError, match=r"the first 10 trials all failed.*not mounted"):
+    with pytest.raises(SearchError, match=r"the first 10 trials .*not mounted.*the same command"):
         run(sqlite, 50, evaluator=Hopeless())
     (name,) = list_studies(sqlite)
     assert len(load_study(name, sqlite).trials) == 10
+
+
+def test_a_search_that_has_its_trials_is_not_told_to_go_on_as_it_was() -> None:
+    with pytest.raises(SearchError, match=r"all failed.*a greater --trials tries further ones"):
+        run("memory://ten", 10, evaluator=Hopeless())
 
 
 def test_an_evaluator_refusal_leaves_nothing_behind(tmp_path: Path, sqlite: str) -> None:

@@ -15,7 +15,8 @@ from transnas.cli._app import app
 
 __all__ = ["main"]
 
-_STOPPED = "stopped; the same command continues where it was"
+_CONTINUED = ("search", "adapt", "learn", "interleave", "compare")
+"""Commands that keep what they have done."""
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except _UsageError as error:
             return _say(f"error: {error.format_message()}", BAD_INPUT)
         except (KeyboardInterrupt, typer.Abort):
-            return _say(_STOPPED, INTERRUPTED)
+            return _say(_stopped(arguments), INTERRUPTED)
         except BrokenPipeError:
             # The reader went away (`transnas list tasks | head -1`); let Python close in peace.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             return _say(f"error: {error}", FAILED)
     if code == INTERRUPTED:
-        return _say(_STOPPED, INTERRUPTED)
+        return _say(_stopped(arguments), INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -59,6 +60,13 @@ def _expected(error: Exception) -> bool:
     from transnas.studies import SearchError, StorageError
 
     return isinstance(error, (SearchError, StorageError, Stopped, Diverged))
+
+
+def _stopped(arguments: Sequence[str]) -> str:
+    """Return what Ctrl-C left: whether the same command goes on or does all of it again."""
+    at_once = any(argument.partition("=")[0] == "--shots" for argument in arguments)
+    kept = bool(arguments) and arguments[0] in _CONTINUED and not at_once
+    return f"stopped; the same command {'continues where it was' if kept else 'begins anew'}"
 
 
 def _say(sentence: str, code: int) -> int:

@@ -91,6 +91,19 @@ def search(
     print(_next_steps(study, trials or len(study.trials), context.obj))
     if study.interrupted:
         raise typer.Exit(130)
+    _require_result(study)
+
+
+def _require_result(study: Study) -> None:
+    """Raise `SearchError` if every trial failed; so few do not end a search by themselves."""
+    from transnas.studies import SearchError
+
+    if study.trials and all(trial.status == "failed" for trial in study.trials):
+        raise SearchError(
+            f"all {len(study.trials)} trials failed, the last with: "
+            f"{study.trials[-1].measurement.error}; they are stored, and a greater --trials tries "
+            "further ones once the cause is mended"
+        )
 
 
 def _strategy(learn_from: Sequence[str] | None, prior: Path | None) -> str:

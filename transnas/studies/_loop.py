@@ -111,10 +111,11 @@ class Loop:
             return
         self._failures += 1
         if self._failures >= HOPELESS:
+            more = "the same command" if self.history.told < self.wanted else "a greater --trials"
             raise SearchError(
                 f"the first {self._failures} trials all failed, the last with: "
-                f"{measurement.error}; they are stored, and the same command tries further ones "
-                "once the cause is mended"
+                f"{measurement.error}; they are stored, and {more} tries further ones once the "
+                "cause is mended"
             )
 
 
