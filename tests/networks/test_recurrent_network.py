@@ -95,6 +95,18 @@ def test_images_are_refused() -> None:
         networks.build(space, arch, Signature((1, 8, 8), 10))
 
 
+@pytest.mark.parametrize("name", networks.names())
+def test_a_skeleton_is_suggested_where_there_is_a_network_and_else_refused(name: str) -> None:
+    signature = Signature((6,), 11, "language")
+    space = spaces.get(name)
+    if "recurrent" in name:
+        skeleton = networks.suggest(space, signature)
+        networks.build(space, space.sample(np.random.default_rng(0)), signature, **skeleton)
+    else:
+        with pytest.raises(InputError, match="no networks for language; accepted: darts-rec"):
+            networks.suggest(space, signature)
+
+
 def test_masks_stay_the_same_over_a_window_and_rest_in_evaluation() -> None:
     torch.manual_seed(0)
     space = spaces.get("darts-recurrent")

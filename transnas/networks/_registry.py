@@ -106,7 +106,11 @@ def origin(network: nn.Module) -> Origin | None:
 
 
 def suggest(space: Space, signature: Signature) -> dict[str, Any]:
-    """Return the skeleton that suits inputs of this size, as keywords for `build`."""
+    """Return the skeleton that suits inputs of this size, as keywords for `build`.
+
+    Raises `InputError` for a space without network for the signature's kind.
+    """
+    require_kind(space, signature)
     return dict(_BUILDERS.get(space.name).suggest(signature))
 
 
