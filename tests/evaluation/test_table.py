@@ -10,6 +10,7 @@ import pytest
 
 from transnas import InputError, spaces, tasks
 from transnas.evaluation import Evaluator
+from transnas.evaluation.device_table import devices
 from transnas.evaluation.table import Table
 from transnas.spaces import Space
 from transnas.tasks import TableTask
@@ -107,3 +108,19 @@ def test_unknown_budgets_metrics_and_runs_are_refused() -> None:
     for run in (7, "median"):
         with pytest.raises(InputError, match="accepted"):
             table("cifar10", run)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"), [(0.5, "hw.npz' is not readable"), (1.0, "hw.npz' has no array 'metrics'")]
+)
+def test_damaged_and_other_files_are_refused(
+    kept: float, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nas").mkdir()
+    path = tmp_path / "nas" / "nasbench201_hw.npz"
+    np.savez(path, other=np.arange(1000))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    monkeypatch.setenv("TRANSNAS_DATA", str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        devices()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from transnas import spaces
 from transnas._data import data_folder
 from transnas._errors import InputError, unknown
+from transnas.tasks._npz import read_arrays
 
 __all__ = ["Benchmark", "load", "provided_arrays"]
 
@@ -65,6 +66,20 @@ def _loader(name: str) -> Callable[[Callable[[str], Benchmark]], Callable[[str],
     return enter
 
 
+class _Arrays(dict[str, Any]):
+    """The arrays of a file; one that is asked for and not there says that it is another file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(read_arrays(path))
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(
+            f"data file {str(self._path)!r} has no array {name!r}; accepted: the file of that name "
+            "that transnas was made for"
+        )
+
+
 def _provided(name: str, *, required: bool = True) -> Mapping[str, Any] | None:
     """Return the arrays of a provided file under TRANSNAS_DATA, read without pickle."""
     path = data_folder() / "nas" / name
@@ -85,11 +100,7 @@ def provided_arrays(name: str) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=8)
 def _arrays(path: Path) -> Mapping[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"data file {str(path)!r} is not a readable .npz ({error})") from error
+    return _Arrays(path)
 
 
 def _pick(name: str, column: str, columns: Mapping[str, Any]) -> Any:
