@@ -21,7 +21,10 @@ from transnas.cli import main
 from transnas.cli._main import _stopped
 from transnas.cli._search import _with_trials
 from transnas.cli._variadic import spread
+from transnas.evaluation import Evaluator, Measurement
+from transnas.spaces import Architecture
 from transnas.studies import Comparison, load_study
+from transnas.tasks import DataTask, Signature
 
 CIFAR = "nasbench201/cifar10"
 STORAGE = "sqlite:///studies.db"
@@ -31,6 +34,13 @@ SKIPS = "|skip_connect~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+class Half(Evaluator):
+    """Finds all alike."""
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        return Measurement({"validation_accuracy": 0.5})
 
 
 def run(line: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -259,6 +269,23 @@ def test_a_search_without_a_result_fails_with_the_last_reason(
         assert "all 2 trials failed, the last with: timeout" in printed.err
         assert "a greater --trials tries further ones" in printed.err
         assert "--trials 4" in printed.out
+
+
+def test_a_study_that_cannot_be_read_here_is_listed_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Elsewhere(spaces.Space):
+        name = "elsewhere"
+        choices = (spaces.Choice("a", ("x", "y")),)
+
+    task = DataTask("mine", Signature((1, 8, 8), 2), train=[], validation=[])  # type: ignore[arg-type]
+    transnas.search(
+        task, Elsewhere(), "random", 1, storage=STORAGE, name="theirs", evaluator=Half()
+    )
+    run(f"search --task {CIFAR} --trials 2 --name ours --storage {STORAGE}", capsys)
+    theirs, ours = run(f"list studies --storage {STORAGE}", capsys).splitlines()
+    assert theirs.startswith("theirs  cannot be read: space 'elsewhere' is unknown")
+    assert ours.startswith("ours    2 trials, best ")
 
 
 def test_searches_may_begin_together_on_a_new_storage() -> None:

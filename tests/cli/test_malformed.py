@@ -179,6 +179,9 @@ def _numbers() -> Iterator[Case]:
         yield run(f"--retries={value}"), "retries"
     for value in ("0", "-1", "-0.5", "soon", "", "nan", "-inf"):
         yield run(f"--timeout={value}"), "timeout"
+    for command in (["train", "0"], ["export", "0"], ["diagnose", "first"]):
+        for value in ("-1", "99999999999999999999"):
+            yield [*command, f"--seed={value}"], f"seed {value} is not accepted"
     yield run("--epochs", "13"), "epochs 13.*accepted: .*200"
 
 

@@ -59,16 +59,24 @@ def _strategies() -> list[tuple[str, str]]:
 
 
 def _studies(storage: str) -> list[tuple[str, str]]:
-    from transnas.studies import list_studies, load_study
+    from transnas.studies import list_studies
+
+    return [(name, _about(name, storage)) for name in list_studies(storage)]
+
+
+def _about(name: str, storage: str) -> str:
+    """Return what is worth knowing of a study; of one that cannot be read here, why."""
+    from transnas._errors import InputError
+    from transnas.studies import load_study
     from transnas.studies.report import format_value
 
-    found = []
-    for name in list_studies(storage):
+    try:
         study = load_study(name, storage)
-        about = f"{len(study.trials)} trials"
-        if study.best is not None:
-            objective = study.objectives[0]
-            best = format_value(objective.metric, objective.value(study.best.measurement))
-            about += f", best {objective.metric} {best}"
-        found.append((name, about))
-    return found
+    except InputError as error:
+        return f"cannot be read: {error}"
+    about = f"{len(study.trials)} trials"
+    if study.best is not None:
+        objective = study.objectives[0]
+        best = format_value(objective.metric, objective.value(study.best.measurement))
+        about += f", best {objective.metric} {best}"
+    return about

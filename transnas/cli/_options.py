@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from transnas._errors import InputError
+
 __all__ = [
     "DEFAULT_STORAGE",
     "Device",
@@ -52,7 +54,16 @@ Name = Annotated[str | None, typer.Option(help="Name of the study; default: made
 Epochs = Annotated[
     int | None, typer.Option(help="Training epochs of an evaluation; default: the evaluator's.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+
+
+def _seed(value: int) -> int:
+    """Return the seed if every generator takes it."""
+    if not 0 <= value < 2**63:
+        raise InputError(f"seed {value} is not accepted; accepted: 0 to {2**63 - 1}")
+    return value
+
+
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", callback=_seed)]
 Workers = Annotated[str, typer.Option(help="1: this process; 4: so many processes; ray or ray:4.")]
 LearnFrom = Annotated[
     list[str] | None,
