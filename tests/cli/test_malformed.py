@@ -132,7 +132,7 @@ def cases() -> list[Case]:
     return [
         *_names(), *_numbers(), *_settings(), *_objectives(), *_workers(), *_storages(),
         *_architectures(), *_data(), *_studies(), *_reports(), *_comparisons(), *_learning(),
-        *_priors(), *_training(), *_usage(),
+        *_priors(), *_training(), *_usage(), *_long_names(),
     ]  # fmt: skip
 
 
@@ -223,6 +223,20 @@ def _storages() -> Iterator[Case]:
     for command in (["report"], ["report", "first"], ["list", "studies"], ["train", "--study=x"]):
         for url in ("sqlite:///absent.db", "sqlite:///text.db", "absent", "journal:///absent.log"):
             yield [*command, "--storage", url], "storage"
+
+
+def _long_names() -> Iterator[Case]:
+    long = "x" * 300
+    yield ["search", "--task", CIFAR, "--storage", f"sqlite:///{long}"], "storage .*no file has"
+    yield ["list", "studies", "--storage", f"journal:///{long}"], "storage .*no file has"
+    yield ["search", "--task", long, "--storage", "memory://"], "task .*no file has"
+    yield ["search", "--task", "a\0b", "--storage", "memory://"], "task .*no file has"
+    yield ["report", "--out", long, "--storage", "sqlite:///good.db"], "out .*no file has"
+    yield ["train", "0", "--task", "digits", "--out", long], "out .*no file has"
+    yield ["diagnose", "first", "--json", long], "json .*no file has"
+    yield ["learn", "--method", "maml", "--tasks", long, "--out", "new"], "source .*no file has"
+    yield ["adapt", long, "--task", "digits"], "prior"
+    yield ["export", long, "--task", "digits"], "architecture text"
 
 
 def _architectures() -> Iterator[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +102,8 @@ def export(
 
     require_formats(_formats(formats))
     require_folder(out)
-    network, metadata = _trained(source) if Path(source).is_dir() else _fresh(
+    # Not `Path.is_dir`, which raises for long names: architectures may be such.
+    network, metadata = _trained(source) if os.path.isdir(source) else _fresh(
         source, task, space, seed
     )  # fmt: skip
     from transnas import networks

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from transnas._errors import InputError, unknown
+from transnas._paths import require_path
 from transnas.evaluation import Objective
 from transnas.studies._errors import StorageError
 from transnas.studies._lease import Lease
@@ -157,8 +158,7 @@ def _memory(name: str) -> InMemoryStorage:
 
 def check_file(url: str, path: Path, create: bool) -> bool:
     """Return whether the storage's file exists; raises `InputError` if it cannot be had."""
-    if "\0" in str(path):
-        raise InputError(f"storage {url!r} cannot be opened: no file has such a name")
+    require_path("storage", url, path)
     if path.is_dir():
         raise InputError(f"storage {url!r} cannot be opened: {path} is a folder; accepted: a file")
     if not path.parent.is_dir():

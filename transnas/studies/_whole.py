@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from transnas._errors import InputError
+from transnas._paths import require_path
 
 __all__ = ["require_folder", "require_writable", "write_whole"]
 
@@ -17,6 +18,7 @@ def require_writable(path: str | Path, field: str = "out") -> Path:
     Asked before work starts, so that hours of it do not end at a missing folder.
     """
     path = Path(path)
+    require_path(field, path, path)
     if path.is_dir():
         raise InputError(f"{field} {str(path)!r} is a folder; accepted: a path to a file")
     folder = path.parent
@@ -35,6 +37,7 @@ def require_writable(path: str | Path, field: str = "out") -> Path:
 def require_folder(path: str | Path, field: str = "out") -> Path:
     """Return `path` if it is a folder to write into, or one can be made there."""
     path = Path(path)
+    require_path(field, path, path)
     nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise InputError(
@@ -49,7 +52,7 @@ def write_whole(path: str | Path, content: str | bytes, field: str = "out") -> P
     path = require_writable(path, field)
     data = content.encode() if isinstance(content, str) else content
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except OSError as error:
         raise InputError(
             f"{field} {str(path)!r} cannot be written ({error.strerror}); "

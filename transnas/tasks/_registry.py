@@ -9,6 +9,7 @@ from typing import Any
 
 from transnas._data import data_folder
 from transnas._errors import InputError, unknown
+from transnas._paths import require_path
 from transnas._registry import Registry
 from transnas.tasks._base import Task
 
@@ -116,6 +117,7 @@ def _load(name: str, chosen: Options) -> Task:
         if name in source.names():
             return source.load(name, chosen)
     path = Path(name).expanduser()
+    require_path("task", name, path)
     if name and path.exists():
         from transnas.tasks.files import from_path
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from transnas._errors import InputError, unknown
+from transnas._paths import require_path
 from transnas.tasks import _class_splits as splits
 from transnas.tasks._assemble import Part
 from transnas.tasks._folder import class_images
@@ -58,6 +59,7 @@ def get_source(name: str, seed: int = 0, size: int | None = None) -> EpisodeSour
             )
         return _SOURCES[name][1](name, seed)
     path = Path(name).expanduser()
+    require_path("source of episodes", name, path)
     if name and path.is_dir():
         return _folder(path, seed, size)
     raise unknown("source of episodes", name, [*source_names(), "a folder of class folders"])
