@@ -35,8 +35,8 @@ def search_digits(storage: str, folder: Path) -> Study:
     if not study.final_tests:
         task = tasks.get("digits")
         network, final = train_final(task, study.space, study.best.architecture, epochs=40)
-        study.record_final_test(final.subject, final.metrics)
         export(network, task.signature, folder / "winner", formats=("safetensors", "torch"))
+        study.record_final_test(final.subject, final.metrics)
     accuracy = study.final_tests[-1]["metrics"]["test_accuracy"]
     print(f"digits: the trained winner has {accuracy:.2%} test accuracy")
     return study

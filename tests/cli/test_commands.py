@@ -6,9 +6,11 @@ import json
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -204,8 +206,30 @@ def test_a_studys_winner_leaves_its_test_in_the_study(capsys: pytest.CaptureFixt
     assert study.best is not None
     (test,) = study.final_tests
     assert study.space.to_text(study.best.architecture) in test["subject"]
-    assert "after 1 epochs, seed 0" in test["subject"]
+    assert "on digits after 1 epochs, seed 0" in test["subject"]
     assert 0 <= test["metrics"]["test_accuracy"] <= 1
+    other = "--task digits:limit=9 --epochs 1 --format safetensors"
+    run(f"train --study d --storage {STORAGE} {other}", capsys)
+    assert " on digits:limit=9 after" in load_study("d", STORAGE).final_tests[1]["subject"]
+
+
+def test_a_network_outlives_a_study_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(f"search --task digits:limit=5 --trials 1 --epochs 1 --storage {STORAGE} --name d", capsys)
+    with closing(sqlite3.connect("studies.db")) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON study_user_attributes "
+            "BEGIN INSERT INTO absent VALUES (1); END"
+        )
+    given = f"--storage {STORAGE} --epochs 1 --format safetensors --out net"
+    assert main(shlex.split(f"train --study d {given}")) == 1
+    printed = capsys.readouterr()
+    assert "studies.db cannot be written" in printed.err
+    assert "final tests are not recorded" in printed.err
+    assert "net/network.safetensors" in printed.out
+    assert {file.name for file in Path("net").iterdir()} == {"network.json", "network.safetensors"}
+    assert load_study("d", STORAGE).final_tests == []
 
 
 def test_passwords_are_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:

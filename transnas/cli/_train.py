@@ -70,17 +70,19 @@ def train(
         target, place, arch, epochs, seed, _recipe(target, recipe), device,
         _skeleton(place, target, skeleton), _progress(epochs),
     )  # fmt: skip
-    if found is not None:
-        subject = f"{test.subject} after {epochs} epochs, seed {seed}"
-        found.record_final_test(subject, test.metrics, test.at)
     made_by = {
         "final_test": {"metrics": dict(test.metrics), "at": test.at},
         "training": {"epochs": epochs, "seed": seed, "command": command_line(context)},
     }
-    written = export(network, target.signature, out, chosen, {**describe(target), **made_by})
     print(f"architecture   {place.to_text(arch)}")
     _print_metrics(test.metrics)
-    _print_written(written)
+    try:
+        about = {**describe(target), **made_by}
+        _print_written(export(network, target.signature, out, chosen, about))
+    finally:  # the network first: the study may not take the test; the look counts in any case
+        if found is not None:
+            subject = f"{test.subject} on {target.name} after {epochs} epochs, seed {seed}"
+            found.record_final_test(subject, test.metrics, test.at)
 
 
 def export(

@@ -56,7 +56,7 @@ class Store(ABC):
 
     @abstractmethod
     def set_attribute(self, study: int, key: str, value: Any) -> None:
-        """Set one attribute of a study."""
+        """Set one attribute of a study; raises `StorageError` if it cannot be written."""
 
     @abstractmethod
     def snapshot(self, study: int) -> Any:
@@ -241,7 +241,13 @@ class OptunaStore(Store):
 
     def set_attribute(self, study: int, key: str, value: Any) -> None:
         """See `Store.set_attribute`."""
-        self.storage.set_study_user_attr(study, key, value)
+        try:
+            self.storage.set_study_user_attr(study, key, value)
+        except (OSError, optuna.exceptions.StorageInternalError) as error:
+            raise StorageError(
+                f"storage {self.label} cannot be written ({_reason(error)}); "
+                f"{key.replace('_', ' ')} are not recorded in it"
+            ) from error
 
     def snapshot(self, study: int) -> Any:
         """See `Store.snapshot`."""
@@ -336,11 +342,14 @@ def lost_lease(label: str, held: Lease | None) -> StorageError:
 
 def unwritable(label: str, error: BaseException) -> StorageError:
     """Return the error of a storage that does not take the data."""
-    reason = str(error.__cause__ or error).splitlines()[0]
     return StorageError(
-        f"storage {label} cannot be written ({reason}); trials stored so far are safe, and the "
-        "same command continues once it can"
+        f"storage {label} cannot be written ({_reason(error)}); trials stored so far are safe, and "
+        "the same command continues once it can"
     )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error.__cause__ or error).splitlines()[0]
 
 
 def _frozen(codec: Codec, entry: Entry) -> FrozenTrial:

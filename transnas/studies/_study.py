@@ -125,14 +125,19 @@ class Study:
     def record_final_test(
         self, subject: str, metrics: Mapping[str, float], at: str | None = None
     ) -> dict[str, Any]:
-        """Store one look at the test split: what was measured, of what, and when (UTC, ISO)."""
+        """Store one look at the test split: what was measured, of what, and when (UTC, ISO).
+
+        `subject` should name the task if it is not the study's. Raises `StorageError` if the
+        storage does not take it.
+        """
         moment = at or datetime.now(timezone.utc).isoformat(timespec="seconds")
         test = {"subject": subject, "metrics": dict(metrics), "at": moment}
         with open_store(self.storage) as store:
             number = store.get(self.name)
             stored = store.attributes(number).get("final_tests", [])
-            self.final_tests = [*stored, test]
-            store.set_attribute(number, "final_tests", self.final_tests)
+            found = [*stored, test]
+            store.set_attribute(number, "final_tests", found)
+        self.final_tests = found
         return test
 
 
