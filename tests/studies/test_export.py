@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -137,6 +138,38 @@ def test_a_missing_extra_is_named_with_its_pip_line(
     with pytest.raises(InputError, match=r"pip install 'transnas\[export\]'"):
         export(network, SIGNATURE, tmp_path, ("onnx",))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("space", ["darts-recurrent", "recurrent-tree"])
+def test_language_models_are_written_with_their_tied_weights(space: str, tmp_path: Path) -> None:
+    place, signature = spaces.get(space), Signature((3,), 11, "language")
+    torch.manual_seed(0)
+    arch = place.sample(np.random.default_rng(0))
+    model = networks.build(place, arch, signature, hidden=4).eval()
+    written = export(model, signature, tmp_path, ("safetensors", "torch"))
+    assert written.differences["torch"] < 1e-5
+    tokens = torch.randint(11, (5, 3))
+    scores = model(tokens)
+    loaded: Any = load_network(tmp_path)
+    assert torch.equal(loaded(tokens), scores)
+    assert loaded.decoder.weight is loaded.embedding.weight
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    assert torch.allclose(program(tokens), scores, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_language_model_takes_tokens_as_an_onnx_program(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    place, signature = spaces.get("darts-recurrent"), Signature((3,), 11, "language")
+    arch = place.sample(np.random.default_rng(0))
+    model = networks.build(place, arch, signature, hidden=4).eval()
+    export(model, signature, tmp_path, ("onnx",))
+    session = onnxruntime.InferenceSession(
+        tmp_path / "network.onnx", providers=["CPUExecutionProvider"]
+    )
+    tokens = torch.randint(11, (5, 3))
+    (scores,) = session.run(["scores"], {"tokens": tokens.numpy()})
+    assert torch.allclose(torch.from_numpy(scores), model(tokens), atol=1e-5)
 
 
 def remove_weights(folder: Path) -> None:

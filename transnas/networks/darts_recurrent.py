@@ -192,7 +192,7 @@ class LanguageModel(nn.Module):
         For truncated backpropagation through time, detach the state between calls; None is the
         zero state. The cell is given `extra`.
         """
-        rows, rates = len(tokens), self.dropout
+        rows, rates = tokens.shape[0], self.dropout
         if hidden is None:
             size = getattr(self.cell, "state_size", self.hidden)
             hidden = self.embedding.weight.new_zeros(rows, size)

@@ -31,7 +31,7 @@ class Exported:
 
     files: tuple[Path, ...]
     differences: Mapping[str, float]
-    """Largest absolute difference of outputs on random images, by format; outputs are scores."""
+    """Largest absolute difference of outputs on random inputs, by format; outputs are scores."""
 
 
 def export(
@@ -46,7 +46,8 @@ def export(
     - `safetensors`: `network.safetensors` (weights) and `network.json` (architecture, space,
       skeleton, input shape, and `metadata`), which `load_network` reads;
     - `onnx`: `network.onnx`, input `images` [B, C, H, W], output `scores` [B, outputs] (for
-      segmentation [B, outputs, H, W]);
+      segmentation [B, outputs, H, W]); of a language model, input `tokens` [B, T], int64, and
+      `scores` [B, T, outputs], from the zero state;
     - `torch`: `network.pt2`, loaded by `torch.export.load` with torch alone.
 
     Programs are run beside the network before anything is put in place. All files are written to
@@ -150,7 +151,11 @@ def _write_safetensors(
 ) -> float | None:
     from safetensors.torch import save
 
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    weights = {
+        name: tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     # Written here and not by `save_file`, which leaves a file that only its owner can read.
     (folder / "network.safetensors").write_bytes(save(weights))
     (folder / "network.json").write_text(description, encoding="utf-8")
@@ -162,10 +167,10 @@ def _write_torch(
 ) -> float | None:
     file = folder / "network.pt2"
     torch.export.save(_program(network, signature), file)
-    images = _images(signature, 3)
+    inputs = _inputs(signature, 3)
     with torch.no_grad():
-        found = torch.export.load(file).module()(images)
-        return _difference("torch", found, network(images))
+        found = torch.export.load(file).module()(inputs)
+        return _difference("torch", found, network(inputs))
 
 
 def _write_onnx(
@@ -174,20 +179,21 @@ def _write_onnx(
     import onnxruntime
 
     file = folder / "network.onnx"
+    entry = "tokens" if signature.kind == "language" else "images"
     program = torch.onnx.export(
         _program(network, signature),
         dynamo=True,
         verbose=False,
-        input_names=["images"],
+        input_names=[entry],
         output_names=["scores"],
     )
     assert program is not None  # None is for the exporter that dynamo=True is not
     program.save(file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    images = _images(signature, 3)
-    (found,) = session.run(["scores"], {"images": images.numpy()})
+    inputs = _inputs(signature, 3)
+    (found,) = session.run(["scores"], {entry: inputs.numpy()})
     with torch.no_grad():
-        return _difference("onnx", torch.from_numpy(found), network(images))
+        return _difference("onnx", torch.from_numpy(found), network(inputs))
 
 
 _WRITERS: dict[str, Callable[[nn.Module, Signature, Path, str], float | None]] = {
@@ -200,13 +206,16 @@ _WRITERS: dict[str, Callable[[nn.Module, Signature, Path, str], float | None]] =
 def _program(network: nn.Module, signature: Signature) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
-        return torch.export.export(network, (_images(signature, 2),), dynamic_shapes=({0: batch},))
+        return torch.export.export(network, (_inputs(signature, 2),), dynamic_shapes=({0: batch},))
 
 
-def _images(signature: Signature, count: int) -> torch.Tensor:
-    """Return random images [count, C, H, W], always the same."""
+def _inputs(signature: Signature, count: int) -> torch.Tensor:
+    """Return random images [count, C, H, W] or tokens [count, T], always the same."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, *signature.input_shape, generator=generator)
+    shape = (count, *signature.input_shape)
+    if signature.kind == "language":
+        return torch.randint(signature.outputs, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def _description(network: nn.Module, signature: Signature, metadata: Mapping[str, Any]) -> str:
