@@ -34,10 +34,10 @@ Dong & Yang, ICLR 2020, and (SNAS, PC-DARTS) later third parties: searches on CI
 
 AGAIN = {
     "digits": "`bayesnas`, `p-darts` and `proxylessnas` were run again at commit 3dea62b, since "
-    "each had a fault: switches counted twice beside their variances, stages that did not deepen and a "
-    "last one that learnt no logits, the weights' rate in the warm-up. Before, "
-    "their test accuracies were 99.26, 97.21 and 97.40. BayesNAS derives "
-    "pools from searches this short. The other rows are of commit cf996ca.",
+    "each had a fault: switches counted twice beside their variances, stages that did not deepen "
+    "and a last one that learnt no logits, the weights' rate in the warm-up. Before, their test "
+    "accuracies were 99.26, 97.21 and 97.40. BayesNAS derives pools from searches this short. The "
+    "other rows are of commit cf996ca.",
 }
 """What a page says of rows that are younger than the others."""
 WANTED = 3
