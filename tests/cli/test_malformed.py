@@ -338,7 +338,7 @@ def _comparisons() -> Iterator[Case]:
     yield compare("--plot", "no/such/a.png"), "plot .*accepted"
     yield compare("--learn-from", "sqlite:///good.db"), "learn from .*store-transfer"
     learning = {"methods": "random store-transfer"}
-    yield compare("--learn-from", "sqlite:///good.db", **learning), "holds studies of .*itself"
+    yield compare("--learn-from", "sqlite:///good.db", **learning), "for other tasks than"
     yield compare("--learn-from", "sqlite:///absent.db", **learning), "absent.db"
 
 
