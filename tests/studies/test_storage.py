@@ -272,3 +272,19 @@ def test_what_a_study_keeps_lies_in_a_folder_of_its_own_for_every_name() -> None
         assert folder.name not in (".", "..")
         assert len(folder.name.encode()) <= 255
     assert folders[3:5] == [Path("x.db.checkpoints/a%2Fb"), Path("x.db.checkpoints/a b")]
+
+
+def test_every_damaged_page_of_a_database_is_told_in_one_sentence(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.db"
+    search(TASK, None, "random", 9, storage=f"sqlite:///{whole}", name="x", evaluator=Sum())
+    data, page = whole.read_bytes(), 4096
+    told = []
+    for start in range(page, len(data), page):
+        path = tmp_path / f"{start}.db"
+        path.write_bytes(data[:start] + b"\xff" * page + data[start + page :])
+        try:  # a page that holds nothing that is read may be damaged unseen
+            assert len(load_study("x", f"sqlite:///{path}").trials) == 9
+        except (InputError, StorageError) as error:
+            told.append(str(error))
+    assert len(told) > 5
+    assert all("malformed" in sentence for sentence in told)

@@ -67,12 +67,12 @@ def _studies(storage: str) -> list[tuple[str, str]]:
 def _about(name: str, storage: str) -> str:
     """Return what is worth knowing of a study; of one that cannot be read here, why."""
     from transnas._errors import InputError
-    from transnas.studies import load_study
+    from transnas.studies import StorageError, load_study
     from transnas.studies.report import format_value
 
     try:
         study = load_study(name, storage)
-    except InputError as error:
+    except (InputError, StorageError) as error:
         return f"cannot be read: {error}"
     about = f"{len(study.trials)} trials"
     if study.best is not None:

@@ -33,6 +33,7 @@ from transnas.studies._storage import (
     label_of,
     lost_lease,
     quiet_optuna,
+    reading,
     study_is_held,
     unwritable,
 )
@@ -149,7 +150,7 @@ class RelationalStore(OptunaStore):
             t.study_user_attributes, t.study_user_attributes.c.study_id == t.studies.c.study_id
         )
         query = query.where(t.study_user_attributes.c.key == "definition")
-        with self.engine.connect() as connection:
+        with reading(self.label), self.engine.connect() as connection:
             rows = connection.execute(query.order_by(t.studies.c.study_id))
             return {row.study_name: row.study_id for row in rows}
 
@@ -177,7 +178,10 @@ class RelationalStore(OptunaStore):
             query = query.join(a, (a.c.trial_id == t.trials.c.trial_id) & (a.c.key == key))
         query = query.order_by(t.trials.c.number)
         loads = json.loads
-        with self.engine.connect().execution_options(yield_per=2000) as connection:
+        with (
+            reading(self.label),
+            self.engine.connect().execution_options(yield_per=2000) as connection,
+        ):
             return [
                 codec.entry(number, loads(architecture), loads(measurement), loads(run))
                 for number, architecture, measurement, run in connection.execute(query)
@@ -248,7 +252,7 @@ class RelationalStore(OptunaStore):
     def _lease_text(self, study: int) -> str | None:
         a = t.study_system_attributes
         query = sa.select(a.c.value_json).where(a.c.study_id == study, a.c.key == "lease")
-        with self.engine.connect() as connection:
+        with reading(self.label), self.engine.connect() as connection:
             found = connection.execute(query).scalar_one_or_none()
         return None if found is None else str(json.loads(found))
 

@@ -18,6 +18,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import exc
 
 from transnas._errors import InputError, unknown
 from transnas._paths import require_path
@@ -237,7 +238,8 @@ class OptunaStore(Store):
 
     def attributes(self, study: int) -> dict[str, Any]:
         """See `Store.attributes`."""
-        return dict(self.storage.get_study_user_attrs(study))
+        with reading(self.label):
+            return dict(self.storage.get_study_user_attrs(study))
 
     def set_attribute(self, study: int, key: str, value: Any) -> None:
         """See `Store.set_attribute`."""
@@ -251,7 +253,8 @@ class OptunaStore(Store):
 
     def snapshot(self, study: int) -> Any:
         """See `Store.snapshot`."""
-        return self.storage.get_study_system_attrs(study).get("snapshot")
+        with reading(self.label):
+            return self.storage.get_study_system_attrs(study).get("snapshot")
 
     def read(self, study: int, codec: Codec) -> list[Entry]:
         """See `Store.read`."""
@@ -346,6 +349,18 @@ def unwritable(label: str, error: BaseException) -> StorageError:
         f"storage {label} cannot be written ({_reason(error)}); trials stored so far are safe, and "
         "the same command continues once it can"
     )
+
+
+@contextmanager
+def reading(label: str) -> Iterator[None]:
+    """Tell what a database says of a damaged file, or a server that is gone, as `StorageError`."""
+    try:
+        yield
+    except (exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageError(
+            f"storage {label} cannot be read ({_reason(error)}); accepted: a copy that is whole, "
+            "or the same storage once it can be read again"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
