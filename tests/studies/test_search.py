@@ -224,6 +224,27 @@ def test_a_resumed_study_whose_evaluations_no_longer_work_stops(sqlite: str) -> 
     assert run(sqlite, 30, evaluator=type("Tomorrow", (Sum,), {})()).best is not None
 
 
+def test_what_was_under_way_when_a_search_was_stopped_does_not_overshoot_a_smaller_one() -> None:
+    class Stopped(Sum):
+        calls = 0
+
+        def evaluate(self, *arguments: Any, **options: Any) -> Measurement:
+            self.calls += 1
+            if self.calls == 7:
+                raise KeyboardInterrupt
+            return super().evaluate(*arguments, **options)
+
+    options: dict[str, Any] = {"workers": "simulated:3", "strategy": "regularized-evolution"}
+    url = "memory://overshoot"
+    stopped = run(url, 12, evaluator=type("Same", (Stopped,), {})(), **options)
+    assert stopped.interrupted
+    same = type("Same", (Sum,), {})()
+    assert len(stopped.trials) == 4
+    assert len(run(url, 5, evaluator=same, **options).trials) == 5
+    whole = run(url, 12, evaluator=same, **options)
+    assert len({t.architecture for t in whole.trials}) == len(whole.trials) == 12
+
+
 def test_exhaustion_ends_a_search(sqlite: str) -> None:
     class Small(Space):
         name = "small"

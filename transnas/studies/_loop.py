@@ -50,7 +50,8 @@ class Loop:
         running = 0
         more = True
         while True:
-            while running < self.executor.capacity and (waiting or more):
+            room = min(self.executor.capacity, self.wanted - self.history.told)
+            while running < room and (waiting or more):
                 ask = waiting.pop(0) if waiting else self._ask()
                 if ask is None:
                     more = False
@@ -66,8 +67,6 @@ class Loop:
             self.writer.check()
 
     def _ask(self) -> int | None:
-        if self.history.told + len(self.history.pending) >= self.wanted:
-            return None
         try:
             return self.history.ask()
         except Exhausted:
