@@ -15,7 +15,11 @@ __all__ = ["read_architecture", "show"]
 
 def show(
     architecture: Annotated[
-        str, typer.Argument(metavar="ARCH", help="An architecture: text, JSON, or index.")
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="An architecture: the space's own text, or JSON; in nasbench201 also an index.",
+        ),
     ],
     space: Annotated[str, typer.Option(help="The space that it belongs to.")] = "nasbench201",
     task: Annotated[
@@ -53,7 +57,7 @@ def show(
 
 
 def read_architecture(space: Space, text: str) -> Architecture:
-    """Read an architecture from JSON, the space's own text, or an index."""
+    """Read an architecture from JSON or the space's own text."""
     text = text.strip()
     if text.startswith("{"):
         return space.from_json(text)
