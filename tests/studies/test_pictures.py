@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from PIL import Image
 
 import transnas as tn
-from transnas import InputError, networks, spaces
+from transnas import InputError, networks, spaces, tasks
+from transnas.cli._search import _next_steps
+from transnas.evaluation.training import measure, workplace
 from transnas.studies.export import export, load_network
 from transnas.studies.final import train_final
-from transnas.studies.pictures import pictures, predictions
+from transnas.studies.pictures import obstacle, pictures, predictions, retrained
 from transnas.studies.report import report_html
 from transnas.tasks import DataTask, Signature
 from transnas.tasks._boxes import BoxSplit
@@ -67,6 +70,50 @@ def test_a_search_by_default_space_shows_its_predictions(tmp_path: Path) -> None
     other = boxes_task()
     with pytest.raises(InputError, match="does not go with task 'pets'"):
         pictures(study, other)
+
+
+@pytest.mark.parametrize("strategy", ["random", "successive-halving"])
+def test_the_network_that_is_drawn_is_that_of_the_best_trial(strategy: str) -> None:
+    task = tasks.get("digits", limit=12)
+    assert isinstance(task, DataTask)
+    halving = strategy != "random"
+    rungs = {"min_epochs": 1, "max_epochs": 2, "eta": 2, "architectures": 2}
+    study = tn.search(
+        task, strategy=strategy, trials=3, epochs=None if halving else 2, storage="memory://",
+        name=f"drawn {strategy}", progress=False,
+        settings=rungs if halving else {},
+    )  # fmt: skip
+    assert study.best is not None
+    network = retrained(study, task, "cpu").eval()
+    found = measure(network, task.validation, workplace("cpu"))
+    assert found["loss"] == pytest.approx(study.best.metrics["validation_loss"], rel=1e-5)
+
+
+def test_what_cannot_be_drawn_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a b c\n" * 60)
+    (tmp_path / "valid.txt").write_text("a b c\n" * 20)
+    text = tasks.get(str(tmp_path))
+    study = tn.search(
+        text, strategy="random", trials=1, epochs=1, storage="memory://", name="text",
+        progress=False,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="predictions of space 'darts-recurrent' are not drawn"):
+        pictures(study, text)
+    shown = _next_steps(study, 1, ["search"])
+    assert "--pictures" not in shown
+    assert "transnas train --study text" in shown
+
+
+def test_a_network_with_inherited_weights_is_not_drawn() -> None:
+    task = tasks.get("digits", limit=6)
+    study = tn.search(
+        task, "path-level", "path-level", trials=2, epochs=1, storage="memory://", name="grown",
+        progress=False,
+    )  # fmt: skip
+    for trial, drawn in zip(study.trials, (True, False), strict=True):
+        assert (obstacle(replace(study, trials=[trial])) is None) == drawn
+    with pytest.raises(InputError, match="began with weights of earlier trials"):
+        pictures(replace(study, trials=study.trials[1:]), task)
 
 
 def test_drawn_boxes_and_masks_lie_where_they_are() -> None:

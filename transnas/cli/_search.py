@@ -189,7 +189,7 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
     own = "" if tasks.is_builtin(study.task) else " --task PATH"
     trained = "Training" in study.definition.evaluator and study.best is not None
-    drawn = f"{own} --pictures 6" if trained else ""
+    drawn = f"{own} --pictures 6" if trained and _drawable(study) else ""
     steps = [("look", f"transnas report {here}{drawn} --out report.html")]
     if trained:
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
@@ -197,6 +197,12 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     steps.append(("go on", shlex.join(["transnas", *again])))
     lines = [f"  {what:<6} {hide_password(command)}" for what, command in steps]
     return "\n".join(["", "next", *lines])
+
+
+def _drawable(study: Study) -> bool:
+    from transnas.studies.pictures import obstacle  # loads torch, which tables do without
+
+    return obstacle(study) is None
 
 
 def _with_trials(arguments: Sequence[str], trials: int) -> list[str]:

@@ -14,7 +14,17 @@ from transnas._registry import Registry
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Signature
 
-__all__ = ["Builder", "Origin", "build", "names", "origin", "register", "skeleton_from", "suggest"]
+__all__ = [
+    "Builder",
+    "Origin",
+    "build",
+    "kinds",
+    "names",
+    "origin",
+    "register",
+    "skeleton_from",
+    "suggest",
+]
 
 S = TypeVar("S")
 B = TypeVar("B", bound="Builder")
@@ -91,12 +101,17 @@ def build(space: Space, arch: Architecture, signature: Signature, **skeleton: An
 def require_kind(space: Space, signature: Signature) -> None:
     """Raise `InputError` unless `space` builds networks for the signature's kind of task."""
     kind = signature.kind
-    if kind not in _BUILDERS.get(space.name).kinds:
+    if kind not in kinds(space):
         able = [name for name in names() if kind in _BUILDERS.get(name).kinds]
         raise InputError(
             f"space {space.name!r} has no networks for {kind}; "
             f"accepted: {', '.join(able) or 'none'}"
         )
+
+
+def kinds(space: Space) -> tuple[str, ...]:
+    """Return the kinds of task that `space` builds networks for."""
+    return _BUILDERS.get(space.name).kinds
 
 
 def origin(network: nn.Module) -> Origin | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
+from transnas.spaces import Architecture
 from transnas.strategies import Exhausted
 from transnas.studies._errors import SearchError
 from transnas.studies._executors import Executor, Job, Outcome
@@ -77,9 +78,7 @@ class Loop:
         arch = self.history.pending[ask]
         if strategy.full_budget is None:
             return Job(ask, arch, study.budget, evaluation_seed(study.seed, ask))
-        # An architecture that is promoted keeps its seed: its rungs differ in epochs alone.
-        number = zlib.crc32(study.space.to_text(arch).encode())
-        return Job(ask, arch, strategy.budget(arch), evaluation_seed(study.seed, number))
+        return Job(ask, arch, strategy.budget(arch), promoted_seed(study, arch))
 
     def _tell(self, outcome: Outcome) -> None:
         measurement = judged(outcome.result, self.study.objectives, self._worked)
@@ -157,3 +156,11 @@ def stopped_early(measurement: Measurement) -> Measurement:
 def evaluation_seed(seed: int, ask: int) -> int:
     """Return the seed of one evaluation: independent for each trial, the same when retried."""
     return int(np.random.SeedSequence([seed, ask]).generate_state(1)[0])
+
+
+def promoted_seed(study: Study, arch: Architecture) -> int:
+    """Return the seed of an architecture's evaluations under a strategy with budgets.
+
+    One that is promoted keeps its seed: its rungs differ in epochs alone.
+    """
+    return evaluation_seed(study.seed, zlib.crc32(study.space.to_text(arch).encode()))

@@ -15,13 +15,15 @@ from torch import Tensor
 from transnas import networks
 from transnas._errors import InputError
 from transnas.evaluation.training import Training, deterministic, fit, workplace
-from transnas.studies._loop import evaluation_seed
+from transnas.strategies import Strategy
+from transnas.studies import _methods
+from transnas.studies._loop import evaluation_seed, promoted_seed
 from transnas.studies._study import Study
 from transnas.tasks import DataTask, Task
 from transnas.tasks._scenes import IGNORED
 from transnas.tasks._tensors import Batched
 
-__all__ = ["Picture", "pictures", "predictions"]
+__all__ = ["Picture", "obstacle", "pictures", "predictions", "retrained"]
 
 _SCORE = 0.5
 """Boxes with at least this score are drawn; where none has it, as many as there are true ones."""
@@ -44,38 +46,79 @@ class Picture:
 def pictures(study: Study, task: Task, count: int = 6, device: str = "auto") -> list[Picture]:
     """Train the study's best architecture again as its trial was, and draw what it predicts.
 
-    With the trial's budget and seed that gives the trial's network (of a study with one worker, on
-    the same machine). Raises `InputError` for a study without a trained trial, or another task.
+    Raises `InputError` for a study that has an `obstacle`, or another task.
     """
-    if not isinstance(task, DataTask) or "Training" not in study.definition.evaluator:
-        raise InputError(
-            f"study {study.name!r} trained no networks; accepted for pictures: a study that did"
+    return predictions(retrained(study, task, device), _fitting(study, task), count)
+
+
+def obstacle(study: Study) -> str | None:
+    """Return why no pictures can be made of a study, as a sentence; None: they can."""
+    best, drawn = study.best, ", ".join(_DRAWINGS)
+    if "Training" not in study.definition.evaluator:
+        return f"study {study.name!r} trained no networks; accepted for pictures: a study that did"
+    if best is None:
+        return (
+            f"study {study.name!r} has no complete trial; accepted for pictures: one that has one"
         )
-    if task.name != study.task or study.best is None:
-        wrong = f"task {task.name!r}" if task.name != study.task else "no complete trial"
-        raise InputError(
-            f"study {study.name!r} on {study.task!r} does not go with {wrong}; accepted: its task, "
-            "and a complete trial"
+    if not any(kind in _DRAWINGS for kind in networks.kinds(study.space)):
+        return (
+            f"predictions of space {study.space.name!r} are not drawn; accepted for pictures: "
+            f"studies of {drawn}"
         )
-    training = Training(task, study.space, device=device)
-    seed = evaluation_seed(study.seed, study.best.number)
+    if best.metrics.get("inherited"):
+        return (
+            f"the best network of study {study.name!r} began with weights of earlier trials, which "
+            "are gone; accepted for pictures: networks trained from random weights"
+        )
+    return None
+
+
+def retrained(study: Study, task: Task, device: str = "auto") -> torch.nn.Module:
+    """Return the study's best network, trained with the epochs and the seed of its trial.
+
+    That gives the trial's network (of a study with one worker, on the same machine). It is on the
+    CPU. Raises `InputError` as `pictures` does.
+    """
+    data = _fitting(study, task)
+    best = study.best
+    assert best is not None  # or there is an obstacle
+    training = Training(data, study.space, device=device)
+    cls = _methods.get(study.strategy)
+    if issubclass(cls, Strategy) and cls.full_budget is not Strategy.full_budget:
+        seed = promoted_seed(study, best.architecture)
+    else:
+        seed = evaluation_seed(study.seed, best.number)
     at = workplace(device, training.recipe.precision)
     with deterministic(seed, at.device):
         network = networks.build(
-            study.space, study.best.architecture, task.signature, **training.skeleton
+            study.space, best.architecture, data.signature, **training.skeleton
         )
         fit(
             network,
-            task.train,
+            data.train,
             None,
             training.recipe,
-            epochs=study.budget or training.recipe.epochs,
+            # A trial that searched before it trained has the epochs of both.
+            epochs=round(best.measurement.cost.epochs - best.metrics.get("search_epochs", 0)),
             seed=seed,
-            augmentation=task.augmentation,
-            kind=task.kind,
+            augmentation=data.augmentation,
+            kind=data.kind,
             at=at,
         )
-    return predictions(network.cpu(), task, count)
+    return network.cpu()
+
+
+def _fitting(study: Study, task: Task) -> DataTask:
+    """Return `task`; raises `InputError` unless pictures can be made of the study on it."""
+    reason = obstacle(study)
+    if reason is not None:
+        raise InputError(reason)
+    if task.name != study.task or not isinstance(task, DataTask):
+        raise InputError(
+            f"study {study.name!r} on {study.task!r} does not go with task {task.name!r}; "
+            "accepted: its task, with data"
+        )
+    return task
 
 
 def predictions(network: torch.nn.Module, task: DataTask, count: int = 6) -> list[Picture]:
