@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -421,3 +422,30 @@ def test_costs_of_failed_trials_count(sqlite: str) -> None:
     for number, cost, _ in study.incumbents():
         assert cost == sum(t.measurement.cost.seconds for t in study.trials[: number + 1])
     assert all(study.trials[n].status == "complete" for n in numbers)
+
+
+def test_other_data_of_the_same_name_are_refused(tmp_path: Path, sqlite: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), np.arange(40) % 2
+    changed = x.copy()
+    changed[7] += 1
+    for folder, images, labels in (("a", x, y), ("copy", x, y), ("b", changed, y), ("c", x, 1 - y)):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "data.npz", images=images, labels=labels)
+
+    def on(folder: str) -> Study:
+        path = tmp_path / folder / "data.npz"
+        return search(path, SPACE, "random", 1, evaluator=Sum(), storage=sqlite, progress=False)
+
+    assert on("a").task == "data"
+    assert len(on("copy").trials) == 1  # the same data elsewhere
+    for folder in ("b", "c"):
+        with pytest.raises(InputError, match=r"data '.*' does not fit study .* the same"):
+            on(folder)
+
+
+def test_studies_from_before_data_had_digests_go_on() -> None:
+    stored = Definition("data", SPACE.name, "random")
+    stored.require(replace(stored, data="0123456789abcdef"), "study 'old'")
+    with pytest.raises(InputError, match="data none does not fit study 'new'"):
+        replace(stored, data="0123456789abcdef").require(stored, "study 'new'")

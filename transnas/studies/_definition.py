@@ -39,6 +39,11 @@ class Definition:
     epochs: int | None = None
     evaluator: str = ""
     learn_from: tuple[str, ...] = ()
+    data: str = ""
+    """Digest of the user's own data (`DataTask.digest`), which `task` names without their folder.
+
+    Sources to learn from and checkpoints still go by the name alone.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data with the format's version."""
@@ -72,6 +77,8 @@ class Definition:
             for key, value in stored["settings"].items()
         ]
         for field_name, value, other in pairs:
+            if field_name == "data" and not value:
+                continue  # built in, or recorded before data had digests
             if value != other and field_name != "settings":
                 raise InputError(
                     f"{field_name} {_shown(other)} does not fit {where}, which has "

@@ -145,6 +145,7 @@ def make_plan(
         epochs=epochs,
         evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
+        data=found.digest if isinstance(found, DataTask) else "",
     )
     own_space = isinstance(found, TableTask)
     wanted = usual if trials is None else trials

@@ -86,6 +86,8 @@ class DataTask(Task):
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     """What turns a file's pixels into inputs (size, scale, mean, std); {}: nothing."""
     final_tests: list[FinalTest] = field(default_factory=list)
+    digest: str = ""
+    """Of the data, where they are the user's own files: another file may have the same name."""
     _test: Dataset[Any] | None = None
 
     @classmethod

@@ -16,9 +16,17 @@ def from_path(path: str | Path, options: Options | None = None) -> DataTask:
 
     See `folder_task`, `coco_task`, `mask_task`, `text_task` and `npz_task`.
 
-    Raises `InputError` for anything that is neither, and for data that cannot be trained on.
+    Its `digest` tells it from other data of the same name. Raises `InputError` for anything that is
+    neither, and for data that cannot be trained on.
     """
-    path, chosen = Path(path), options or Options()
+    from transnas.tasks._digest import digest_of
+
+    task = _read(Path(path), options or Options())
+    task.digest = digest_of(task)
+    return task
+
+
+def _read(path: Path, chosen: Options) -> DataTask:
     from transnas.tasks.text import is_text, text_task
 
     if is_text(path):
