@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from transnas._errors import InputError, unknown
 
@@ -75,8 +75,3 @@ class Recipe:
             return self.learning_rate
         done = (step - rising) / max(1, steps - rising)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-    @classmethod
-    def names(cls) -> list[str]:
-        """Return the names of the fields."""
-        return [f.name for f in fields(cls)]
