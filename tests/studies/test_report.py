@@ -19,9 +19,10 @@ from transnas import InputError, spaces
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Graph
 from transnas.studies import Study, compare, search, write_report
+from transnas.studies._storage import label_of
 from transnas.studies.report import draw_graph, report_html, standalone_drawing
 from transnas.studies.report._axes import scale
-from transnas.studies.report._format import duration, hide_password, value
+from transnas.studies.report._format import duration, value
 from transnas.studies.report._importance import importance
 from transnas.studies.report._layout import ITEM_GAP, PART_GAP, layered, separated
 from transnas.tasks import Signature, TableTask
@@ -317,7 +318,7 @@ def test_values_are_readable() -> None:
         "250 ms", "10.0 s", "1 min 01 s", "2 h 01 min", "10.0 days",
     ]  # fmt: skip
     assert duration(3599.9) == "1 h 00 min"
-    assert hide_password("to postgresql://me:p%40ss@host/db now") == (
+    assert label_of("to postgresql://me:p%40ss@host/db now") == (
         "to postgresql://me:***@host/db now"
     )
 

@@ -17,7 +17,7 @@ from transnas.evaluation import Cost, Measurement, Objective
 from transnas.studies import StorageError, list_studies, load_study, search
 from transnas.studies._executors import now
 from transnas.studies._lease import Lease
-from transnas.studies._storage import OptunaStore, Store, folder_beside, open_store
+from transnas.studies._storage import OptunaStore, Store, folder_beside, label_of, open_store
 from transnas.studies._trial import Codec, Entry, Trial
 
 HERE = Path(__file__).parent
@@ -288,3 +288,18 @@ def test_every_damaged_page_of_a_database_is_told_in_one_sentence(tmp_path: Path
             told.append(str(error))
     assert len(told) > 5
     assert all("malformed" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:secret@host/db",
+        "postgresql://u:se/secret@et@host/db",
+        "postgresql://host/db?user=u&password=secret&x=1",
+        "transnas search --storage 'postgresql://u:secret@host/db?password=secret' --trials 3",
+    ],
+)
+def test_labels_hold_no_password(url: str) -> None:
+    assert "secret" not in label_of(url)
+    assert "host/db" in label_of(url)
+    assert label_of("sqlite:////a/b@c:d.db") == "sqlite:////a/b@c:d.db"

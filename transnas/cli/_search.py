@@ -117,9 +117,9 @@ def _strategy(learn_from: Sequence[str] | None, prior: Path | None) -> str:
 
 def command_line(context: typer.Context) -> str:
     """Return the command as it was given, for the record; passwords in URLs are left out."""
-    from transnas.studies.report import hide_password
+    from transnas.studies._storage import label_of
 
-    return hide_password(shlex.join(["transnas", *context.obj]))
+    return label_of(shlex.join(["transnas", *context.obj]))
 
 
 def objective(text: str) -> Objective:
@@ -159,11 +159,12 @@ def _evaluator(
 
 def _summary(study: Study) -> str:
     """Return the best architecture, its metrics and the cost, a line each."""
-    from transnas.studies.report import duration, format_value, hide_password
+    from transnas.studies._storage import label_of
+    from transnas.studies.report import duration, format_value
 
     seconds = sum(t.measurement.cost.seconds for t in study.trials)
     failed = sum(t.status == "failed" for t in study.trials)
-    lines = [("study", f"{study.name} in {hide_password(study.storage)}")]
+    lines = [("study", f"{study.name} in {label_of(study.storage)}")]
     if study.best is None:
         lines.append(("best", "none: no trial has a result"))
     else:
@@ -184,7 +185,7 @@ def _summary(study: Study) -> str:
 def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
     """Return the commands that one may want next."""
     from transnas import tasks
-    from transnas.studies.report import hide_password
+    from transnas.studies._storage import label_of
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
     own = "" if tasks.is_builtin(study.task) else " --task PATH"
@@ -195,7 +196,7 @@ def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
         steps.append(("train", f"transnas train --study {here}{own} --out best"))
     again = arguments if study.interrupted else _with_trials(arguments, 2 * trials)
     steps.append(("go on", shlex.join(["transnas", *again])))
-    lines = [f"  {what:<6} {hide_password(command)}" for what, command in steps]
+    lines = [f"  {what:<6} {label_of(command)}" for what, command in steps]
     return "\n".join(["", "next", *lines])
 
 

@@ -135,7 +135,8 @@ def open_store(url: str, create: bool = False) -> Store:
 
 def label_of(url: str) -> str:
     """Return a URL, or a text with URLs, without passwords, as it is shown and recorded."""
-    return re.sub(r"(://[^/@:\s]*):[^@/\s]*@", r"\1:***@", url)
+    hidden = re.sub(r"(\w://[^:/@\s]*):\S+@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)[^&\s'\"]+", r"\1***", hidden)
 
 
 def folder_beside(url: str, name: str) -> Path | None:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-import re
 
-__all__ = ["duration", "escape", "hide_password", "metric_name", "panel", "sentence", "value"]
+__all__ = ["duration", "escape", "metric_name", "panel", "sentence", "value"]
 
 
 def escape(text: object) -> str:
     """Return `text` safe inside HTML elements and quoted attributes."""
     return html.escape(str(text), quote=True)
-
-
-def hide_password(text: str) -> str:
-    """Return `text` with the password of every URL in it replaced by `***`."""
-    return re.sub(r"(\w://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
 
 
 def panel(title: str, body: str, css: str = "") -> str:

@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from transnas.studies.report._format import escape, hide_password, sentence
+from transnas.studies._storage import label_of
+from transnas.studies.report._format import escape, sentence
 
 __all__ = ["origin"]
 
 
 def origin(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Return a heading, the command in `info`, and a table of `facts` and the rest of `info`."""
-    command = hide_password(str(info.get("command") or ""))
+    command = label_of(str(info.get("command") or ""))
     shown = {**facts, **{key: fact for key, fact in info.items() if key != "command"}}
     rows = "".join(
         f"<tr><th scope='row'>{escape(key.replace('_', ' '))}</th><td>{_fact(fact)}</td></tr>"
@@ -32,4 +33,4 @@ def _fact(fact: object) -> str:
     if isinstance(fact, list | tuple):
         return ", ".join(_fact(inner) for inner in fact)
     text = fact if isinstance(fact, str) else json.dumps(fact, default=str)
-    return escape(hide_password(text))
+    return escape(label_of(text))
