@@ -77,7 +77,13 @@ def test_one_line_redrawn_on_a_terminal(sqlite: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0.5, "0.5 s"), (59.94, "59.9 s"), (200.0, "3 min 20 s"), (18600.0, "5 h 10 min")],
+    [
+        (0.5, "0.5 s"),
+        (59.94, "59.9 s"),
+        (119.9, "1 min 59 s"),
+        (200.0, "3 min 20 s"),
+        (18600.0, "5 h 10 min"),
+    ],
 )
 def test_durations(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected

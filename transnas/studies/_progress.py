@@ -122,5 +122,5 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.3g} s"
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        return f"{seconds // 60:.0f} min {int(seconds % 60)} s"
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
