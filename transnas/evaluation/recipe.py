@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transnas._errors import InputError, unknown
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "half_cosine"]
 
 _SCHEDULES = ("cosine", "constant")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -74,4 +74,9 @@ class Recipe:
         if self.schedule == "constant":
             return self.learning_rate
         done = (step - rising) / max(1, steps - rising)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return half_cosine(self.learning_rate, 0.0, done)
+
+
+def half_cosine(first: float, last: float, done: float) -> float:
+    """Return the value at `done` in 0..1 of half a cosine between two ends."""
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))

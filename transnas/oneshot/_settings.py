@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from transnas._errors import InputError
+from transnas.evaluation.recipe import half_cosine
 
-__all__ = ["Settings", "half_cosine", "require"]
+__all__ = ["Settings", "require"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,6 @@ class Settings:
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the steps is done."""
         return half_cosine(self.learning_rate, self.least_learning_rate, done)
-
-
-def half_cosine(first: float, last: float, done: float) -> float:
-    """Return the value at `done` in 0..1 of half a cosine between two ends."""
-    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _require_literals(settings: Settings) -> None:

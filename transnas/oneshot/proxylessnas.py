@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
+from transnas.evaluation.recipe import half_cosine
 from transnas.networks.relaxations import Binarised, Relaxation, Sampled, Uniform, keep_mass
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, half_cosine, require
+from transnas.oneshot._settings import Settings, require
 
 __all__ = ["ProxylessNAS", "ProxylessSettings", "drawn_shares", "penalised"]
 

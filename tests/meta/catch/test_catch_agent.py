@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from catch_toys import Tower
 from sklearn.linear_model import LogisticRegression
 
 from transnas import InputError, spaces, tasks
@@ -95,27 +96,9 @@ def test_failed_trials_cost_a_query_and_enter_nothing() -> None:
     assert len(nothing.history) == 0
 
 
-class Chain(Space):
-    """Six chains of up to three layers: absent ones are `-`, no two equal in a row."""
-
-    name = "chain"
-    choices = (
-        Choice("depth", ("1", "2", "3")),
-        *(Choice(f"layer {i}", ("-", "conv", "pool")) for i in range(3)),
-    )
-
-    def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
-        if not prefix:
-            return np.ones(3, dtype=np.bool_)
-        if len(prefix) - 1 > prefix[0]:
-            return np.array([True, False, False])
-        before = prefix[-1] if len(prefix) > 1 else 0
-        return np.array([False, before != 1, before != 2])
-
-
 @pytest.mark.parametrize("initial", [1, 20])
 def test_a_masked_space_is_searched_to_its_end_and_no_further(initial: int) -> None:
-    space, evaluated = Chain(), []
+    space, evaluated = Tower(), []
 
     def reward(codes: Codes) -> npt.NDArray[np.float64]:
         evaluated.append([space.architecture(row) for row in codes.tolist()])

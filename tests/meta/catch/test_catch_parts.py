@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from catch_toys import Tower
 from scipy.stats import chisquare
 
 from transnas import InputError, spaces
@@ -27,30 +28,12 @@ from transnas.meta.catch.replay import (
     probabilities,
     without_replacement,
 )
-from transnas.spaces import Choice, Space
+from transnas.spaces import Space
 from transnas.spaces.residual import Residual
 
 DOUBLE = torch.float64
 ONE = np.array([0])
 """The only replicate."""
-
-
-class Tower(Space):
-    """A masked space of variable depth: absent layers are `-`, no two equal in a row."""
-
-    name = "tower"
-    choices = (
-        Choice("depth", ("1", "2", "3")),
-        *(Choice(f"layer {i}", ("-", "conv", "pool")) for i in range(3)),
-    )
-
-    def mask(self, prefix: Sequence[int]) -> npt.NDArray[np.bool_]:
-        if not prefix:
-            return np.ones(3, dtype=np.bool_)
-        if len(prefix) - 1 > prefix[0]:
-            return np.array([True, False, False])
-        before = prefix[-1] if len(prefix) > 1 else 0
-        return np.array([False, before != 1, before != 2])
 
 
 def network(name: str, sizes: Sequence[int], replicates: int = 1) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
+from transnas.evaluation.recipe import half_cosine
 from transnas.meta.few_shot import _execution
 from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._inner import Fast, inner_loop, starting_point
@@ -116,7 +116,7 @@ class Learner:
         if last is None:
             return first
         share = min(epoch / self.settings.epochs, 1.0)
-        return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+        return half_cosine(first, last, share)
 
     def optimisers(self, meta: dict[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
         """Return the outer optimisers, by name, over the meta-parameters."""

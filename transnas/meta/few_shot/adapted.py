@@ -25,7 +25,7 @@ from transnas.tasks import Signature
 if TYPE_CHECKING:
     from transnas.meta.few_shot.prior import FewShotPrior
 
-__all__ = ["KIND", "Adapted", "choose"]
+__all__ = ["KIND", "Adapted", "choose", "require_finite"]
 
 KIND, _FORMAT = "few-shot-adapted", 1
 _FAST, _SUPPORT = "fast/", "support"
@@ -127,7 +127,7 @@ def choose(
     """Adapt a prior to support images [n, C, H, W], pixels 0..1, with labels [n]."""
     xs, ys = normalised(support, prior.mean, prior.std)[None], labels[None]
     searcher = prior.learner
-    fast = _finite(searcher.adapt(prior.meta, xs, ys))
+    fast = require_finite(searcher.adapt(prior.meta, xs, ys))
     decoded, arch, learner, method = None, None, searcher, prior.method
     if searcher.searches:
         (decoded,) = decode(fast[LOGITS])
@@ -137,14 +137,15 @@ def choose(
             shared = {n: prior.settings[n] for n in ("steps", "test_steps", "inner_rate", "clip")}
             width = prior.settings["width"]
             learner = _learner(method, searcher.network.signature, width, arch, shared)
-            fast = _finite(learner.adapt(prior.decoded[int(best)], xs, ys))
+            fast = require_finite(learner.adapt(prior.decoded[int(best)], xs, ys))
     return Adapted(
         learner, method, prior.settings["width"], fast, xs, prior.mean, prior.std, classes,
         decoded, arch,
     )  # fmt: skip
 
 
-def _finite(fast: Fast) -> Fast:
+def require_finite(fast: Fast) -> Fast:
+    """Return adapted parameters; raises `InputError` if any of them is not finite."""
     if not all(bool(value.isfinite().all()) for value in fast.values()):
         raise InputError(
             "adaptation did not stay finite on these images; accepted: a prior with a smaller "

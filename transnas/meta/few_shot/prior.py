@@ -174,9 +174,8 @@ class FewShotPrior(Prior):
         Where the task has another way, the head starts from random weights. Raises `InputError`
         for a task with fewer images, or on which the adaptation does not stay finite.
         """
-        import torch
 
-        from transnas.meta.few_shot.adapted import normalised
+        from transnas.meta.few_shot.adapted import normalised, require_finite
         from transnas.meta.few_shot.support import drawn
         from transnas.networks.few_shot import HEAD, LOGITS
 
@@ -187,13 +186,7 @@ class FewShotPrior(Prior):
             fresh = learner.init(seed).meta
             meta = {n: fresh[n] if n.startswith(HEAD) else value for n, value in meta.items()}
         xs = normalised(support, self.mean, self.std)[None]
-        logits: Tensor = learner.adapt(meta, xs, labels[None])[LOGITS][0]
-        if not bool(torch.isfinite(logits).all()):
-            raise InputError(
-                f"adaptation to task {task.name!r} did not stay finite; accepted: a prior with a "
-                "smaller inner rate"
-            )
-        return logits
+        return require_finite(learner.adapt(meta, xs, labels[None]))[LOGITS][0]
 
     def adapt(self, task: DataTask, shots: int, seed: int = 0) -> Adapted:
         """Adapt to `shots` training images a class of `task`, and measure on images left over.

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from transnas._errors import InputError, unknown
+from transnas.evaluation.recipe import half_cosine
 from transnas.strategies._setting_types import check_types
 
 __all__ = ["PRESETS", "InterleaveSettings", "Preset"]
@@ -307,8 +308,7 @@ class InterleaveSettings:
 
     def rate(self, done: float) -> float:
         """Return the learning rate of the weights when this share of the iterations is done."""
-        low, high = self.least_learning_rate, self.learning_rate
-        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
+        return half_cosine(self.learning_rate, self.least_learning_rate, done)
 
     def transfer_at(self, done: float) -> float:
         """Return lambda when this share of the iterations (above 0) is done."""
