@@ -110,7 +110,7 @@ def make_plan(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
     given = {**(settings or {}), **({} if prior is None else {"prior": str(prior)})}
-    learnt = prior_given(settings, prior)
+    learnt = prior_given(given)
     name = _strategy(strategy, learn_from, learnt)
     cls = _methods.get(name)
     settings_from(cls, given)  # a mistake in them is told before one in the task
