@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -70,6 +70,36 @@ def test_canonical_is_the_same_for_every_way_to_write_a_cell() -> None:
     assert space.canonical(space.from_blocks({"cell": moved})) == space.canonical(arch)
     other = space.from_text(PNASNET_5.replace("sep_conv_3x3~4", "sep_conv_3x3~3"))
     assert space.canonical(other) != space.canonical(arch)
+
+
+def _every_way_to_write(blocks: tuple[Block, ...]) -> list[tuple[Block, ...]]:
+    """Return all renumberings of a cell in which blocks read earlier states only."""
+    found = []
+    for order in permutations(range(len(blocks))):
+        label = {0: 0, 1: 1} | {old + 2: new + 2 for new, old in enumerate(order)}
+        named = [
+            (sorted((label[s], op) for s, op in blocks[old].pairs), blocks[old].combiner)
+            for old in order
+        ]
+        if all(pairs[1][0] < new + 2 for new, (pairs, _) in enumerate(named)):
+            found.append(tuple(Block((a, b), combiner) for (a, b), combiner in named))
+    return found
+
+
+@pytest.mark.parametrize("name", ["pnas", "enas-micro", "nasnet"])
+def test_canonical_is_the_smallest_of_every_way_to_write_a_cell(name: str) -> None:
+    space, rng = get(name), np.random.default_rng(5)
+    for _ in range(15):
+        for cell in space.cells(space.sample(rng)).values():
+            assert relabelled(cell.blocks) == min(_every_way_to_write(cell.blocks))
+
+
+def test_equal_blocks_can_be_renumbered_too() -> None:
+    twin = Block(((0, "conv"), (1, "conv")))
+    blocks = (twin, twin, Block(((2, "pool"), (0, "conv"))), Block(((3, "conv"), (3, "pool"))))
+    ways = _every_way_to_write(blocks)
+    assert len(ways) == 6
+    assert {relabelled(way) for way in ways} == {min(ways)}
 
 
 def test_unread_blocks_are_the_output() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import exp, log
 
 import numpy as np
@@ -150,9 +151,8 @@ class Space(ABC):
             if type(self).mask is Space.mask:
                 values += (int(rng.integers(len(choice.values))),)
                 continue
-            allowed = np.flatnonzero(self.mask(values)).tolist()
-            weights = np.array([float(self.completions((*values, v))) for v in allowed])
-            values += (int(rng.choice(allowed, p=weights / weights.sum())),)
+            allowed, shares = _continuations(self, values)
+            values += (allowed[bisect(shares, rng.random())],)
         numbers = tuple(r.from_unit(rng.random()) for r in self.ranges)
         return Architecture(self.name, values, numbers)
 
@@ -182,7 +182,7 @@ class Space(ABC):
             moved = self.ranges[i].from_unit(min(1.0, abs(u) if u < 1.0 else max(0.0, 2.0 - u)))
             numbers = (*arch.numbers[:i], moved, *arch.numbers[i + 1 :])
             return Architecture(self.name, arch.values, numbers)
-        options = self.neighbours(arch)
+        options = _neighbours(self, arch)
         return options[int(rng.integers(len(options)))]
 
     def _valid_codes(self, values: Sequence[int]) -> bool:
@@ -362,3 +362,21 @@ def _product(counts: Iterator[int]) -> int:
     for count in counts:
         result *= count
     return result
+
+
+@lru_cache(maxsize=1 << 15)
+def _continuations(space: Space, prefix: tuple[int, ...]) -> tuple[list[int], list[float]]:
+    """Return what may follow `prefix`, and the cumulative shares of architectures; kept.
+
+    Drawing by `bisect` gives what `Generator.choice` would, which takes ten times as long.
+    """
+    allowed = np.flatnonzero(space.mask(prefix)).tolist()
+    counts = np.array([float(space.completions((*prefix, v))) for v in allowed])
+    shares = (counts / counts.sum()).cumsum()
+    return allowed, (shares / shares[-1]).tolist()
+
+
+@lru_cache(maxsize=256)
+def _neighbours(space: Space, arch: Architecture) -> list[Architecture]:
+    """Return the neighbours of `arch`, kept: searches mutate the same few parents again."""
+    return space.neighbours(arch)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 from transnas._errors import InputError, unknown
 from transnas.spaces._base import Architecture, Choice, Graph, Space
@@ -45,23 +44,29 @@ def unused_states(blocks: Sequence[Block]) -> tuple[int, ...]:
 def relabelled(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Return the smallest of all ways to write the same cell.
 
-    Pairs are sorted inside a block and blocks are renumbered in every topological order: at most
-    n! ways for n blocks. Equal cells differ in the order of the output's channels only.
+    Pairs are sorted inside a block, and blocks are renumbered in a topological order. The smallest
+    is found block by block: of all blocks that may come next the smallest, after each order that
+    led to the smallest beginning. Equal cells differ in the order of the output's channels only.
     """
-    return min(_relabellings(blocks))
+    orders: list[tuple[int, ...]] = [()]
+    written: list[Block] = []
+    for _ in blocks:
+        found = [step for order in orders for step in _next_blocks(blocks, order)]
+        smallest = min(block for block, _ in found)
+        written.append(smallest)
+        orders = [order for block, order in found if block == smallest]
+    return tuple(written)
 
 
-def _relabellings(blocks: Sequence[Block]) -> Iterator[tuple[Block, ...]]:
-    for order in permutations(range(len(blocks))):
-        label = {0: 0, 1: 1, **{old + 2: new + 2 for new, old in enumerate(order)}}
-        moved = []
-        for new, old in enumerate(order):
-            first, second = sorted((label[s], op) for s, op in blocks[old].pairs)
-            if second[0] >= new + 2:
-                break
-            moved.append(Block((first, second), blocks[old].combiner))
-        else:
-            yield tuple(moved)
+def _next_blocks(
+    blocks: Sequence[Block], order: tuple[int, ...]
+) -> Iterator[tuple[Block, tuple[int, ...]]]:
+    """Yield each block that may follow those of `order`, renumbered, and the order with it."""
+    label = {0: 0, 1: 1, **{old + 2: new + 2 for new, old in enumerate(order)}}
+    for old, block in enumerate(blocks):
+        if old not in order and all(state in label for state, _ in block.pairs):
+            first, second = sorted((label[state], op) for state, op in block.pairs)
+            yield Block((first, second), block.combiner), (*order, old)
 
 
 def cell_choices(

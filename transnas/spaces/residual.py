@@ -293,7 +293,7 @@ def _borders(stages: Sequence[str]) -> set[int]:
 def _cut(plan: Plan, digits: str, borders: set[int]) -> Plan:
     """Return `plan` with these blocks, cut into stages at `borders`."""
     ends = [0, *sorted(borders), len(digits)]
-    return replace(plan, stages=tuple(digits[a:b] for a, b in pairwise(ends)))
+    return Plan(plan.block, plan.base, tuple(digits[a:b] for a, b in pairwise(ends)))
 
 
 def _range(widths: Sequence[int]) -> str:

@@ -94,7 +94,7 @@ def describe(
     rows = np.concatenate([[0], np.cumsum(lengths)]) if lengths else np.zeros(1)
     matrix = csr_matrix((values, columns, rows), shape=(len(archs), len(terms)))
     table = np.array(codes, dtype=np.int16).reshape(-1, len(space.choices))
-    own = [similarity(table[i:j], table[i:j]).mean() for i, j in pairwise(starts)]
+    own = [_self_similarity(table[i:j]) for i, j in pairwise(starts)]
     return Features(
         table,
         np.array(starts, dtype=np.int64),
@@ -113,6 +113,10 @@ def similarity(a: npt.NDArray[np.int16], b: npt.NDArray[np.int16]) -> Float:
     differ *= np.float32(-2.0 / max(a.shape[1], 1))
     np.exp(differ, out=differ)
     return differ
+
+
+def _self_similarity(members: npt.NDArray[np.int16]) -> float:
+    return float(similarity(members, members).mean()) if len(members) > 1 else 1.0
 
 
 def _summary(
