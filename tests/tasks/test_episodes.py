@@ -120,6 +120,14 @@ def test_halves_share_classes_and_no_image() -> None:
         assert torch.bincount(half.labels, minlength=6).tolist()[:6] == [4] * 6
 
 
+def test_episodes_of_the_halves_are_independent() -> None:
+    spec, count = EpisodeSpec(2, 1, 1), 600
+    halves = toy().halves("train")
+    chosen = [half.batch("train", spec, 0, count).classes.sort(dim=1).values for half in halves]
+    same = float((chosen[0] == chosen[1]).all(dim=1).float().mean())
+    assert same == pytest.approx(1 / 15, abs=0.04)  # of 15 pairs of six classes
+
+
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [

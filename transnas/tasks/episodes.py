@@ -156,7 +156,8 @@ class EpisodeSource:
     def halves(self, split: str) -> tuple[EpisodeSource, EpisodeSource]:
         """Return two sources that share `split`'s classes and halve each class's images.
 
-        Auto-MAML adapts weights on one half and architectures on the other.
+        Their episodes are drawn independently. Auto-MAML adapts weights on one half and
+        architectures on the other.
         """
         rng = np.random.Generator(np.random.Philox(key=_key("halves", split, self.seed)))
         first, second = [], []
@@ -164,9 +165,9 @@ class EpisodeSource:
             shuffled = rng.permutation(self._members[c])
             first.append(shuffled[: len(shuffled) // 2])
             second.append(shuffled[len(shuffled) // 2 :])
-        return self._of(split, first), self._of(split, second)
+        return self._of(split, first, 0), self._of(split, second, 1)
 
-    def _of(self, split: str, members: Sequence[_Indices]) -> EpisodeSource:
+    def _of(self, split: str, members: Sequence[_Indices], number: int) -> EpisodeSource:
         import torch
 
         kept = torch.from_numpy(np.sort(np.concatenate(members))).to(self.images.device)
@@ -175,6 +176,7 @@ class EpisodeSource:
             images=self.images[kept],
             labels=self.labels[kept],
             splits={split: self.splits[split]},
+            seed=_key("half", number, self.seed),
         )
         half.__dict__["moments"] = self.moments  # both halves are normalised as the whole
         return half
