@@ -73,7 +73,8 @@ weights). `retrain`: the decoded architecture that most test tasks have is meta-
 `supernet`: the adapted mixture itself; `inherit`: decoded paths with the supernet's adapted
 weights. `CPU s`: meta-training and test on one thread (of supernets, whose meta-training was timed
 by the clock on a machine that other work shared, an upper bound); seeds ran on different processors
-and versions of the kernel, so that it only tells orders of magnitude.
+and versions of the kernel, so that it only tells orders of magnitude. In these trainings of
+Auto-MAML both halves of the images draw the same classes at a step; they are independent since.
 """
 
 
