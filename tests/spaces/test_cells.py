@@ -38,7 +38,7 @@ def test_sizes_and_neighbours_are_as_published(name: str, size: int, neighbours:
     assert len(space.neighbours(space.sample(np.random.default_rng(0)))) == neighbours
 
 
-@pytest.mark.parametrize("name", ["pnas", "enas-micro"])
+@pytest.mark.parametrize("name", ["pnas", "pnas-growing", "enas-micro"])
 def test_spaces_of_sums_refuse_concatenations(name: str) -> None:
     space = get(name)
     cells = {kind: c.blocks for kind, c in space.cells(space.at(0)).items()}

@@ -64,6 +64,11 @@ def test_the_ends_of_a_range_lie_in_it(log: bool) -> None:
         assert low <= span.from_unit(0.0) < span.from_unit(0.5) < span.from_unit(1.0) <= high
 
 
+def test_a_name_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="'blocks' is given twice"):
+        spaces.get("fractal").from_text("blocks=2,columns=3,blocks=5")
+
+
 def test_numbers_are_drawn_log_uniformly_and_checked() -> None:
     space = Tuned()
     rng = np.random.default_rng(0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import factorial
 
 import numpy as np
+import pytest
 
-from transnas import spaces
+from transnas import InputError, spaces
 from transnas.spaces._recurrent import RecurrentSpace
 
 V2 = (
@@ -39,6 +40,21 @@ def test_the_published_cells() -> None:
     arch = enas.from_nodes(nodes, "tanh")
     assert enas.outputs(enas.nodes(arch)) == (2, 5, 6, 9, 10, 11)
     assert enas.to_text(arch) == "0 0 0 1 0 1 1 3 0 3 0 3 1 4 1 7 1 8 1 8 1 8 1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("concat=range(1, 9)", "concat=[7, 8]"),
+        ("concat=range(1, 9)", "concat=range(1, 9, 2)"),
+        (", concat=range(1, 9)", ""),
+        ("('relu', 5)]", "('relu', 5), ('tanh', 7)]"),
+        ("('relu', 5)]", "('relu', 5.5)]"),
+    ],
+)
+def test_cells_of_other_outputs_or_nodes_are_refused(old: str, new: str) -> None:
+    with pytest.raises(InputError, match=r"not readable.* 8 nodes|output is \[7, 8\]"):
+        get("darts-recurrent").from_text(V2.replace(old, new))
 
 
 def test_renumbered_trees_have_one_canonical_form() -> None:

@@ -310,7 +310,9 @@ class Space(ABC):
                     f"architecture text {text!r} is not readable; "
                     f"accepted: comma-separated name=value for space {self.name!r}"
                 )
-            pairs[key.strip()] = value.strip()
+            if (name := key.strip()) in pairs:
+                raise InputError(f"choice {name!r} is given twice; accepted: once")
+            pairs[name] = value.strip()
         return self._from_names(pairs)
 
     def to_json(self, arch: Architecture) -> str:

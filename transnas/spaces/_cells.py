@@ -116,19 +116,7 @@ class CellSpace(Space):
 
     def from_blocks(self, cells: Mapping[str, Sequence[Block]]) -> Architecture:
         """Return the architecture of these blocks, kind by kind; raises `InputError`."""
-        words: list[str] = []
-        for kind in self.kinds:
-            for (one, first), (two, second), combiner in (
-                (*block.pairs, block.combiner) for block in cells[kind]
-            ):
-                words += [str(one), str(two), first, second]
-                if self._a_block == 5:
-                    words.append(combiner)
-                elif combiner != "add":
-                    raise InputError(
-                        f"combiner {combiner!r} of a block is not accepted; accepted by space "
-                        f"{self.name!r}: add"
-                    )
+        words = [w for kind in self.kinds for block in cells[kind] for w in self._words(block)]
         if len(words) != len(self.choices):
             raise InputError(
                 f"the cells have {len(words)} codes; space {self.name!r} "
@@ -139,6 +127,19 @@ class CellSpace(Space):
                 raise unknown(f"choice {choice.name!r} value", word, choice.values)
         codes = [c.values.index(w) for c, w in zip(self.choices, words, strict=True)]
         return self.architecture(codes)
+
+    def _words(self, block: Block) -> list[str]:
+        """Return the values of a block's choices; raises `InputError` for a combiner it has not."""
+        (one, first), (two, second) = block.pairs
+        words = [str(one), str(two), first, second]
+        if self._a_block == 5:
+            return [*words, block.combiner]
+        if block.combiner != "add":
+            raise InputError(
+                f"combiner {block.combiner!r} of a block is not accepted; accepted by space "
+                f"{self.name!r}: add"
+            )
+        return words
 
     @property
     def _a_block(self) -> int:

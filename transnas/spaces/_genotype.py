@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from transnas._errors import InputError
 from transnas.spaces._cells import Block, Cell
 
-__all__ = ["Genotype"]
+__all__ = ["Genotype", "read_outputs", "read_pairs"]
 
 _FORM = (
     "Genotype(normal=[('op', state), ...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
 )
+_PAIR = r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]{1,3})\s*\)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,31 @@ class Genotype:
         return f"Genotype({', '.join(parts)})"
 
 
-def _read_cell(text: str, name: str) -> Cell:
+def read_pairs(text: str, name: str) -> list[tuple[str, int]] | None:
+    """Return (operation, state) pairs from `name=[('op', 0), ...]` in `text`; None: unreadable."""
     body = re.search(rf"\b{name}\s*=\s*\[([^\]]*)\]", text)
-    concat = re.search(rf"\b{name}_concat\s*=\s*(range\s*)?[\[(]([0-9,\s]*)[\])]", text)
-    if body is None or concat is None:
+    if body is None or not re.fullmatch(rf"\s*(?:{_PAIR}\s*(?:,\s*)?)*", body[1]):
+        return None
+    return [(op, int(state)) for op, state in re.findall(_PAIR, body[1])]
+
+
+def read_outputs(text: str, name: str) -> tuple[int, ...] | None:
+    """Return the states of `name=[2, 3]` or `name=range(2, 4)` in `text`; None: unreadable."""
+    found = re.search(rf"\b{name}\s*=\s*(range\s*)?[\[(]([0-9,\s]*)[\])]", text)
+    if found is None:
+        return None
+    states = found[2].replace(",", " ").split()
+    if any(len(n) > 3 for n in states) or (found[1] and len(states) != 2):
+        return None
+    numbers = [int(n) for n in states]
+    return tuple(range(*numbers) if found[1] else numbers)
+
+
+def _read_cell(text: str, name: str) -> Cell:
+    found, outputs = read_pairs(text, name), read_outputs(text, f"{name}_concat")
+    if found is None or outputs is None:
         raise _unreadable(text)
-    found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]{1,3})\s*\)", body[1])
-    pairs = [(int(state), op) for op, state in found]
-    states = concat[2].replace(",", " ").split()
-    numbers = [int(n) for n in states if len(n) <= 3]
-    if len(numbers) < len(states) or (concat[1] and len(numbers) != 2):
-        raise _unreadable(text)
-    outputs = tuple(range(*numbers) if concat[1] else numbers)
+    pairs = [(state, op) for op, state in found]
     blocks = tuple(Block((a, b)) for a, b in zip(pairs[::2], pairs[1::2], strict=False))
     late = any(s >= i + 2 for i, block in enumerate(blocks) for s, _ in block.pairs)
     if not blocks or len(pairs) % 2 or late or not all(s < len(blocks) + 2 for s in outputs):

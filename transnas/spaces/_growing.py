@@ -119,8 +119,7 @@ class GrowingCells(CellSpace):
         """Return the architecture of a cell of up to B blocks; raises `InputError`."""
         codes: list[int] = []
         for block in cells[self.kinds[0]]:
-            (one, first), (two, second) = block.pairs
-            codes += self._codes(len(codes), [str(one), str(two), first, second])
+            codes += self._codes(len(codes), self._words(block))
         codes += [len(c.values) - 1 for c in self.choices[len(codes) :]]
         return self.architecture(codes)
 

@@ -6,11 +6,11 @@ state is the mean of all nodes. 4^8 8! = 2,642,411,520 cells.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from transnas._errors import InputError
 from transnas.spaces._base import Architecture
+from transnas.spaces._genotype import read_outputs, read_pairs
 from transnas.spaces._recurrent import ACTIVATIONS, RecurrentSpace, node_choices
 from transnas.spaces._registry import register
 
@@ -36,11 +36,15 @@ class DARTSRecurrent(RecurrentSpace):
 
     def from_text(self, text: str) -> Architecture:
         """Read a genotype as the published code prints it; its `concat` is of all nodes."""
-        body = re.search(r"\brecurrent\s*=\s*\[([^\]]*)\]", text)
-        found = re.findall(r"\(\s*['\"](\w+)['\"]\s*,\s*([0-9]{1,3})\s*\)", body[1]) if body else []
-        if len(found) != _NODES:
+        found, outputs = read_pairs(text, "recurrent"), read_outputs(text, "concat")
+        if found is None or outputs is None or len(found) != _NODES:
             raise InputError(
                 f"architecture text {text!r} is not readable; accepted: Genotype(recurrent="
                 f"[('activation', state), ...], concat=range(1, 9)) with {_NODES} nodes"
             )
-        return self.from_nodes([(op, int(state)) for op, state in found])
+        if sorted(outputs) != [*range(1, _NODES + 1)]:
+            raise InputError(
+                f"the cell's output is {list(outputs)}; accepted by space {self.name!r}: "
+                f"{[*range(1, _NODES + 1)]}"
+            )
+        return self.from_nodes(found)

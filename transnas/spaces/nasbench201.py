@@ -8,6 +8,7 @@ edges. 5^6 = 15,625 codes; 6,466 classes by the official string rule; 4,930 trul
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import product
@@ -88,7 +89,7 @@ class NASBench201(Space):
 
     def from_text(self, text: str) -> Architecture:
         """Read the official string, or an official index written as digits."""
-        if text.strip().isdecimal():
+        if re.fullmatch("[0-9]{1,9}", text.strip()):
             return self.at(int(text))
         groups = [g.strip().strip("|").split("|") for g in text.strip().split("+")]
         tokens = [token.strip() for group in groups for token in group]
