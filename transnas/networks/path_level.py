@@ -76,7 +76,7 @@ class PathLevelNetwork(nn.Module):
                 grown = nn.Sequential(
                     edge, deeper(conv.out_channels, 5 if depthwise else 3, depthwise)
                 )
-            owner.register_module(name, grown.to(conv.weight.device))
+            owner.register_module(name, grown.to(conv.weight).train(edge.training))
 
     def initialise(self) -> None:
         """Draw all weights anew, as a network that is trained from scratch begins."""
