@@ -143,7 +143,10 @@ class ENASCell(_MixedCell):
 
 
 class _RecurrentSupernet(Supernet):
-    """A language model around a mixed cell; the keyword is that of `Skeleton`."""
+    """A language model around a mixed cell; keywords are the fields of `Skeleton`.
+
+    Dropouts are for stand-alone training (`discrete` networks have them); a supernet has none.
+    """
 
     network: LanguageModel
 
