@@ -11,6 +11,7 @@ from torch import nn
 
 from transnas import InputError, networks, spaces
 from transnas.networks import chain, enas_macro
+from transnas.networks.relaxations import Softmax
 from transnas.spaces.proxyless import ProxylessNAS
 from transnas.tasks import Signature
 
@@ -128,3 +129,58 @@ def test_bad_skeletons_are_refused() -> None:
         networks.build(space, arch, IMAGENET, widths=(8, 16))
     with pytest.raises(InputError, match="'widths' is 0"):
         networks.build(space, arch, IMAGENET, widths=(8, 8, 8, 8, 8, 0))
+    with pytest.raises(InputError, match="'widths' is 24; accepted: 6 whole numbers"):
+        networks.build(space, arch, IMAGENET, widths=24)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("darts", {"drop_path": "high"}),
+        ("darts", {"drop_path": float("nan")}),
+        ("enas-micro", {"drop_path": None}),
+        ("fractal", {"drop_path": True}),
+        ("darts-recurrent", {"input_dropout": "0.2"}),
+        ("darts", {"auxiliary": "no"}),
+        ("residual", {"large_stem": 0}),
+        ("residual", {"halvings": True}),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(name: str, setting: dict[str, Any]) -> None:
+    space = spaces.get(name)
+    signature = Signature((5,), 11, "language") if name.endswith("recurrent") else IMAGENET
+    with pytest.raises(InputError, match=f"setting '{next(iter(setting))}' is .*; accepted: "):
+        networks.build(space, space.at(0), signature, **setting)
+
+
+@pytest.mark.parametrize(
+    ("name", "skeleton"),
+    [
+        ("enas-macro", {"channels": 1}),
+        ("darts", {"channels": 1, "stem": "imagenet"}),
+        ("nasnet", {"filters": 1, "stem_channels": 1, "stem": "imagenet"}),
+    ],
+)
+def test_too_few_channels_to_halve_a_map_are_refused(name: str, skeleton: dict[str, Any]) -> None:
+    space = spaces.get(name)
+    with pytest.raises(InputError, match="halve"):
+        networks.build(space, space.at(0), IMAGENET, **skeleton)
+
+
+@pytest.mark.parametrize("shape", [(2, 100, 2), (1, 5, 200)])
+@pytest.mark.parametrize("name", ["chain", "path-level", "nasnet"])
+def test_long_and_narrow_images_are_read(name: str, shape: tuple[int, int, int]) -> None:
+    space, signature = spaces.get(name), Signature(shape, 2)
+    skeleton = networks.suggest(space, signature)
+    with torch.device("meta"):
+        network = networks.build(space, space.at(0), signature, **skeleton)
+        assert network(torch.zeros(2, *shape)).shape == (2, 2)
+        if name == "chain":
+            supernet = networks.supernet(space, signature, Softmax(), **skeleton)
+            assert supernet(torch.zeros(2, *shape)).shape == (2, 2)
+
+
+def test_images_too_narrow_for_a_stem_without_padding_are_refused() -> None:
+    space = spaces.get("pnas")
+    with pytest.raises(InputError, match=r"images of 2x100 pixels.* at least 3 pixels"):
+        networks.build(space, space.at(0), Signature((1, 100, 2), 2), stem="imagenet")

@@ -144,6 +144,18 @@ def positive(name: str, value: object) -> None:
         raise InputError(f"skeleton setting {name!r} is {value!r}; accepted: whole numbers from 1")
 
 
+def share(name: str, value: object) -> None:
+    """Raise `InputError` unless the skeleton setting `name` is a number from 0 to below 1."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+        raise InputError(f"skeleton setting {name!r} is {value!r}; accepted: 0 up to below 1")
+
+
+def flag(name: str, value: object) -> None:
+    """Raise `InputError` unless the skeleton setting `name` is true or false."""
+    if not isinstance(value, bool):
+        raise InputError(f"skeleton setting {name!r} is {value!r}; accepted: true, false")
+
+
 def _check_skeleton(builder: Builder, skeleton: Mapping[str, Any]) -> None:
     parameters = inspect.signature(builder).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

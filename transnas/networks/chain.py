@@ -17,7 +17,7 @@ from transnas.spaces import Architecture, Space
 from transnas.spaces.chain import ChainSpace
 from transnas.tasks import Signature
 
-__all__ = ["Network", "build"]
+__all__ = ["Network", "build", "shrink"]
 
 
 class Network(nn.Module):
@@ -34,7 +34,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         image = signature.input_shape[0]
-        self.shrink: nn.Module = nn.AvgPool2d(stem_stride) if stem_stride > 1 else nn.Identity()
+        self.shrink = shrink(stem_stride)
         self.reads = tuple(reads for _, reads in chain)
         read = {i for reads in self.reads for i in reads}
         self.outputs = tuple(i for i in range(len(chain)) if i not in read)
@@ -55,6 +55,11 @@ class Network(nn.Module):
         last = torch.cat([states[i] for i in self.outputs], dim=1)
         out: Tensor = self.head(last.mean(dim=(2, 3)))
         return out
+
+
+def shrink(stride: int) -> nn.Module:
+    """Return the average over squares of `stride` pixels; sides are divided upwards."""
+    return nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
 
 
 def suggest(signature: Signature) -> dict[str, int]:

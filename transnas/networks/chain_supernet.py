@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transnas.networks._mixed import recomputed
 from transnas.networks._registry import positive, skeleton_from
 from transnas.networks._supernet import SEARCH, Form, Operation, RowsAreChoices, register_supernet
+from transnas.networks.chain import shrink
 from transnas.networks.relaxations import Mix, Relaxation
 from transnas.spaces import Space
 from transnas.spaces.chain import ChainSpace
@@ -110,7 +111,7 @@ class ChainSupernet(RowsAreChoices):
         stride = skeleton_from(_Skeleton, skeleton).stem_stride
         image = signature.input_shape[0]
         sizes = [[int(value) for value in token.values] for token in space.tokens]
-        self.shrink: nn.Module = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.shrink = shrink(stride)
         starts = [3 * k + k * (k - 1) // 2 for k in range(space.layers)]
         self.layers = nn.ModuleList(
             MixedLayer(start, image, k, sizes) for k, start in enumerate(starts)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from transnas._errors import InputError
-from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks._registry import flag, positive, register, share, skeleton_from
 from transnas.networks.operations import FactorizedReduce, Mode, ReLUConvBN, Zero, drop_path
 from transnas.networks.separable import cell_operation
 from transnas.spaces import Architecture, Space
@@ -51,10 +51,8 @@ class Skeleton:
             raise InputError(
                 f"skeleton setting 'stem' is {self.stem!r}; accepted: {', '.join(_STEMS)}"
             )
-        if not 0.0 <= self.drop_path < 1.0:
-            raise InputError(
-                f"skeleton setting 'drop_path' is {self.drop_path!r}; accepted: 0 up to below 1"
-            )
+        flag("auxiliary", self.auxiliary)
+        share("drop_path", self.drop_path)
 
     @property
     def reductions(self) -> tuple[int, int]:
@@ -232,6 +230,11 @@ def _stem(channels_in: int, channels: int, kind: str, tracks: bool) -> nn.Module
     if kind == "cifar":
         conv = nn.Conv2d(channels_in, 3 * channels, 3, padding=1, bias=False)
         return nn.ModuleList([nn.Sequential(conv, mode.norm(3 * channels)), nn.Identity()])
+    if channels < 2:
+        raise InputError(
+            "skeleton setting 'channels' is 1; accepted with stem 'imagenet', which halves them: "
+            "whole numbers from 2"
+        )
     half = channels // 2
     return nn.ModuleList(
         [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transnas._errors import InputError
-from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks._registry import positive, register, share, skeleton_from
 from transnas.spaces import Architecture, Space
 from transnas.spaces.darts_recurrent import RecurrentSpace
 from transnas.tasks import Signature
@@ -79,11 +79,7 @@ class Skeleton:
     def __post_init__(self) -> None:
         positive("hidden", self.hidden)
         for name in ("embedding_dropout", "input_dropout", "hidden_dropout", "output_dropout"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise InputError(
-                    f"skeleton setting {name!r} is {value!r}; accepted: from 0, below 1"
-                )
+            share(name, getattr(self, name))
 
     @property
     def dropout(self) -> Dropout:

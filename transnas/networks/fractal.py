@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transnas._errors import InputError
-from transnas.networks._registry import positive, register
+from transnas.networks._registry import positive, register, share
 from transnas.spaces import Architecture, Space
 from transnas.spaces.fractal import Fractal
 from transnas.tasks import Signature
@@ -146,9 +145,6 @@ def build(
     """Return the network; `channels` are those of the first block, `drop_path` is p (published)."""
     assert isinstance(space, Fractal)
     positive("channels", channels)
-    if not 0.0 <= drop_path < 1.0:
-        raise InputError(
-            f"skeleton setting 'drop_path' is {drop_path!r}; accepted: 0 up to below 1"
-        )
+    share("drop_path", drop_path)
     blocks, columns = space.plan(arch)
     return Network(signature, blocks, columns, channels, drop_path)

@@ -46,6 +46,8 @@ Plan = TypeVar("Plan")
 """What a layer's cell is made from: its blocks, or in a supernet its kind."""
 _STEMS = ("cifar", "imagenet")
 _STAGES = 3
+_STEM_KERNEL = 3
+"""Pixels a side of the first convolution, which the ImageNet stem does not pad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def suggest(signature: Signature) -> dict[str, Any]:
     side = max(signature.input_shape[1:])
     if side <= 16:
         return {"filters": 16, "cells": 1, "stem_channels": 48}
-    if side > 64:
+    if side > 64 and min(signature.input_shape[1:]) >= _STEM_KERNEL:
         return {"filters": 44, "cells": 4, "stem_channels": 32, "stem": "imagenet"}
     return {}
 
@@ -230,9 +232,15 @@ class Frame(nn.Module):
         """`tracks` says whether the stem's normalisation keeps running statistics."""
         super().__init__()
         channels = skeleton.stem_channels
+        image, height, width = signature.input_shape
+        if skeleton.stem == "imagenet" and min(height, width) < _STEM_KERNEL:
+            raise InputError(
+                f"skeleton setting 'stem' is 'imagenet', but images of {width}x{height} pixels are "
+                f"too small for it; accepted: at least {_STEM_KERNEL} pixels a side"
+            )
         stride, padding = (1, 1) if skeleton.stem == "cifar" else (2, 0)
         self.stem = nn.Sequential(
-            nn.Conv2d(signature.input_shape[0], channels, 3, stride, padding, bias=False),
+            nn.Conv2d(image, channels, _STEM_KERNEL, stride, padding, bias=False),
             nn.BatchNorm2d(channels, track_running_stats=tracks),
         )
         self.cells = nn.ModuleList()

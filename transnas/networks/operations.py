@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transnas._errors import unknown
+from transnas._errors import InputError, unknown
 from transnas.networks._quarters import quarters
 
 __all__ = [
@@ -133,11 +133,14 @@ class Pool(nn.Module):
 class FactorizedReduce(nn.Module):
     """Halve the map without losing pixels: two 1x1 stride-2 convolutions, one shifted by (1, 1).
 
-    Odd sizes are padded by one at the bottom and right first.
+    Odd sizes are padded by one at the bottom and right first. Raises `InputError` for one channel
+    out, of which neither convolution can make a part.
     """
 
     def __init__(self, channels_in: int, channels_out: int, mode: Mode) -> None:
         super().__init__()
+        if channels_out < 2:
+            raise InputError("a layer of 1 channel is to halve a map; accepted: channels from 2")
         half = channels_out // 2
         self.even = nn.Conv2d(channels_in, half, 1, stride=2, bias=mode.bias)
         self.odd = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=mode.bias)

@@ -50,12 +50,18 @@ class Skeleton:
         for name in ("stem", "first", "last", "stem_stride", "pyramid", "head"):
             positive(name, getattr(self, name))
         for name in ("widths", "strides"):
-            if len(getattr(self, name)) != len(CELLS):
+            values: object = getattr(self, name)
+            if not isinstance(values, (tuple, list)):
                 raise InputError(
-                    f"skeleton setting {name!r} has {len(getattr(self, name))} values; "
+                    f"skeleton setting {name!r} is {values!r}; accepted: {len(CELLS)} whole "
+                    "numbers, one a stage"
+                )
+            if len(values) != len(CELLS):
+                raise InputError(
+                    f"skeleton setting {name!r} has {len(values)} values; "
                     f"accepted: {len(CELLS)}, one a stage"
                 )
-            for value in getattr(self, name):
+            for value in values:
                 positive(name, value)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from transnas._errors import InputError
 from transnas.networks._heads import KINDS, attach
-from transnas.networks._registry import positive, register, skeleton_from
+from transnas.networks._registry import flag, positive, register, skeleton_from
 from transnas.networks.operations import initialise
 from transnas.spaces import Architecture, Space
 from transnas.spaces.residual import Plan, Residual
@@ -47,9 +47,11 @@ class Skeleton:
     """Detection: units of the box head."""
 
     def __post_init__(self) -> None:
+        flag("large_stem", self.large_stem)
         for name in ("output_stride", "pyramid", "head"):
             positive(name, getattr(self, name))
-        if not isinstance(self.halvings, int) or self.halvings < 0:
+        halvings: object = self.halvings
+        if not isinstance(halvings, int) or isinstance(halvings, bool) or halvings < 0:
             raise InputError(
                 f"skeleton setting 'halvings' is {self.halvings!r}; accepted: 0 or more"
             )
