@@ -17,6 +17,7 @@ from transnas.tasks import DataTask
 from transnas.tasks._boxes import BoxSplit
 from transnas.tasks._masks import MaskSplit
 from transnas.tasks._scenes import Frame, Lazy, stacked
+from transnas.tasks._tensors import concatenate
 
 RNG = np.random.default_rng(0)
 
@@ -116,6 +117,34 @@ def test_what_does_not_fit_into_memory_is_read_when_asked_for() -> None:
     assert torch.equal(now[chosen], later[chosen])
     assert sorted(reads) == [4, 6]
     assert later.shape == now.shape
+
+
+@pytest.mark.parametrize("later", [(False, True), (True, False), (True, True)])
+def test_splits_that_are_read_from_files_are_joined_too(later: tuple[bool, bool]) -> None:
+    pixels = RNG.integers(0, 255, (7, 3, 4, 6)).astype(np.uint8)
+    zero, one = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    tasks_of = []
+    for kept in ((False, False), later):
+        parts = []
+        for rows, apart in zip((range(4), range(4, 7)), kept, strict=True):
+            memory = 0 if apart else 10**6
+            images = stacked(rows, lambda i: pixels[i], (3, 4, 6), memory)
+            masks = stacked(rows, lambda i: pixels[i, 0], (4, 6), memory)
+            boxes = tuple(torch.full((1, 4), float(i)) for i in rows)
+            labels = tuple(torch.tensor([i]) for i in rows)
+            parts.append(
+                (MaskSplit(images, masks, zero, one), BoxSplit(images, boxes, labels, zero, one))
+            )
+        tasks_of.append([concatenate(*pair).to("cpu") for pair in zip(*parts, strict=True)])  # type: ignore[attr-defined]
+    for chosen in (torch.tensor([6, 0, 4, 3]), torch.tensor([5, 4]), torch.tensor([1])):
+        (inputs, masks), (same, same_masks) = (pair[0].batch(chosen) for pair in tasks_of)
+        assert torch.equal(inputs, same)
+        assert torch.equal(masks, same_masks)
+        (inputs, targets), (same, same_targets) = (pair[1].batch(chosen) for pair in tasks_of)
+        assert torch.equal(inputs, same)
+        assert [t["labels"].tolist() for t in targets] == [[i] for i in chosen.tolist()]
+        assert [t["boxes"].tolist() for t in targets] == [t["boxes"].tolist() for t in same_targets]
+    assert [len(split) for split in tasks_of[1]] == [7, 7]
 
 
 def write_coco(folder: Path, count: int = 6, **changes: Any) -> Path:

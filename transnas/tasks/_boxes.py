@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.tasks._scenes import Stack
+from transnas.tasks._scenes import Stack, chained
 from transnas.tasks._tensors import Batched
 
 __all__ = ["BoxSplit", "check_boxes"]
@@ -63,15 +63,11 @@ class BoxSplit(Batched):
         )
 
     def joined(self, other: Batched) -> BoxSplit | None:
-        """Return both as one; None if one is read from files."""
-        if (
-            not isinstance(other, BoxSplit)
-            or not isinstance(self.images, Tensor)
-            or not isinstance(other.images, Tensor)
-        ):
+        """Return both as one; None for what has no boxes."""
+        if not isinstance(other, BoxSplit):
             return None
         return BoxSplit(
-            torch.cat([self.images, other.images]),
+            chained(self.images, other.images),
             (*self.boxes, *other.boxes),
             (*self.labels, *other.labels),
             self.mean,

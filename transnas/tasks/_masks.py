@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from transnas._errors import InputError
-from transnas.tasks._scenes import IGNORED, Stack
+from transnas.tasks._scenes import IGNORED, Stack, chained
 from transnas.tasks._tensors import Batched
 
 __all__ = ["MaskSplit", "check_mask"]
@@ -49,14 +49,11 @@ class MaskSplit(Batched):
         return MaskSplit(*stacks, self.mean.to(device), self.std.to(device))
 
     def joined(self, other: Batched) -> MaskSplit | None:
-        """Return both as one; None if one is read from files."""
+        """Return both as one; None for what has no masks."""
         if not isinstance(other, MaskSplit):
             return None
-        pairs = ((self.images, other.images), (self.masks, other.masks))
-        joined = [
-            torch.cat([a, b]) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor)
-        ]
-        return MaskSplit(joined[0], joined[1], self.mean, self.std) if len(joined) == 2 else None
+        images, masks = chained(self.images, other.images), chained(self.masks, other.masks)
+        return MaskSplit(images, masks, self.mean, self.std)
 
 
 def check_mask(

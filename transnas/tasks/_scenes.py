@@ -16,7 +16,7 @@ from torch import Tensor
 from transnas.tasks._base import IGNORED
 from transnas.tasks._split import Array
 
-__all__ = ["IGNORED", "Frame", "Lazy", "Stack", "frame_of", "stacked"]
+__all__ = ["IGNORED", "Frame", "Lazy", "Stack", "chained", "frame_of", "stacked"]
 
 _SIDE = 320
 """Longest side of the frame where nothing else is said."""
@@ -105,8 +105,45 @@ class Lazy:
         return replace(self, device=str(device))
 
 
-Stack = Tensor | Lazy
+@dataclass(frozen=True)
+class Chained:
+    """Two stacks one after the other, of which one is read when it is asked for."""
+
+    first: Stack
+    second: Stack
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor that it stands for."""
+        return (len(self), *self.first.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        behind = indices >= len(self.first)
+        asked = (
+            (self.first, indices[~behind]),
+            (self.second, indices[behind] - len(self.first)),
+        )
+        found = torch.cat([stack[chosen] for stack, chosen in asked if len(chosen)])
+        order = torch.argsort(behind, stable=True)  # place in `indices` of each that was found
+        return found[torch.argsort(order)]
+
+    def to(self, device: torch.device | str) -> Chained:
+        """Return the same on `device`."""
+        return Chained(self.first.to(device), self.second.to(device))
+
+
+Stack = Tensor | Lazy | Chained
 """uint8 [N, ...]"""
+
+
+def chained(first: Stack, second: Stack) -> Stack:
+    """Return both, one after the other; in memory where both are."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    return Chained(first, second)
 
 
 def stacked(
