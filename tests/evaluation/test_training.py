@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import Evaluator, Recipe, Training
-from transnas.evaluation._fit import Stopped, deterministic, fit, measure, workplace
+from transnas.evaluation._fit import Batches, Stopped, deterministic, fit, measure, workplace
 from transnas.evaluation._kinds import kind_of
 from transnas.spaces import Space
 from transnas.tasks import DataTask, Signature
@@ -175,6 +175,22 @@ def test_data_sets_that_stay_as_they_are_train_too() -> None:
         RESNET
     )
     assert measured.status == "complete"  # 21 images: the last batch of one is left out
+
+
+def test_data_sets_that_stay_as_they_are_are_augmented_as_the_task_says() -> None:
+    data = TensorDataset(torch.randn(9, 1, 8, 8), torch.arange(9) % 2)
+    seen = [
+        torch.cat(
+            [x for x, _ in Batches(split, 4, torch.device("cpu"), generator).epoch("natural")]
+        )
+        for split in (
+            data,
+            TensorSplit(*data.tensors, 1.0, torch.zeros(1, 1, 1), torch.ones(1, 1, 1)),
+        )
+        for generator in (torch.Generator().manual_seed(3),)
+    ]
+    assert torch.equal(*seen)
+    assert len(seen[0]) == 8
 
 
 def test_learning_rate_rises_then_falls_to_nearly_zero() -> None:

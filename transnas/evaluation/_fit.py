@@ -17,7 +17,7 @@ from transnas._errors import InputError
 from transnas.evaluation._averaging import Averaging
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.recipe import Recipe
-from transnas.tasks._tensors import Batched, cutout
+from transnas.tasks._tensors import Batched, augment, cutout
 
 __all__ = [
     "Batches",
@@ -263,7 +263,8 @@ class Batches:
             return
         loader = DataLoader(self.split, batch_sampler=[chunk.tolist() for chunk in chunks])
         for images, labels in loader:
-            yield _channels_last(images.float().to(self.device)), labels.long().to(self.device)
+            moved = augment(images.float(), augmentation, self.generator).to(self.device)
+            yield _channels_last(moved), labels.long().to(self.device)
 
 
 def _channels_last(images: Tensor) -> Tensor:
