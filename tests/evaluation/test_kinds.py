@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from transnas import InputError, spaces
 from transnas.evaluation import CostEvaluator, Latency, Training, ZeroCost
@@ -116,6 +117,24 @@ def test_intersection_over_union_is_counted_over_all_pixels() -> None:
     assert found["pixel_accuracy"] == pytest.approx(float((guess == masks)[counted].float().mean()))
     loss = -scores.log_softmax(1).gather(1, masks.clamp(max=4)[:, None])[:, 0][counted].mean()
     assert found["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_ignored_pixels_count_nothing_in_the_loss_of_segmentation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 5, 4, 4, generator=generator, requires_grad=True)
+    masks = torch.randint(0, 5, (3, 4, 4), generator=generator)
+    masks[0], masks[1, 1:] = 255, 255
+    kind, recipe = kind_of("segmentation"), Recipe(label_smoothing=0.1)
+    loss = kind.loss(Fixed(scores), torch.zeros(3, 3, 4, 4), masks, recipe)
+    some = F.cross_entropy(
+        scores.permute(0, 2, 3, 1)[masks != 255], masks[masks != 255], label_smoothing=0.1
+    )
+    assert loss.item() == pytest.approx(some.item(), rel=1e-5)
+    none = kind.loss(Fixed(scores), torch.zeros(1, 3, 4, 4), masks[:1], recipe)
+    none.backward()  # type: ignore[no-untyped-call]
+    assert none.item() == 0
+    assert scores.grad is not None
+    assert not scores.grad.any()
 
 
 def squares(count: int, side: int = 64, seed: int = 0) -> tuple[Tensor, list[tuple[int, ...]]]:

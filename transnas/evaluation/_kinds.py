@@ -16,7 +16,7 @@ from transnas.evaluation.recipe import Recipe
 from transnas.tasks import Signature
 from transnas.tasks._base import IGNORED
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "kind_of", "pixel_entropy"]
 
 Batch = tuple[Tensor, Any]
 
@@ -26,8 +26,8 @@ class Kind(ABC):
 
     recipe = Recipe()
     """How networks are trained where nothing else is said."""
-    largest = 512
-    """Images in a batch of `measure`."""
+    largest = 256
+    """Images in a batch of `measure`; maps of more take a CPU half as long again."""
     methods: tuple[str, ...] = ()
     """Methods of the network that `loss` calls beside calling it."""
 
@@ -81,7 +81,7 @@ class Classification(Kind):
 
 
 class Segmentation(Kind):
-    """Cross-entropy of pixels; `miou` (0..1), `pixel_accuracy` and `loss`.
+    """Cross-entropy of pixels that count; `miou` (0..1), `pixel_accuracy` and `loss`.
 
     `miou` is the mean over the classes that occur (in truth or prediction) of intersection over
     union, from the confusion matrix of all pixels together, as Cityscapes counts it.
@@ -94,14 +94,12 @@ class Segmentation(Kind):
         require("metrics of segmentation", "torchmetrics", "detection")
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
-        return F.cross_entropy(
-            network(images), targets, ignore_index=IGNORED, label_smoothing=recipe.label_smoothing
-        )
+        return pixel_entropy(network(images), targets, recipe.label_smoothing)
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        confusion, loss = torch.zeros(()), torch.zeros(())
+        confusion, loss = torch.zeros((), dtype=torch.int64), torch.zeros(())
         for images, masks in batches:
             scores = network(images).float()
             loss = loss + F.cross_entropy(scores, masks, ignore_index=IGNORED, reduction="sum")
@@ -202,6 +200,17 @@ class Language(Kind):
     def blank_loss(self, network: nn.Module, images: Tensor) -> Tensor:
         scores = network(images)
         return F.cross_entropy(scores.flatten(0, 1), images.flatten())
+
+
+def pixel_entropy(scores: Tensor, masks: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of the pixels that count, [B, C, H, W], [B, H, W] -> [].
+
+    0 where all are ignored, for which torch's mean is NaN.
+    """
+    total = F.cross_entropy(
+        scores, masks, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+    )
+    return total / (masks != IGNORED).sum().clamp(min=1)
 
 
 _KINDS: dict[str, Kind] = {

@@ -83,7 +83,7 @@ class _Segmentation:
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """[B, classes, H, W], [B, H, W] -> []; pixels of class 255 do not count."""
-        return F.cross_entropy(output, targets, ignore_index=IGNORED)
+        return _kinds.pixel_entropy(output, targets)
 
     def score(self, output: Tensor, targets: Tensor) -> Tensor:
         """[B, classes, H, W], [B, H, W] -> share of right pixels []."""
