@@ -205,6 +205,8 @@ def test_bad_settings_are_refused_before_anything_is_trained() -> None:
     table = tasks.get("nasbench201/cifar10")
     with pytest.raises(InputError, match="has no data to train on"):
         Training(table, SPACE)
+    with pytest.raises(InputError, match="task 'digits' has no validation data"):
+        Training(tasks.get("digits", held_out=0), SPACE)
     task = quadrants(16)
     with pytest.raises(InputError, match="did you mean 'channels'"):
         Training(task, SPACE, skeleton={"chanels": 3})
@@ -218,6 +220,7 @@ def test_bad_settings_are_refused_before_anything_is_trained() -> None:
     for field, value in (
         ("epochs", 0), ("epochs", 1.5), ("batch_size", 1), ("learning_rate", -1),
         ("momentum", 2), ("label_smoothing", math.nan), ("warmup", "much"), ("precision", "fp8"),
+        ("epochs", math.inf), ("batch_size", 64.0), ("epochs", True), ("gradient_clip", 0),
     ):  # fmt: skip
         with pytest.raises(InputError, match="accepted"):
             Recipe(**{field: value})

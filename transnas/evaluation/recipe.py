@@ -32,7 +32,7 @@ class Recipe:
     label_smoothing: float = 0.1
     """Share of the target spread over all classes."""
     gradient_clip: float = 5.0
-    """Largest norm of a step's gradient."""
+    """Largest norm of a step's gradient; inf: any."""
     drop_path: float = 0.0
     """Largest share of dropped paths, approached linearly by step (ScheduledDropPath)."""
     cutout: int = 0
@@ -59,8 +59,14 @@ class Recipe:
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"recipe field {name!r} is {value!r}; accepted: {low} to {high}")
         for name in ("epochs", "batch_size", "average_after", "cutout"):
-            if int(getattr(self, name)) != getattr(self, name):
-                raise InputError(f"recipe field {name!r} is not whole; accepted: whole numbers")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputError(f"recipe field {name!r} is {value!r}; accepted: whole numbers")
+        if self.gradient_clip == 0:
+            raise InputError(
+                "recipe field 'gradient_clip' is 0, which stops learning; accepted: above 0 (inf: "
+                "gradients stay as they are)"
+            )
         if self.schedule not in _SCHEDULES:
             raise unknown("schedule", self.schedule, _SCHEDULES)
         if self.precision not in _PRECISIONS:

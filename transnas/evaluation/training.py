@@ -70,6 +70,11 @@ class Training(Evaluator):
     ) -> None:
         if not isinstance(task, DataTask):
             raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
+        if not len(task.validation):  # type: ignore[arg-type]
+            raise InputError(
+                f"task {task.name!r} has no validation data to measure on; accepted: one with "
+                "some (held_out above 0)"
+            )
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline {deadline} is not accepted; accepted: seconds above 0")
         check_device(device)

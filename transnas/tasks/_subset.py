@@ -24,11 +24,11 @@ def of_classes(task: DataTask, classes: Sequence[int]) -> DataTask:
     if task.kind != "classification":
         raise InputError(f"classes are given for task {task.name!r}, a {task.kind}; accepted: none")
     splits: dict[str, Any] = {
-        name: _of_classes(split, classes, task.name)
+        name: _of_classes(split, classes, task)
         for name, split in (("train", task.train), ("validation", task.validation))
     }
     if task._test is not None:
-        splits["_test"] = _of_classes(task._test, classes, task.name)
+        splits["_test"] = _of_classes(task._test, classes, task)
     return replace(
         task,
         name=f"{task.name}[{','.join(map(str, classes))}]",
@@ -39,10 +39,10 @@ def of_classes(task: DataTask, classes: Sequence[int]) -> DataTask:
     )
 
 
-def _of_classes(split: Dataset[Any], classes: Sequence[int], name: str) -> TensorSplit:
+def _of_classes(split: Dataset[Any], classes: Sequence[int], task: DataTask) -> TensorSplit:
     if not isinstance(split, TensorSplit):
-        raise InputError(f"task {name!r} is not in memory; accepted: a task that is")
-    label = torch.full((int(split.labels.max()) + max(classes) + 1,), -1)
+        raise InputError(f"task {task.name!r} is not in memory; accepted: a task that is")
+    label = torch.full((task.signature.outputs,), -1)
     label[torch.tensor(classes)] = torch.arange(len(classes))
     kept = torch.nonzero(label[split.labels] >= 0).flatten()
     return replace(split, images=split.images[kept], labels=label[split.labels[kept]])
