@@ -196,6 +196,24 @@ def test_broken_boxes(tmp_path: Path, changes: dict[str, Any], said: str) -> Non
         load(write_coco(tmp_path / "pets", **changes))
 
 
+def test_an_image_in_two_splits_of_a_coco_folder_is_refused(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "pets")
+    (annotations,) = (folder / "annotations").iterdir()
+    data = json.loads(annotations.read_text())
+    some = {**data, "images": data["images"][4:], "annotations": data["annotations"][4:6]}
+    (folder / "annotations" / "instances_val.json").write_text(json.dumps(some))
+    annotations.rename(folder / "annotations" / "instances_trainval.json")
+    with pytest.raises(InputError, match=r"image '4\.png' is in the splits train and validation"):
+        load(folder)
+
+
+def test_boxes_for_another_size_than_the_images_is_are_refused(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "pets")
+    Image.new("RGB", (64, 48)).save(folder / "images" / "2.png")  # turned by a camera's mark
+    with pytest.raises(InputError, match=r"'2\.png' has 64x48 pixels and its boxes are for 48x64"):
+        load(folder)
+
+
 def test_missing_and_empty_images_and_files(tmp_path: Path) -> None:
     folder = write_coco(tmp_path / "pets")
     (folder / "images" / "3.png").write_bytes(b"")
@@ -278,6 +296,23 @@ def test_broken_masks(tmp_path: Path) -> None:
         load(ignored)
 
 
+def test_what_editors_and_systems_add_to_a_folder_of_masks(tmp_path: Path) -> None:
+    folder = write_masks(tmp_path / "land")
+    (folder / "images" / "._0.jpg").write_bytes(b"a Mac's notes")
+    (folder / "classes.txt").write_text("\ufeffground\nsky\nroad\n", encoding="utf-8")
+    assert load(folder).classes == ("ground", "sky", "road")
+    (folder / "classes.txt").write_text("béton\nciel\nroute\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"classes\.txt' is not readable .*; accepted: UTF-8"):
+        load(folder)
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
+    for split in ("train", "val", "validation"):
+        write_masks(tmp_path / "land" / split)
+    with pytest.raises(InputError, match="has two folders for validation"):
+        load(tmp_path / "land")
+
+
 def test_a_cityscapes_folder(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for kind in ("leftImg8bit", "gtFine"):
@@ -308,3 +343,5 @@ def test_options_in_a_name_are_options(data_file: Callable[[str], Path]) -> None
         tasks.get("camvid:limits=4")
     with pytest.raises(InputError, match="size 'small' is not accepted"):
         tasks.get("camvid:size=small")
+    halved, third = tasks.get("digits:held_out=0.25"), tasks.get("digits", held_out=0.25)
+    assert len(halved.train) == len(third.train)  # type: ignore[attr-defined]

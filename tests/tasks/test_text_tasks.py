@@ -93,6 +93,15 @@ def test_a_text_is_read_line_by_line(tmp_path: Path) -> None:
     assert not task.has_test
 
 
+def test_a_mark_at_the_start_of_a_text_and_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "book").mkdir()
+    task_of(tmp_path / "book", "a b c\n", "\ufeffa b\n")
+    monkeypatch.chdir(tmp_path / "book")
+    assert tasks.get(".").name == "book"
+
+
 def test_one_file_is_split_in_order(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_text("a b c d\n" * 20)

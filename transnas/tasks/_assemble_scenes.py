@@ -18,7 +18,7 @@ from torch import Tensor
 from transnas._errors import InputError
 from transnas.tasks._base import DataTask, Signature
 from transnas.tasks._boxes import BoxSplit, check_boxes
-from transnas.tasks._masks import MaskSplit, check_mask
+from transnas.tasks._masks import MaskSplit, check_mask, pixels
 from transnas.tasks._registry import Options
 from transnas.tasks._scenes import IGNORED, Frame, Stack, frame_of, stacked
 from transnas.tasks._split import Array, cuts_of
@@ -71,8 +71,7 @@ def assemble_boxes(
     frame = frame_of([s.size for part in scenes.values() for s in part], options.size)
     shape = (3, frame.height, frame.width)
     stacks = {
-        split: stacked([(s.image, s.name) for s in part], partial(_image, frame=frame), shape)
-        for split, part in scenes.items()
+        split: stacked(part, partial(_image, frame=frame), shape) for split, part in scenes.items()
     }
     mean, std = _moments(stacks["train"])
     splits = {}
@@ -105,7 +104,7 @@ def assemble_masks(
     read_mask = partial(_mask, frame=frame, classes=tuple(classes))
     stacks = {
         split: (
-            stacked([(s.image, s.name) for s in part], partial(_image, frame=frame), (3, *shape)),
+            stacked(part, partial(_image, frame=frame), (3, *shape)),
             stacked(part, read_mask, shape),
         )
         for split, part in scenes.items()
@@ -132,13 +131,18 @@ def head(source: _Source, name: str) -> tuple[int, int]:
         raise _unreadable(name, error) from error
 
 
-def _image(item: tuple[_Source, str], frame: Frame) -> Array:
-    source, name = item
+def _image(scene: Boxed | Masked, frame: Frame) -> Array:
     try:
-        with Image.open(_stream(source)) as picture:
-            return frame.image(picture)
+        with Image.open(_stream(scene.image)) as picture:
+            size, framed = (picture.height, picture.width), frame.image(picture)
     except Exception as error:  # as in `head`
-        raise _unreadable(name, error) from error
+        raise _unreadable(scene.name, error) from error
+    if isinstance(scene, Boxed) and size != scene.size:
+        raise InputError(
+            f"image {scene.name!r} has {pixels(size)} pixels and its boxes are for "
+            f"{pixels(scene.size)}; accepted: one size"
+        )
+    return framed
 
 
 def _mask(scene: Masked, frame: Frame, classes: tuple[str, ...]) -> Array:

@@ -33,7 +33,8 @@ def coco_task(path: Path, options: Options) -> DataTask:
 
     `instances_train*.json`, `instances_val*.json` and `instances_test*.json` are the splits; one
     file alone is split 60 / 20 / 20, and a missing validation split is a fifth of the training
-    images. Crowds are left out, and boxes without area. Classes are the categories, by id.
+    images. Crowds are left out, and boxes without area. Classes are the categories, by id. No image
+    may be in two splits.
     """
     parts: dict[str, list[Boxed]] = {}
     categories: dict[int, str] | None = None
@@ -53,7 +54,19 @@ def coco_task(path: Path, options: Options) -> DataTask:
     names = [name for _, name in sorted((categories or {}).items())]
     if not names:
         raise InputError(f"folder {str(path)!r} names no categories; {_ACCEPTED}")
+    _require_apart(parts)
     return assemble_boxes(path.resolve().name, parts, names, options)
+
+
+def _require_apart(parts: Mapping[str, list[Boxed]]) -> None:
+    owner: dict[Any, str] = {}
+    for split, scenes in parts.items():
+        for scene in scenes:
+            if owner.setdefault(scene.image, split) != split:
+                raise InputError(
+                    f"image {scene.name!r} is in the splits {owner[scene.image]} and {split}; "
+                    "accepted: every image in one split"
+                )
 
 
 def _files(path: Path) -> list[Path]:

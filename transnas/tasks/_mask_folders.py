@@ -10,6 +10,7 @@ from transnas.tasks._base import DataTask
 from transnas.tasks._folder import SPLITS, SUFFIXES
 from transnas.tasks._registry import Options
 from transnas.tasks._scenes import IGNORED
+from transnas.tasks._text import read_text
 
 __all__ = ["is_masks", "mask_task"]
 
@@ -44,6 +45,8 @@ def mask_task(path: Path, options: Options) -> DataTask:
         return assemble_masks(name, _cityscapes(path), list(_CITYSCAPES), options)
     parts: dict[str, list[Masked]] = {}
     for split, images, masks in _pairs(path):
+        if split in parts:
+            raise InputError(f"folder {str(path)!r} has two folders for {split}; {_ACCEPTED}")
         parts[split] = _matched(images, masks)
     if "all" in parts and len(parts) > 1:
         raise InputError(f"folder {str(path)!r} mixes splits and images beside them; {_ACCEPTED}")
@@ -63,9 +66,9 @@ def _pairs(path: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _matched(images: Path, masks: Path) -> list[Masked]:
-    by_stem = {p.stem: p for p in sorted(masks.iterdir()) if p.suffix.lower() in SUFFIXES}
+    by_stem = {mask.stem: mask for mask in _pictures(masks)}
     found = []
-    for image in sorted(p for p in images.iterdir() if p.suffix.lower() in SUFFIXES):
+    for image in _pictures(images):
         if image.stem not in by_stem:
             raise InputError(
                 f"image {str(image)!r} has no mask of its name in {str(masks)!r}; {_ACCEPTED}"
@@ -76,11 +79,17 @@ def _matched(images: Path, masks: Path) -> list[Masked]:
     return found
 
 
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
+
+
 def _classes(path: Path) -> list[str]:
     file = path / "classes.txt"
     if not file.is_file():
         raise InputError(f"folder {str(path)!r} has no classes.txt, one name a line; {_ACCEPTED}")
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def _cityscapes(path: Path) -> dict[str, list[Masked]]:

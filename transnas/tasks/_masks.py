@@ -14,7 +14,7 @@ from transnas._errors import InputError
 from transnas.tasks._scenes import IGNORED, Stack, chained
 from transnas.tasks._tensors import Batched
 
-__all__ = ["MaskSplit", "check_mask"]
+__all__ = ["MaskSplit", "check_mask", "pixels"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def check_mask(
     """Return `mask` [H, W]; raises `InputError`, naming `where`, for a wrong size or class."""
     if mask.shape != size:
         raise InputError(
-            f"mask of {where} has {_pixels(mask.shape)} pixels and its image {_pixels(size)}; "
+            f"mask of {where} has {pixels(mask.shape)} pixels and its image {pixels(size)}; "
             "accepted: one size"
         )
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
@@ -75,5 +75,6 @@ def check_mask(
     return mask
 
 
-def _pixels(shape: Sequence[int]) -> str:
+def pixels(shape: Sequence[int]) -> str:
+    """Return a size (height, width) as people write it."""
     return "x".join(map(str, reversed(shape)))

@@ -13,7 +13,16 @@ from torch import Tensor
 from transnas._errors import InputError
 from transnas.tasks._tensors import Batched
 
-__all__ = ["END", "WINDOW", "Carried", "Continuation", "TextSplit", "encode", "read_lines"]
+__all__ = [
+    "END",
+    "WINDOW",
+    "Carried",
+    "Continuation",
+    "TextSplit",
+    "encode",
+    "read_lines",
+    "read_text",
+]
 
 END = "<eos>"
 """Token that stands for the end of a line."""
@@ -111,15 +120,20 @@ class TextSplit(Batched):
         return replace(self, tokens=torch.cat([self.tokens, other.tokens]), carried=Carried())
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the words of a text, `END` after each line; raises `InputError` for no text."""
+def read_text(path: Path) -> str:
+    """Return what a file of UTF-8 says; raises `InputError` for another."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin it with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
             f"text {str(path)!r} is not readable ({reason}); accepted: UTF-8 text"
         ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the words of a text, `END` after each line; raises `InputError` for no text."""
+    text = read_text(path)
     words = [word for line in text.splitlines() if line.strip() for word in (*line.split(), END)]
     if len(set(words)) < 3:
         raise InputError(

@@ -58,7 +58,7 @@ def text_task(path: Path, options: Options) -> DataTask:
     if not files["valid"].is_file():
         raise InputError(f"folder {str(path)!r} has no valid.txt; accepted: train.txt, valid.txt")
     parts = {split: read_lines(file) for split, file in files.items() if file.is_file()}
-    return _task(path.name, parts, options)
+    return _task(path.resolve().name, parts, options)
 
 
 def _task(name: str, parts: dict[str, list[str]], options: Options) -> DataTask:
