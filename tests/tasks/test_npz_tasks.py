@@ -114,6 +114,10 @@ NAN[7, 2, 2] = np.nan
             {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :5], "y_test": LABELS},
             "splits of mine differ in shape",
         ),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES / 255, "y_test": LABELS},
+            r"splits of mine differ in type \(train uint8, test float64\)",
+        ),
         ({"x_train": IMAGES, "y_train": LABELS[:9]}, "40 images and 9 labels"),
         ({"x": IMAGES, "y": LABELS.astype(object)}, "pickled objects, which are never read"),
     ],

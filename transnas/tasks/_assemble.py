@@ -100,6 +100,10 @@ def _check_agreement(parts: Mapping[str, Part], name: str) -> None:
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
         raise InputError(f"splits of {name} differ in shape ({listed}); accepted: one shape")
+    types = {split: part.images.dtype for split, part in parts.items()}
+    if len({found == np.uint8 for found in types.values()}) > 1:  # which are of 0..255, others not
+        listed = ", ".join(f"{split} {found}" for split, found in types.items())
+        raise InputError(f"splits of {name} differ in type ({listed}); accepted: one type")
 
 
 def _split(

@@ -54,7 +54,7 @@ class Task(ABC):
 
     @property
     def kind(self) -> str:
-        """What its outputs mean: `classification`, `detection` or `segmentation`."""
+        """What its outputs mean, one of `KINDS`."""
         return self.signature.kind
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ class Options:
 
     limit: int | None = None
     """At most this many images a class in the training and the validation split; for detection
-    and segmentation: in all, evenly spread."""
+    and segmentation: in all, evenly spread; for texts: tokens, from the start."""
     size: int | None = None
     """Images are resized to this many pixels a side (None: 32, or their own if all agree); for
     detection and segmentation: on their longer side (None: at most 320)."""
     held_out: float = 0.2
     """Share of the images that is split off for validation, and for the test, where the data do
-    not come with one; 0: none, all are for training (classification only)."""
+    not come with one; 0: none, all are for training, as `adapt --shots` wants them (classification
+    only; searches need some)."""
     seed: int = 0
     """Draws the splits that the data do not come with."""
     augmentation: str | None = None
@@ -108,7 +110,15 @@ def written_options(name: str) -> tuple[str, dict[str, Any]]:
         return name, {}
     if len({key for key, *_ in pairs}) < len(pairs):
         raise InputError(f"task {name!r} gives an option twice; accepted: once")
-    return bare, {key: int(v) if v.isdecimal() else v for key, _, v in pairs}
+    return bare, {key: _value(text) for key, _, text in pairs}
+
+
+def _value(text: str) -> int | float | str:
+    """Return the number that a text is, or the text."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _load(name: str, chosen: Options) -> Task:
