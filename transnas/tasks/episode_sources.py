@@ -39,8 +39,9 @@ def get_source(name: str, seed: int = 0, size: int | None = None) -> EpisodeSour
     """Return a source of episodes by its name, or from the folder at that path.
 
     `seed` draws the episodes, and class splits that are not published; images of a folder are
-    brought to `size` pixels a side, which may stand in the name too, as in `birds:size=84`. Raises
-    `InputError` for data that are absent or unusable.
+    brought to `size` pixels a side, which may stand in the name too, as in `birds:size=84` (None:
+    as `folder_task` does, if all are of one size). Raises `InputError` for data that are absent or
+    unusable.
     """
     name, written = written_options(name)
     for option in written:
