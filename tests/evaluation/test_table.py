@@ -105,9 +105,23 @@ def test_unknown_budgets_metrics_and_runs_are_refused() -> None:
         table("cifar10").evaluate(arch, 13)
     with pytest.raises(InputError, match="metric 'accuracy' is not in the table"):
         table("cifar10").rewards("accuracy")
-    for run in (7, "median"):
+    for run in (7, -1, "median"):
         with pytest.raises(InputError, match="accepted"):
             table("cifar10", run)
+
+
+def test_what_a_table_does_not_hold_is_refused(data_file: Callable[[str], Path]) -> None:
+    data_file("nas/nasbench201.npz")
+    data_file("nas/nasbench201_test.npz")
+    second = table("cifar10", 1)
+    for look in (
+        lambda: second.evaluate(spaces.get("nasbench201").at(0), 12),
+        lambda: second.rewards(budget=12),
+    ):
+        with pytest.raises(InputError, match=r"run 1 of 12 epochs is not in the table; .*: 0\.\.0"):
+            look()
+    with pytest.raises(InputError, match="architecture is of space 'darts'"):
+        second.final_test(spaces.get("darts").sample(np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,7 @@ class Table(Evaluator):
         self.run = run
         if run not in ("mean", "any") and not isinstance(run, int):
             raise InputError(f"run {run!r} is unknown; accepted: 'mean', 'any' or a run number")
-        if isinstance(run, int):
-            most = self._benchmark.runs[task.metric, self.default_budget].shape[1]
-            if not 0 <= run < most:
-                raise InputError(f"run {run} is not in the table; accepted: 0..{most - 1}")
+        self._check_run(self.default_budget)
 
     @property
     def _benchmark(self) -> Benchmark:
@@ -82,15 +79,17 @@ class Table(Evaluator):
     def final_test(self, arch: Architecture) -> dict[str, float]:
         """Return the published test metrics of `arch`; the caller records the look.
 
-        Raises `InputError` if the table at hand has none (the embedded one holds validation
-        results only; provided files add test results).
+        Raises `InputError` for an architecture of another space, and if the table at hand has none
+        (the embedded one holds validation results only; provided files add test results).
         """
         if not self._benchmark.final:
             raise InputError(
                 f"task {self.task.name!r} has no test results in the tables at hand; accepted: "
                 "TRANSNAS_DATA set to a folder with nas/nasbench201_test.npz"
             )
-        index = spaces.get(self._benchmark.space).index(arch)
+        space = spaces.get(self._benchmark.space)
+        space.validate(arch)
+        index = space.index(arch)
         return {name: float(values[index]) for name, values in self._benchmark.final.items()}
 
     def _epochs(self, budget: int | None) -> int:
@@ -105,7 +104,17 @@ class Table(Evaluator):
                 f"epochs {budget} are not in table {self.task.table!r}; "
                 f"accepted: {', '.join(map(str, known))}{hint}"
             )
+        self._check_run(budget)
         return budget
+
+    def _check_run(self, budget: int) -> None:
+        if self.run in ("mean", "any"):
+            return
+        most = self._benchmark.runs[self.task.metric, budget].shape[1]
+        if not 0 <= int(self.run) < most:
+            raise InputError(
+                f"run {self.run} of {budget} epochs is not in the table; accepted: 0..{most - 1}"
+            )
 
     def _one(self, runs: npt.NDArray[np.float64], seed: int) -> float:
         known = runs[~np.isnan(runs)]
