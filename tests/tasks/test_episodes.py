@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,12 @@ def test_unusable_sources_and_specs() -> None:
     overlapping = {"train": (0, 1, 2), "test": (2, 3)}
     with pytest.raises(InputError, match="class 'c2' is in the splits train and test"):
         EpisodeSource("toy", source.images, source.labels, source.classes, overlapping)
+    with pytest.raises(InputError, match=r"labels 0\.\.9 of 'toy' do not fit .*: 0\.\.8"):
+        replace(source, classes=source.classes[:-1])
+    with pytest.raises(InputError, match="class 10 of split 'test' of 'toy' is out of range"):
+        replace(source, splits={"train": (0, 1), "test": (2, 10)})
+    with pytest.raises(InputError, match="images of 3x4 pixels cannot be rotated"):
+        replace(source, images=source.images[..., :3], rotated=("train",))
     with pytest.raises(InputError, match="source of episodes 'omniglott' is unknown"):
         get_source("omniglott")
 

@@ -82,6 +82,7 @@ class EpisodeSource:
     Splits name disjoint sets of classes; they may leave classes out. Episodes of the splits in
     `rotated` turn each class by 0, 90, 180 or 270 degrees, drawn anew in every episode (Santoro
     et al., ICML 2016). Inputs are `images / scale`, minus `mean`, divided by `std`, each [C].
+    Raises `InputError` for parts that do not fit together.
     """
 
     name: str
@@ -101,9 +102,24 @@ class EpisodeSource:
                 f"images of shape {tuple(self.images.shape)} with {len(self.labels)} labels are "
                 "not accepted; accepted: images [n, channels, height, width] with n labels"
             )
+        count, (height, width) = len(self.classes), self.images.shape[2:]
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < count:
+            raise InputError(
+                f"labels {int(self.labels.min())}..{int(self.labels.max())} of {self.name!r} do "
+                f"not fit its classes; accepted: 0..{count - 1}"
+            )
+        if self.rotated and height != width:
+            raise InputError(
+                f"images of {width}x{height} pixels cannot be rotated; accepted: squares"
+            )
         owner: dict[int, str] = {}
         for split, members in self.splits.items():
             for member in members:
+                if not 0 <= member < count:
+                    raise InputError(
+                        f"class {member} of split {split!r} of {self.name!r} is out of range; "
+                        f"accepted: 0..{count - 1}"
+                    )
                 if member in owner:
                     raise InputError(
                         f"class {self.classes[member]!r} is in the splits {owner[member]} and "
