@@ -168,6 +168,15 @@ def test_fit_takes_the_steps_of_plain_torch() -> None:
     assert found["accuracy"] == pytest.approx(float((theirs(x).argmax(1) == y).float().mean()))
 
 
+def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
+    task, network, steps = quadrants(1000), Linear(), []
+    network.register_forward_hook(lambda *_: steps.append(1))
+    recipe = Recipe(batch_size=2, learning_rate=1e38, gradient_clip=math.inf)
+    with pytest.raises(Stopped, match="loss is not finite in epoch 1"):
+        fit(network, task.train, task.validation, recipe, epochs=2, at=workplace("cpu"))
+    assert len(steps) < 100
+
+
 def test_data_sets_that_stay_as_they_are_train_too() -> None:
     data = TensorDataset(torch.randn(21, 1, 8, 8), torch.arange(21) % 4)
     task = DataTask.from_datasets("lazy", data, data, classes=tuple("abcd"), in_memory=False)

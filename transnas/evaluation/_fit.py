@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 _Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+_LOOK = 20
+"""Steps between two looks at whether the loss is finite: each waits for a GPU."""
 Curve = list[dict[str, float]]
 Progress = Callable[[int, Mapping[str, float]], None]
 """Called after each epoch with its number (from 1) and its metrics."""
@@ -183,6 +185,8 @@ def fit(
             averaging.update()
             total += loss.detach()
             step += 1
+            if step % _LOOK == 0 and not math.isfinite(total):
+                break
         metrics = {"train_loss": float(total) / len(batches)}
         if math.isfinite(metrics["train_loss"]) and held_out is not None:
             with averaging.applied():
