@@ -38,6 +38,30 @@ def test_two_workers_finish_in_the_order_of_a_hand_made_schedule() -> None:
     assert times == [2, 3, 5, 6, 7]
 
 
+def test_a_trial_ends_at_its_timeout_on_the_virtual_clock() -> None:
+    executor = Simulated(Timed(), workers=2, timeout=3.0)
+    arch = spaces.get("nasbench201").at(0)
+    for ask, seconds in enumerate([5, 3]):
+        executor.submit(Job(ask, arch, None, seconds))
+    outcomes = [executor.wait(1.0)[0], executor.wait(1.0)[0]]
+    long, short = (outcome.result for outcome in outcomes)
+    assert isinstance(long, Measurement) and isinstance(short, Measurement)
+    assert (long.status, long.cost.seconds) == ("failed", 3.0)
+    assert long.error == "timeout: not finished after 3 s"
+    assert (short.status, short.cost.seconds) == ("complete", 3.0)
+    assert executor.seconds == 3.0
+    assert {(o.finished - o.started).total_seconds() for o in outcomes} == {3.0}
+
+
+def test_a_search_hands_its_timeout_to_simulated_workers() -> None:
+    study = tn.search(
+        "nasbench201/cifar10", trials=20, storage="memory://", workers="simulated:4", timeout=2500.0
+    )
+    failed = [t for t in study.trials if t.status == "failed"]
+    assert 0 < len(failed) < 20
+    assert max(t.measurement.cost.seconds for t in study.trials) <= 2500.0
+
+
 def test_a_table_search_with_many_workers_takes_their_simulated_time() -> None:
     def seconds(workers: int) -> float:
         study = tn.search(

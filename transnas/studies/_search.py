@@ -78,7 +78,8 @@ def search(
             resumed learns from what it began with.
         prior: Folder of a prior that `learn` wrote; resuming needs one with the same contents.
         evaluator: How architectures are measured; default: the task's table, or training.
-        timeout: Seconds after which a trial is stopped and stored as failed.
+        timeout: Seconds, of the virtual clock if there is one, after which a trial is stopped and
+            stored as failed.
         retries: How often a trial is tried again whose worker died.
         settings: Settings of the strategy by name.
         progress: Show progress; default: only on a terminal.

@@ -53,7 +53,7 @@ class Workers:
         if self.place == "simulated":
             from transnas.studies._simulated import Simulated
 
-            return Simulated(evaluator, count)
+            return Simulated(evaluator, count, self.timeout)
         if self.count == 1:
             return InProcess(evaluator, self.timeout)
         from transnas.studies._processes import Processes
