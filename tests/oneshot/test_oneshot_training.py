@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,14 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:
         toy("gdas", checkpoint=path)
     with pytest.raises(InputError, match="seed 0; accepted: one with seed 1"):
         toy("darts", 1, settings=quick("darts", epochs=1), checkpoint=path)
+    other = replace(brighter(), digest="aa")
+    with pytest.raises(InputError, match="data None; accepted: one with data 'aa'"):
+        oneshot.search(
+            other, Chain(), "darts", quick("darts", epochs=1), skeleton={}, checkpoint=path
+        )
+    with pytest.raises(InputError, match="data None; accepted: one with data 'aa'"):
+        oneshot.load_search(path, other, Chain())
+    assert oneshot.load_search(path, brighter(), Chain()).epoch == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -262,6 +262,7 @@ def test_table_and_plots(found: Comparison, tmp_path: Path) -> None:
         ({"learn_from": ["sqlite:///no.db"], "methods": ["store-transfer"]}, "no.db"),
         ({"methods": ["random", "hyperband"]}, "'hyperband' chooses the epochs of each"),
         ({"methods": ["random", "asha"]}, "'asha' chooses the epochs of each"),
+        ({"on": [TASK, replace(TASK, column="other")]}, "names toy, toy; accepted: different"),
     ],
 )
 def test_bad_requests_are_one_sentence(options: dict[str, object], message: str) -> None:

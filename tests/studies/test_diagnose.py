@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ import transnas
 from transnas import InputError, spaces, tasks
 from transnas.cli import main
 from transnas.evaluation import Training
+from transnas.oneshot._checkpoint import load_checkpoint, save_checkpoint
 from transnas.oneshot._ranking import kendall, precision_at, recalibrate
-from transnas.studies import diagnose
+from transnas.studies import diagnose, load_study
+from transnas.studies._storage import folder_beside
+from transnas.tasks import DataTask
 
 
 def test_kendall_counts_pairs_with_ties() -> None:
@@ -78,6 +82,29 @@ def test_findings_of_a_study(
     (read,) = json.loads(out.read_text())
     assert read["tau"] is None
     assert read["value"] == pytest.approx(found.value)
+
+
+def test_ranks_are_those_of_finished_searches_of_the_studys_own_data(
+    studied: tuple[str, str],
+) -> None:
+    name, storage = studied
+    study, truth = load_study(name, storage), "nasbench201/cifar10"
+    found = diagnose(study, storage, truth, architectures=10)
+    folder = folder_beside(storage, name)
+    assert folder is not None
+    digits = tasks.get("digits")
+    assert isinstance(digits, DataTask)
+    identity, state = load_checkpoint(next(folder.iterdir()))
+    state["search"]["epoch"] = 0
+    begun = folder / "search-1.safetensors"
+    save_checkpoint(begun, identity, state)
+    assert diagnose(study, storage, truth, architectures=10, task=digits) == found
+    begun.unlink()
+    with pytest.raises(InputError, match="with data None; accepted: one with data 'aa'"):
+        diagnose(study, storage, truth, 10, task=replace(digits, digest="aa"))
+    mine = replace(study, definition=replace(study.definition, task="mine"))
+    with pytest.raises(InputError, match="task 'mine' of study .* not at hand; accepted: --task"):
+        diagnose(mine, storage, truth, 10)
 
 
 def test_what_cannot_be_diagnosed_is_refused(studied: tuple[str, str]) -> None:

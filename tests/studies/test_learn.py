@@ -327,6 +327,9 @@ def test_an_interruption_loses_no_training(
         tn.learn("catch", pair, out=tmp_path / "stopped", **given)
     with pytest.raises(InputError, match=r"rewards.jsonl' has seeds \[0\]; accepted: \[5\]"):
         tn.learn("catch", pair, out=tmp_path / "stopped", seed=5, **given)
+    other = [pair[0], replace(pair[1], digest="aa")]  # data of the same name
+    with pytest.raises(InputError, match=r"'data' None; accepted: \['', 'aa'\]"):
+        tn.learn("catch", other, out=tmp_path / "stopped", **given)
     capsys.readouterr()
     stop = 100
     tn.learn("catch", pair, out=tmp_path / "stopped", progress=True, **given)

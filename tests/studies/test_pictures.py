@@ -70,6 +70,9 @@ def test_a_search_by_default_space_shows_its_predictions(tmp_path: Path) -> None
     other = boxes_task()
     with pytest.raises(InputError, match="does not go with task 'pets'"):
         pictures(study, other)
+    mine = replace(study, definition=replace(study.definition, data="aa"))
+    with pytest.raises(InputError, match="or with its data"):
+        pictures(mine, replace(task, digest="bb"))
 
 
 @pytest.mark.parametrize("strategy", ["random", "successive-halving"])

@@ -12,6 +12,8 @@ from study_toys import SPACE, TASK, Sum, Troubled
 from transnas import InputError
 from transnas.evaluation import Objective
 from transnas.studies import search, sources
+from transnas.studies._definition import is_of
+from transnas.studies._plan import by_task
 from transnas.studies._storage import label_of, open_store
 from transnas.studies.sources import recorded_sources
 from transnas.tasks import DataTask, Signature
@@ -58,6 +60,28 @@ def test_sources_are_read_again_as_they_were(sqlite: str) -> None:
     assert [s.architectures for s in again] == [s.architectures for s in before]
     with pytest.raises(InputError, match=r"lacks sqlite:///.*accepted: the same storages"):
         recorded_sources(records, ["memory://none"], SPACE, Objective())
+
+
+def test_studies_of_other_data_of_the_same_name_are_other_sources(sqlite: str) -> None:
+    options: dict[str, Any] = {"storage": sqlite, "evaluator": Sum(), "strategy": "random"}
+    for name, digest in (("mine", "aa"), ("again", "aa"), ("theirs", "bb")):
+        search(replace(DATA, digest=digest), SPACE, trials=4, name=name, **options)
+    found = sources([sqlite], SPACE, Objective())
+    assert [len(source.architectures) for source in by_task(found)] == [8, 4]
+
+
+def test_a_task_is_known_by_its_data_where_there_is_a_digest() -> None:
+    mine = replace(DATA, digest="aa")
+    renamed = replace(mine, name="renamed")
+    for name, data, task, same in (
+        ("data", "aa", mine, True),
+        ("data", "bb", mine, False),
+        ("data", "aa", renamed, True),
+        ("data", "", mine, True),  # from before data had digests
+        ("toy", "", TASK, True),
+        ("data", "aa", TASK, False),
+    ):
+        assert is_of(name, data, task) is same
 
 
 def test_a_search_learns_and_resumes_with_the_sources_it_began_with(sqlite: str) -> None:

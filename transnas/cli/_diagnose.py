@@ -28,6 +28,9 @@ def diagnose(
     ] = 100,
     seed: options.Seed = 0,
     storage: options.Storage = options.DEFAULT_STORAGE,
+    task: Annotated[
+        str | None, typer.Option(help="The studies' own data, if they are not built in.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the findings as JSON.")] = None,
 ) -> None:
     """Say what one-shot searches are worth: ranks, spread over seeds, distance from random."""
@@ -37,7 +40,7 @@ def diagnose(
 
     if json is not None:
         require_writable(json, "json")
-    found = [find(name, storage, truth, architectures, seed) for name in studies]
+    found = [find(name, storage, truth, architectures, seed, task) for name in studies]
     for diagnosis in found:
         print(diagnosis.study)
         for name, value in rows(diagnosis):

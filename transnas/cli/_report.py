@@ -53,12 +53,13 @@ def report(
 
 
 def _pictures(study: Study, count: int, task: str | None, device: str) -> list[Picture]:
-    from transnas import InputError, tasks
+    from transnas import InputError
+    from transnas.studies._study import task_of
     from transnas.studies.pictures import pictures
 
     if count < 1:
         raise InputError(f"pictures {count} are not accepted; accepted: 1 or more, or none")
-    return pictures(study, tasks.get(task or study.task), count, device)
+    return pictures(study, task_of(study, task), count, device)
 
 
 def _only(storage: str) -> str:

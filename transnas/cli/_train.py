@@ -131,15 +131,13 @@ def _study(architecture: str | None, study: str | None, storage: str) -> Study |
 
 def _task(name: str | None, study: Study | None) -> Task:
     from transnas import InputError, tasks
+    from transnas.studies._study import task_of
 
-    if name is None and study is None:
+    if study is not None:
+        return task_of(study, name)
+    if name is None:
         raise InputError("task is missing; accepted: --task with a name, a folder or a .npz file")
-    if name is None and study is not None and not tasks.is_builtin(study.task):
-        raise InputError(
-            f"task {study.task!r} of study {study.name!r} is not at hand; accepted: --task with "
-            "the folder or file of its data, or TRANSNAS_DATA set to the folder that holds it"
-        )
-    return tasks.get(name or (study.task if study else ""))
+    return tasks.get(name)
 
 
 def _architecture(

@@ -26,7 +26,7 @@ from transnas.oneshot._indicators import architecture_indicators, mean_entropy
 from transnas.oneshot._registry import get
 from transnas.oneshot._settings import Settings
 from transnas.spaces import Architecture, Space
-from transnas.tasks import Signature, Task
+from transnas.tasks import DataTask, Signature, Task
 
 __all__ = ["Result", "begin", "identity_of", "load_search", "search"]
 
@@ -123,9 +123,9 @@ def search(
 def load_search(path: Path, task: Task, space: Space, device: str = "auto") -> OneShot:
     """Return the search that a checkpoint holds, with its supernet; its settings are read there.
 
-    Raises `InputError` if it is of another task or space.
+    Raises `InputError` if it is of another task, other data, or another space.
     """
-    wanted = {"space": space.name, "task": task.name}
+    wanted = {"space": space.name, **_identity_of_task(check_task(task))}
     found, state = load_checkpoint(path, wanted)
     cls = get(found["method"])
     settings = cls.Settings(**found["settings"])
@@ -175,12 +175,17 @@ def identity_of(method: str, running: OneShot) -> dict[str, Any]:
     return {
         "method": method,
         "space": running.space.name,
-        "task": running.task.name,
+        **_identity_of_task(running.task),
         "signature": [list(signature.input_shape), signature.outputs],
         "settings": asdict(running.settings),
         "skeleton": running.skeleton,
         "seed": running.seed,
     }
+
+
+def _identity_of_task(task: DataTask) -> dict[str, str]:
+    """Return what a checkpoint knows its task by: the name, and the digest of the user's data."""
+    return {"task": task.name, **({"data": task.digest} if task.digest else {})}
 
 
 def _run(running: OneShot, record: _Record, saver: _Saver, progress: Progress | None) -> None:

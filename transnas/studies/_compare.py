@@ -18,7 +18,7 @@ from transnas.strategies import Strategy
 from transnas.strategies._replicates import require_one_budget
 from transnas.studies import _methods
 from transnas.studies._comparison import Comparison, arm
-from transnas.studies._definition import environment, require_name
+from transnas.studies._definition import environment, is_of, require_name
 from transnas.studies._plan import (
     LEARNING_STRATEGY,
     by_task,
@@ -127,7 +127,7 @@ class _Request:
             for method in self.methods
             for seed in self.seeds
         }
-        return lambda source: source.task == task.name or source.study in arms
+        return lambda source: is_of(source.task, source.data, task) or source.study in arms
 
 
 def _study_name(task: Task, method: str, seed: int) -> str:
@@ -158,6 +158,12 @@ def _checked(
     if not chosen or min(chosen) < 0:
         raise InputError(f"seeds {seeds} are not accepted; accepted: 1 or more, none negative")
     found = tuple(t if isinstance(t, Task) else tasks.get(str(t)) for t in on)
+    names = [task.name for task in found]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"tasks have the names {', '.join(names)}; accepted: different names, by which the "
+            "comparison tells them apart"
+        )
     if objective is None or isinstance(objective, str):
         objective = Objective(objective or found[0].metric)
     for task in found:

@@ -16,8 +16,17 @@ from typing import Any
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.studies._storage import label_of
+from transnas.tasks import DataTask, Task
 
-__all__ = ["FORMAT", "Definition", "default_name", "environment", "require_name"]
+__all__ = [
+    "FORMAT",
+    "Definition",
+    "data_of",
+    "default_name",
+    "environment",
+    "is_of",
+    "require_name",
+]
 
 FORMAT = 1
 """Version of what `transnas` writes into a storage; other versions are refused."""
@@ -40,10 +49,7 @@ class Definition:
     evaluator: str = ""
     learn_from: tuple[str, ...] = ()
     data: str = ""
-    """Digest of the user's own data (`DataTask.digest`), which `task` names without their folder.
-
-    Sources to learn from and checkpoints still go by the name alone.
-    """
+    """Digest of the user's own data (`data_of`), which `task` names without their folder."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data with the format's version."""
@@ -84,6 +90,20 @@ class Definition:
                     f"{field_name} {_shown(other)} does not fit {where}, which has "
                     f"{_shown(value)}; accepted: the same, or another study name or storage"
                 )
+
+
+def data_of(task: Task) -> str:
+    """Return the digest of a task's data where they are the user's own, else an empty text."""
+    return task.digest if isinstance(task, DataTask) else ""
+
+
+def is_of(name: str, data: str, task: Task) -> bool:
+    """Return whether what was done on the task `name` with the digest `data` was done on `task`.
+
+    Two digests decide; where one is empty (built in, or from before there were digests), the names.
+    """
+    given = data_of(task)
+    return data == given if data and given else name == task.name
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from transnas.evaluation import Evaluator
 from transnas.spaces import Architecture, Space
 from transnas.studies._statistics import bootstrap_mean
 from transnas.studies._storage import folder_beside
-from transnas.studies._study import Study, load_study
+from transnas.studies._study import Study, load_study, task_of
 from transnas.tasks import Task
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -76,13 +77,15 @@ def diagnose(
     truth: str | Task | Evaluator | None = None,
     architectures: int = 100,
     seed: int = 0,
+    task: str | Path | Task | None = None,
 ) -> Diagnosis:
     """Return what can be said of a study's one-shot searches.
 
     `truth` says what architectures are really worth: a table (a task's name such as
-    `nasbench201/cifar10`), or an evaluator; None: rank correlations are left out. They need the
-    checkpoints of the searches, which lie beside an SQLite or journal storage, and are means over
-    the searches. Random architectures are drawn by `seed`.
+    `nasbench201/cifar10`), or an evaluator; None: rank correlations are left out. They are
+    means over the searches that came to their end, and need their checkpoints, which lie beside an
+    SQLite or journal storage, and their data (`task`, where these are the user's own). Random
+    architectures are drawn by `seed`.
 
     Raises `InputError` for a study without finished one-shot searches, or a truth of another space.
     """
@@ -99,7 +102,7 @@ def diagnose(
     mean, low, high = (float(v[0]) for v in bootstrap_mean(values[:, None]))
     worth = None if truth is None else _Truth(truth, found.space)
     archs = _drawn(found.space, architectures, seed)
-    ranks = [] if worth is None else _ranks(found, archs, worth.of(archs))
+    ranks = [] if worth is None else _ranks(found, task, archs, worth.of(archs))
     skips = np.array([_part(t.metrics, "skips", found.space) for t in trials])
     parametric = np.array([t.metrics.get("parametric", math.nan) for t in trials])
     return Diagnosis(
@@ -145,8 +148,10 @@ class _Truth:
         return np.array([m.metrics["validation_accuracy"] for m in measured])
 
 
-def _ranks(study: Study, archs: Sequence[Architecture], truth: Floats) -> list[dict[str, float]]:
-    """Return the rank statistics of each search whose checkpoint is there."""
+def _ranks(
+    study: Study, task: str | Path | Task | None, archs: Sequence[Architecture], truth: Floats
+) -> list[dict[str, float]]:
+    """Return the rank statistics of each finished search whose checkpoint is there."""
     from transnas.oneshot import load_search
     from transnas.oneshot._ranking import kendall, precision_at, shared_accuracy
 
@@ -157,12 +162,14 @@ def _ranks(study: Study, archs: Sequence[Architecture], truth: Floats) -> list[d
             f"study {study.name!r} has no checkpoints of its searches beside {study.storage}; "
             "accepted: a study in an SQLite or journal file with its .checkpoints folder"
         )
-    task = tasks.get(study.task)
+    data = task_of(study, task)
     top = max(5, round(_TOP * len(archs)))
     best = np.argsort(-truth, kind="stable")[:top]
     found = []
     for path in paths:
-        search = load_search(path, task, study.space)
+        search = load_search(path, data, study.space)
+        if search.epoch < search.settings.epochs and not search.stopped:
+            continue  # under way, or interrupted
         scores = np.array([shared_accuracy(search, arch, False) for arch in archs])
         refitted = np.array([shared_accuracy(search, arch, True) for arch in archs])
         found.append(

@@ -16,7 +16,7 @@ from transnas.spaces import Space
 from transnas.strategies import Strategy
 from transnas.strategies._base import settings_from
 from transnas.studies import _methods
-from transnas.studies._definition import Definition
+from transnas.studies._definition import Definition, data_of
 from transnas.studies._storage import label_of
 from transnas.studies.sources import SourceStudy
 from transnas.tasks import DataTask, TableTask, Task
@@ -76,16 +76,17 @@ def by_task(found: Sequence[SourceStudy]) -> list[Any]:
     """Return one source for all studies that measured the same thing."""
     from transnas.meta.store import SourceTask
 
-    groups: dict[tuple[str, int | None, str], list[SourceStudy]] = {}
+    groups: dict[tuple[str, str, int | None, str], list[SourceStudy]] = {}
     for source in found:
-        groups.setdefault((source.task, source.budget, source.evaluator), []).append(source)
+        measured = (source.task, source.data, source.budget, source.evaluator)
+        groups.setdefault(measured, []).append(source)
     return [
         SourceTask(
             task if budget is None else f"{task} at {budget} epochs",
             [arch for source in group for arch in source.architectures],
             [reward for source in group for reward in source.rewards.tolist()],
         )
-        for (task, budget, _), group in groups.items()
+        for (task, _, budget, _), group in groups.items()
     ]
 
 
@@ -145,7 +146,7 @@ def make_plan(
         epochs=epochs,
         evaluator=chosen_evaluator.label,
         learn_from=tuple(label_of(url) for url in learn_from),
-        data=found.digest if isinstance(found, DataTask) else "",
+        data=data_of(found),
     )
     own_space = isinstance(found, TableTask)
     wanted = usual if trials is None else trials

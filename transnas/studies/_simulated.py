@@ -21,9 +21,7 @@ class Simulated(Executor):
     carry virtual times, so that a study's times are those of the simulated workers.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, workers: int, timeout: float | None = None
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, workers: int, timeout: float | None = None) -> None:
         self.capacity = workers
         self.seconds = 0.0
         """The virtual time since the executor began."""

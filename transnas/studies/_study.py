@@ -6,18 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transnas import spaces
+from transnas import spaces, tasks
+from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.spaces import Space
 from transnas.studies._definition import Definition
 from transnas.studies._storage import Store, open_store
 from transnas.studies._trial import Codec, Trial
+from transnas.tasks import Task
 
-__all__ = ["Study", "list_studies", "load_study", "read_study"]
+__all__ = ["Study", "list_studies", "load_study", "read_study", "task_of"]
 
 
 @dataclass
@@ -139,6 +142,18 @@ class Study:
             store.set_attribute(number, "final_tests", found)
         self.final_tests = found
         return test
+
+
+def task_of(study: Study, given: str | Path | Task | None = None) -> Task:
+    """Return the `given` task, or the study's own; raises `InputError` if that is not at hand."""
+    if isinstance(given, Task):
+        return given
+    if given is None and not tasks.is_builtin(study.task):
+        raise InputError(
+            f"task {study.task!r} of study {study.name!r} is not at hand; accepted: --task with "
+            "the folder or file of its data, or TRANSNAS_DATA set to the folder that holds it"
+        )
+    return tasks.get(study.task if given is None else str(given))
 
 
 def load_study(name: str, storage: str = "sqlite:///transnas.db") -> Study:

@@ -17,6 +17,7 @@ from transnas._errors import InputError
 from transnas.evaluation.training import Training, deterministic, fit, workplace
 from transnas.strategies import Strategy
 from transnas.studies import _methods
+from transnas.studies._definition import is_of
 from transnas.studies._loop import evaluation_seed, promoted_seed
 from transnas.studies._study import Study
 from transnas.tasks import DataTask, Task
@@ -113,10 +114,10 @@ def _fitting(study: Study, task: Task) -> DataTask:
     reason = obstacle(study)
     if reason is not None:
         raise InputError(reason)
-    if task.name != study.task or not isinstance(task, DataTask):
+    if not is_of(study.task, study.definition.data, task) or not isinstance(task, DataTask):
         raise InputError(
-            f"study {study.name!r} on {study.task!r} does not go with task {task.name!r}; "
-            "accepted: its task, with data"
+            f"study {study.name!r} on {study.task!r} does not go with task {task.name!r}, or with its "
+            "data; accepted: its task, with its data"
         )
     return task
 

@@ -22,14 +22,16 @@ __all__ = ["SourceStudy", "recorded_sources", "sources"]
 class SourceStudy:
     """The complete trials of one earlier study.
 
-    `rewards` [n] has one finite number an architecture, greater is better, in the study's own
-    unit; scales differ between studies. `trials` counts all trials that were read, so that the
+    `data` is the digest of the user's own data (`Definition.data`). `rewards` [n] has one finite
+    number an architecture, greater is better, in the study's own unit; scales differ between
+    studies. `trials` counts all trials that were read, so that the
     same source can be read again later.
     """
 
     storage: str
     study: str
     task: str
+    data: str
     evaluator: str
     budget: int | None
     seed: int
@@ -115,6 +117,7 @@ def _source(label: str, study: Study, objective: Objective) -> SourceStudy:
         storage=label,
         study=study.name,
         task=study.task,
+        data=study.definition.data,
         evaluator=study.definition.evaluator,
         budget=study.budget,
         seed=study.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ def test_a_stopped_search_continues_exactly(
     other = make(space, tasks, **{**options, "learning_rate": 0.5})
     with pytest.raises(InputError, match="setting learning_rate"):
         checkpoint.load(tmp_path, space, other.definition())
+    elsewhere = make(space, [replace(tasks[0], digest="aa"), *tasks[1:]], **options)
+    with pytest.raises(InputError, match="data is .'aa'"):
+        checkpoint.load(tmp_path, space, elsewhere.definition())
 
 
 class Diverging:

@@ -34,6 +34,7 @@ class TrainedFamily(TaskFamily):
         self.space = space
         self.epochs = epochs
         self.names = tuple(task.name for task in tasks)
+        self._digests = [task.digest for task in tasks]
         self._trainings = [Training(task, space, device=device) for task in tasks]
         self._objectives = [Objective(task.metric) for task in tasks]
 
@@ -56,4 +57,6 @@ class TrainedFamily(TaskFamily):
         return self._objectives[task].reward(measurement)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "trained", "tasks": list(self.names), "budget": self.epochs}
+        # Of the user's own data, which have only the name of their folder.
+        data = {"data": self._digests} if any(self._digests) else {}
+        return {"kind": "trained", "tasks": list(self.names), "budget": self.epochs, **data}

@@ -371,8 +371,11 @@ class Interleaving:
     def definition(self) -> dict[str, Any]:
         """Return what determines the search; a checkpoint of another one is refused."""
         fixed = None if self.fixed is None else self.space.to_text(self.fixed)
+        digests = [t.digest for t in self.tasks]
         return {
             "tasks": [t.name for t in self.tasks],
+            # Of the user's own data, which have only the name of their folder.
+            **({"data": digests} if any(digests) else {}),
             "space": self.space.name,
             "skeleton": json.loads(json.dumps(self.skeleton)),
             "seed": self.seed,
