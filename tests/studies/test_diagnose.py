@@ -103,7 +103,7 @@ def test_ranks_are_those_of_finished_searches_of_the_studys_own_data(
     with pytest.raises(InputError, match="with data None; accepted: one with data 'aa'"):
         diagnose(study, storage, truth, 10, task=replace(digits, digest="aa"))
     mine = replace(study, definition=replace(study.definition, task="mine"))
-    with pytest.raises(InputError, match="task 'mine' of study .* not at hand; accepted: --task"):
+    with pytest.raises(InputError, match=r"task 'mine' of study .* not at hand; accepted: --task"):
         diagnose(mine, storage, truth, 10)
 
 

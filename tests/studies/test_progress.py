@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pty
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from study_toys import TASK, Sum, Troubled
 
 from transnas.studies import _progress, search
-from transnas.studies._progress import duration
+from transnas.studies._duration import duration
 
 HERE = Path(__file__).parent
 
@@ -78,11 +79,20 @@ def test_one_line_redrawn_on_a_terminal(sqlite: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        (0.5, "0.5 s"),
+        (0.0, "0 s"),
+        (0.25, "250 ms"),
+        (0.9996, "1.0 s"),
+        (9.96, "10.0 s"),
         (59.94, "59.9 s"),
-        (119.9, "1 min 59 s"),
-        (200.0, "3 min 20 s"),
+        (59.96, "1 min 00 s"),
+        (61, "1 min 01 s"),
+        (119.9, "2 min 00 s"),
+        (3599.9, "1 h 00 min"),
+        (7260, "2 h 01 min"),
         (18600.0, "5 h 10 min"),
+        (172799.0, "2.0 days"),
+        (864000, "10.0 days"),
+        (math.nan, "–"),
     ],
 )
 def test_durations(seconds: float, expected: str) -> None:

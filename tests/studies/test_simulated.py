@@ -45,7 +45,8 @@ def test_a_trial_ends_at_its_timeout_on_the_virtual_clock() -> None:
         executor.submit(Job(ask, arch, None, seconds))
     outcomes = [executor.wait(1.0)[0], executor.wait(1.0)[0]]
     long, short = (outcome.result for outcome in outcomes)
-    assert isinstance(long, Measurement) and isinstance(short, Measurement)
+    assert isinstance(long, Measurement)
+    assert isinstance(short, Measurement)
     assert (long.status, long.cost.seconds) == ("failed", 3.0)
     assert long.error == "timeout: not finished after 3 s"
     assert (short.status, short.cost.seconds) == ("complete", 3.0)

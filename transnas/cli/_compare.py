@@ -76,7 +76,8 @@ def _show(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from transnas.studies.report import duration, format_value
+    from transnas.studies._duration import duration
+    from transnas.studies.report import format_value
 
     console = Console(highlight=False, markup=False)
     metric = comparison.metric

@@ -89,7 +89,7 @@ def _show(record: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from transnas.studies.report import duration
+    from transnas.studies._duration import duration
     from transnas.studies.report._interleaved import headline
 
     names = list(record["definition"]["tasks"])

@@ -159,8 +159,9 @@ def _evaluator(
 
 def _summary(study: Study) -> str:
     """Return the best architecture, its metrics and the cost, a line each."""
+    from transnas.studies._duration import duration
     from transnas.studies._storage import label_of
-    from transnas.studies.report import duration, format_value
+    from transnas.studies.report import format_value
 
     seconds = sum(t.measurement.cost.seconds for t in study.trials)
     failed = sum(t.status == "failed" for t in study.trials)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily
+from transnas.studies._duration import duration
 from transnas.studies._errors import SearchError
-from transnas.studies._progress import LIVE_INTERVAL, PLAIN_INTERVAL, duration
+from transnas.studies._progress import LIVE_INTERVAL, PLAIN_INTERVAL
 
 if TYPE_CHECKING:
     from transnas.meta.catch.coding import Codes

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from transnas.evaluation import Objective
+from transnas.studies._duration import duration
 from transnas.studies._study import Study
 from transnas.studies._trial import Trial
 
@@ -115,12 +116,3 @@ class Progress:
             value = self._objective.value(trial.measurement)
             better = max if self._objective.maximise else min
             self._best = value if math.isnan(self._best) else better(self._best, value)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span for people: 12 s, 3 min 20 s, 5 h 10 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {int(seconds % 60)} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"

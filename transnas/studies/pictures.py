@@ -116,8 +116,8 @@ def _fitting(study: Study, task: Task) -> DataTask:
         raise InputError(reason)
     if not is_of(study.task, study.definition.data, task) or not isinstance(task, DataTask):
         raise InputError(
-            f"study {study.name!r} on {study.task!r} does not go with task {task.name!r}, or with its "
-            "data; accepted: its task, with its data"
+            f"study {study.name!r} on {study.task!r} does not go with task {task.name!r}, or with "
+            "its data; accepted: its task, with its data"
         )
     return task
 

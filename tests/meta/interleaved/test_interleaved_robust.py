@@ -69,7 +69,7 @@ def test_a_stopped_search_continues_exactly(
     with pytest.raises(InputError, match="setting learning_rate"):
         checkpoint.load(tmp_path, space, other.definition())
     elsewhere = make(space, [replace(tasks[0], digest="aa"), *tasks[1:]], **options)
-    with pytest.raises(InputError, match="data is .'aa'"):
+    with pytest.raises(InputError, match=r"data is \['aa'"):
         checkpoint.load(tmp_path, space, elsewhere.definition())
 
 

@@ -10,7 +10,6 @@ from transnas._errors import InputError
 from transnas.studies._whole import require_writable, write_whole
 from transnas.studies.report._comparison import comparison_section
 from transnas.studies.report._comparison import title as comparison_title
-from transnas.studies.report._format import duration
 from transnas.studies.report._format import value as format_value
 from transnas.studies.report._graph import draw_architecture, draw_graph, standalone_drawing
 from transnas.studies.report._page import page
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "draw_architecture",
     "draw_graph",
-    "duration",
     "format_value",
     "report_html",
     "standalone_drawing",

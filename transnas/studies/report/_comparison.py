@@ -6,8 +6,9 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
-from transnas.studies.report._format import duration, escape, metric_name, sentence, value
+from transnas.studies.report._format import escape, metric_name, sentence, value
 from transnas.studies.report._origin import origin
 from transnas.studies.report._study import tick
 

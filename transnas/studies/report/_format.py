@@ -1,11 +1,11 @@
-"""Numbers, times and texts as people read them; everything that reaches the page is escaped."""
+"""Numbers and texts as people read them; everything that reaches the page is escaped."""
 
 from __future__ import annotations
 
 import html
 import math
 
-__all__ = ["duration", "escape", "metric_name", "panel", "sentence", "value"]
+__all__ = ["escape", "metric_name", "panel", "sentence", "value"]
 
 
 def escape(text: object) -> str:
@@ -38,19 +38,3 @@ def value(metric: str, number: float) -> str:
     if number == int(number) and abs(number) < 1e15:
         return f"{int(number):,}"
     return f"{number:.4g}" if abs(number) < 1e5 else f"{number:,.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in the two largest units that matter: `2 h 05 min`, `3.4 s`."""
-    if not math.isfinite(seconds):
-        return "–"
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if seconds < 3600 and minutes < 60:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{seconds / 86400:.1f} days"

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transnas.spaces import Space
+from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
-from transnas.studies.report._format import duration, escape, panel, sentence, value
+from transnas.studies.report._format import escape, panel, sentence, value
 from transnas.studies.report._graph import draw_architecture
 from transnas.studies.report._page import page
 

@@ -10,10 +10,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transnas.evaluation import Objective
+from transnas.studies._duration import duration
 from transnas.studies._trial import Trial
 from transnas.studies.report._charts import Line, Point, chart
 from transnas.studies.report._format import (
-    duration,
     escape,
     metric_name,
     panel,
@@ -50,7 +50,7 @@ def study_section(study: Study, anchor: str, pictures: Sequence[Picture] = ()) -
         _heading(study, anchor),
         _tiles(trials, ranked, study.objectives),
         f"<div class='columns'>{_incumbent(study, ranked)}"
-        f"<div class='stack'>{_progress(trials, objective)}</div></div>",
+        f"<div class='stack'>{_progress(study)}</div></div>",
         _pictures(pictures),
         search_figures(study.space, ranked),
         _choices(study, valued, objective),
@@ -121,24 +121,21 @@ def _incumbent(study: Study, ranked: Sequence[Trial]) -> str:
     return panel(f"Best architecture (trial {best.number})", body, "incumbent")
 
 
-def _progress(trials: Sequence[Trial], objective: Objective) -> str:
+def _progress(study: Study) -> str:
     """Return the value of trials and incumbent against trials, and against cost."""
+    trials, objective = study.trials, study.objectives[0]
     metric = objective.metric
     spent = list(accumulate(t.measurement.cost.seconds for t in trials))
-    points, steps = [], []
-    best = -math.inf
+    points = []
     for i, trial in enumerate(trials):
-        reward = objective.reward(trial.measurement)
-        if math.isnan(reward):
-            continue
         number = objective.value(trial.measurement)
-        points.append((i, number, f"trial {trial.number}: {value(metric, number)}"))
-        if reward > best:
-            best = reward
-            steps.append((i, number))
+        if math.isfinite(number):
+            points.append((i, number, f"trial {trial.number}: {value(metric, number)}"))
     if not points:
         return ""
-    steps.append((len(trials) - 1, steps[-1][1]))
+    # Only full trainings count: what was stopped early is a point without a result.
+    steps = [(i, v) for i, _, v in study.incumbents()]
+    steps += [(len(trials) - 1, v) for _, v in steps[-1:]]
     unit, name = _unit(spent[-1])
     window = _window([v for _, v, _ in points], objective)
     hidden = sum(not window[0] <= v <= window[1] for _, v, _ in points)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from transnas.evaluation import Objective
 from transnas.spaces import Space
+from transnas.studies._duration import duration
 from transnas.studies._trial import Trial
-from transnas.studies.report._format import duration, escape, metric_name, value
+from transnas.studies.report._format import escape, metric_name, value
 
 __all__ = ["failures", "trial_table"]
 
