@@ -19,6 +19,7 @@ from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
 from transnas.studies import SearchError, Study, Trial, list_studies, load_study, search
 from transnas.studies._definition import Definition
+from transnas.studies._whole import require_folder
 from transnas.tasks import DataTask, Signature
 
 
@@ -317,6 +318,14 @@ def test_wrong_input_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(InputError, match=message):
         run(sqlite, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"new/{'x' * 300}", f"new/{'x' * 300}/y", "new/a\0b"])
+def test_folders_that_cannot_be_made_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file has such a name .*; accepted: a path"):
+        require_folder(tmp_path / name)
+    assert require_folder(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     assert list(tmp_path.iterdir()) == []
 
 
