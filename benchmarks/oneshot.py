@@ -48,6 +48,8 @@ SHORT = {
     "delta": 2,
 }
 """What replaces published settings in a search of a few epochs, where a method has the setting."""
+COLD = ("bayesnas", "enas", "one-shot", "rs-ws", "snas")
+"""Measured without a warm-up (`logits_from`): all but SNAS have none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ CASES = {
 def settings(method: str, epochs: int) -> Any:
     """Return the method's settings for a short search."""
     kind = oneshot.get(method).Settings
-    known = {f.name for f in fields(kind)}
+    known = {f.name for f in fields(kind)} - ({"logits_from"} if method in COLD else set())
     return kind(**{k: v for k, v in {"epochs": epochs, **SHORT}.items() if k in known})
 
 

@@ -408,6 +408,7 @@ def test_skip_dropout_falls_as_published() -> None:
         ("darts", 3, [2]),
         ("pc-darts", 3, [2]),
         ("proxylessnas", 5, [3, 4]),
+        ("snas", 4, [2, 3]),
         ("p-darts", 3, [0, 1, 2]),
         ("p-darts", 4, [0, 1, 2, 3]),
         ("p-darts", 10, [2, 5, 8, 9]),

@@ -246,6 +246,10 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
         ("robust-darts", {"selection": "perturbation"}, "strength"),
         ("setn", {"logits_every": 0}, "whole numbers from 1"),
         ("snas", {"logits_every": 2}, "whole numbers from 1 and below 2"),
+        ("bayesnas", {"logits_from": 1}, "whole numbers from 0 and below 1"),
+        ("enas", {"logits_every": 0}, "whole numbers from 1 and below 2"),
+        ("one-shot", {"logits_from": 3}, "whole numbers from 0 and below 1"),
+        ("rs-ws", {"logits_every": 2}, "whole numbers from 1 and below 2"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(

@@ -57,6 +57,8 @@ class BayesSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, ("sparsity",), 1e-12)
+        require(self, ("logits_from",), 0, 1)  # these two would do nothing
+        require(self, ("logits_every",), 1, 2)
 
 
 @register("bayesnas")

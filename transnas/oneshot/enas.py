@@ -56,6 +56,8 @@ class ENASSettings(Settings):
         require(self, ("hidden", "controller_steps", "rewards", "candidates"), 1)
         require(self, ("controller_learning_rate", "entropy"), 0.0)
         require(self, ("baseline_decay",), 0.0, 1.0)
+        require(self, ("logits_from",), 0, 1)  # these two would do nothing
+        require(self, ("logits_every",), 1, 2)
 
 
 @register("enas")

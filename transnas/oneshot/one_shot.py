@@ -39,6 +39,8 @@ class PathDropoutSettings(Settings):
         super().__post_init__()
         require(self, ("candidates", "batches", "finalists"), 1)
         require(self, ("dropout",), 0.0, 1.0)
+        require(self, ("logits_from",), 0, 1)  # these two would do nothing
+        require(self, ("logits_every",), 1, 2)
 
 
 @register("one-shot")

@@ -34,6 +34,8 @@ class RSWSSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, ("candidates", "batches", "finalists"), 1)
+        require(self, ("logits_from",), 0, 1)  # these two would do nothing
+        require(self, ("logits_every",), 1, 2)
 
 
 @register("rs-ws")

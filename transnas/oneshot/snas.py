@@ -67,7 +67,7 @@ class SNAS(OneShot):
         )
 
     def train_step(self, batch: Batch) -> None:
-        """Move weights and logits down the same loss (equations 6 and 13)."""
+        """Move the weights, and logits that do not rest, down the same loss (equations 6, 13)."""
         loss, accuracy = self.loss(batch)
         self.log("train_loss", loss)
         self.log("train_accuracy", accuracy)
@@ -78,7 +78,8 @@ class SNAS(OneShot):
         torch.autograd.backward(loss, inputs=[*self.weights, *self.net.architecture_parameters()])
         torch.nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
         self.move_weights()
-        self.by_logits.step()
+        if self.epoch >= self.settings.warm_up:
+            self.by_logits.step()
 
     def cost(self) -> Tensor:
         """Return E[C], which is linear in the probabilities."""
