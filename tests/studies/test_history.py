@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,8 +32,8 @@ def record(history: History, count: int, width: int) -> list[Entry]:
         measured = Sum().evaluate(arch, seed=ask)
         if ask % 7 == 3:
             measured = Measurement.failed("seven")
-        trial = Trial(len(entries), arch, measured, now(), now())
-        entries.append(Entry(trial, ask, history.asked))
+        trial = Trial(len(entries), arch, measured, now(), now(), ask)
+        entries.append(Entry(trial, history.asked))
         history.tell(ask, measured)
     return entries
 
@@ -63,14 +64,7 @@ def test_snapshot_and_replay_give_the_same_future(
 def record_more(history: History, entries: list[Entry], count: int, width: int) -> list[Entry]:
     """Return further entries, numbered after the given ones."""
     more = record(history, count, width)
-    return [
-        Entry(
-            Trial(len(entries) + i, e.trial.architecture, e.trial.measurement, now(), now()),
-            e.ask,
-            e.asked,
-        )
-        for i, e in enumerate(more)
-    ]
+    return [Entry(replace(e.trial, number=len(entries) + i), e.asked) for i, e in enumerate(more)]
 
 
 def test_a_slow_strategy_resumes_from_a_stored_snapshot(

@@ -37,8 +37,8 @@ def test_a_large_study_opens_in_little_memory(sqlite: str) -> None:
             entries = []
             for i in range(begin, begin + 5_000):
                 measured = Measurement({"validation_accuracy": i / 1e5}, Cost(1.0, 12))
-                trial = Trial(i, SPACE.at(i % SPACE.size), measured, now(), now())
-                entries.append(Entry(trial, i, i + 1))
+                trial = Trial(i, SPACE.at(i % SPACE.size), measured, now(), now(), i)
+                entries.append(Entry(trial, i + 1))
             lease = store.append(study, lease, codec, entries, None)
         store.release(study, lease)
     output = subprocess.run(

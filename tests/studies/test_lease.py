@@ -28,8 +28,9 @@ CODEC = Codec(SPACE, (Objective(),))
 
 def entry(number: int) -> Entry:
     """Return a told trial."""
-    trial = Trial(number, SPACE.at(number), Measurement({"validation_accuracy": 0.5}), now(), now())
-    return Entry(trial, number, number + 1)
+    measured = Measurement({"validation_accuracy": 0.5})
+    trial = Trial(number, SPACE.at(number), measured, now(), now(), number)
+    return Entry(trial, number + 1)
 
 
 def test_a_second_coordinator_is_kept_out(storage: str) -> None:

@@ -92,6 +92,21 @@ def test_the_network_that_is_drawn_is_that_of_the_best_trial(strategy: str) -> N
     assert found["loss"] == pytest.approx(study.best.metrics["validation_loss"], rel=1e-5)
 
 
+def test_the_network_is_that_of_the_best_trial_however_late_it_was_told() -> None:
+    """With several workers, trials have other numbers than their asks."""
+    task = tasks.get("digits", limit=12)
+    assert isinstance(task, DataTask)
+    study = tn.search(
+        task, strategy="random", trials=1, epochs=2, storage="memory://", name="drawn late",
+        progress=False,
+    )  # fmt: skip
+    study.trials[0] = replace(study.trials[0], number=2)
+    assert study.best is not None
+    network = retrained(study, task, "cpu").eval()
+    found = measure(network, task.validation, workplace("cpu"))
+    assert found["loss"] == pytest.approx(study.best.metrics["validation_loss"], rel=1e-5)
+
+
 def test_what_cannot_be_drawn_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("a b c\n" * 60)
     (tmp_path / "valid.txt").write_text("a b c\n" * 20)

@@ -132,7 +132,12 @@ def test_the_front_of_many_trials_is_quick_and_right() -> None:
         points = rng.integers(0, 50, size=(count, 3)) / 10
         trials = [
             Trial(
-                i, SPACE.at(i % 99), Measurement(dict(zip("abc", p, strict=True))), moment, moment
+                i,
+                SPACE.at(i % 99),
+                Measurement(dict(zip("abc", p, strict=True))),
+                moment,
+                moment,
+                i,
             )
             for i, p in enumerate(points.tolist())
         ]
@@ -323,7 +328,7 @@ def test_wrong_input_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("name", ["x" * 300, f"new/{'x' * 300}", f"new/{'x' * 300}/y", "new/a\0b"])
 def test_folders_that_cannot_be_made_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no file has such a name .*; accepted: a path"):
+    with pytest.raises(InputError, match=r"no file has such a name .*; accepted: a path"):
         require_folder(tmp_path / name)
     assert require_folder(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ def entries() -> list[Entry]:
         Measurement.failed("line\nbreak ' \\ \x00".replace("\x00", "0")),
     ]
     return [
-        Entry(Trial(i, SPACE.at(100 + i), m, now(), now()), ask, asked)
+        Entry(Trial(i, SPACE.at(100 + i), m, now(), now(), ask), asked)
         for i, (m, ask, asked) in enumerate(
             zip(measurements, [1, 0, 2, 3], [2, 2, 4, 4], strict=True)
         )
@@ -77,7 +77,7 @@ def test_an_append_is_whole_or_nothing(sqlite: str) -> None:
         told = entries()
         broken = [
             told[0],
-            Entry(Trial(1, SPACE.at(5), Measurement({"a": object()}), now(), now()), 1, 2),
+            Entry(Trial(1, SPACE.at(5), Measurement({"a": object()}), now(), now(), 1), 2),
         ]  # type: ignore[dict-item]
         with pytest.raises(TypeError):
             store.append(study, lease, CODEC, broken, None)

@@ -130,7 +130,7 @@ def test_a_study_of_several_workers_resumes(sqlite: str, strategy: str) -> None:
     with open_store(sqlite) as store:
         study = load_study("w", sqlite)
         entries = store.read(store.get("w"), Codec(SPACE, study.objectives))
-    assert [e.ask for e in entries] != sorted(e.ask for e in entries)
+    assert [e.trial.ask for e in entries] != sorted(e.trial.ask for e in entries)
     history = replayed(lambda: strategies.create(strategy, SPACE), SPACE, entries, None)
     assert (history.told, history.pending) == (25, {})
     resumed = run(sqlite, 2, 40, evaluator=Sum(0.005), strategy=strategy)

@@ -114,7 +114,7 @@ def _replay(history: History, entries: Sequence[Entry]) -> bool:
             return False
         trial = entry.trial
         searched = trial.measurement.found is not None  # it does not show what was asked for
-        if not searched and history.pending.get(entry.ask) != trial.architecture:
+        if not searched and history.pending.get(trial.ask) != trial.architecture:
             return False
-        history.tell(entry.ask, entry.trial.measurement)
+        history.tell(trial.ask, trial.measurement)
     return True

@@ -92,10 +92,11 @@ class Loop:
             measurement,
             outcome.started,
             outcome.finished,
+            outcome.job.ask,
         )
-        self.writer.put(Entry(trial, outcome.job.ask, self.history.asked))
+        self.writer.put(Entry(trial, self.history.asked))
         self.study.trials.append(trial)
-        self.history.tell(outcome.job.ask, measurement)
+        self.history.tell(trial.ask, measurement)
         snapshot = self.history.snapshot()
         if snapshot is not None:
             self.writer.save(snapshot)

@@ -31,7 +31,9 @@ _STATES: dict[Status, str] = {"complete": "COMPLETE", "failed": "FAIL", "pruned"
 class Trial:
     """One architecture with its measurement; `number` counts trials in the order of telling.
 
-    `started` and `finished` are aware UTC times.
+    `started` and `finished` are aware UTC times. `ask` is the index of the ask that proposed it,
+    from which its evaluation's seed follows: with several workers, trials are told in another order
+    than they were asked for.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Trial:
     measurement: Measurement
     started: datetime
     finished: datetime
+    ask: int
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -55,12 +58,10 @@ class Trial:
 class Entry:
     """A told trial with its place in the strategy's history, from which that can be replayed.
 
-    `ask` is the index of the ask that proposed it, and `asked` the number of asks before it was
-    told: with several workers, trials are told in another order than they were asked for.
+    That is its `ask`, and `asked`, the number of asks before it was told.
     """
 
     trial: Trial
-    ask: int
     asked: int
 
 
@@ -110,7 +111,7 @@ class Codec:
         """Return the trial's user attributes as JSON data."""
         trial = entry.trial
         run = {
-            "ask": entry.ask,
+            "ask": trial.ask,
             "asked": entry.asked,
             "started": trial.started.isoformat(),
             "finished": trial.finished.isoformat(),
@@ -137,8 +138,9 @@ class Codec:
             _measurement(measurement),
             datetime.fromisoformat(run["started"]),
             datetime.fromisoformat(run["finished"]),
+            run["ask"],
         )
-        return Entry(trial, run["ask"], run["asked"])
+        return Entry(trial, run["asked"])
 
     def architecture(self, text: str) -> Architecture:
         """Read an architecture's text; equal texts share one object."""

@@ -77,8 +77,8 @@ def obstacle(study: Study) -> str | None:
 def retrained(study: Study, task: Task, device: str = "auto") -> torch.nn.Module:
     """Return the study's best network, trained with the epochs and the seed of its trial.
 
-    That gives the trial's network (of a study with one worker, on the same machine). It is on the
-    CPU. Raises `InputError` as `pictures` does.
+    That gives the trial's network, on the same machine. It is on the CPU. Raises `InputError` as
+    `pictures` does.
     """
     data = _fitting(study, task)
     best = study.best
@@ -88,7 +88,7 @@ def retrained(study: Study, task: Task, device: str = "auto") -> torch.nn.Module
     if issubclass(cls, Strategy) and cls.full_budget is not Strategy.full_budget:
         seed = promoted_seed(study, best.architecture)
     else:
-        seed = evaluation_seed(study.seed, best.number)
+        seed = evaluation_seed(study.seed, best.ask)
     at = workplace(device, training.recipe.precision)
     with deterministic(seed, at.device):
         network = networks.build(
