@@ -98,7 +98,7 @@ def test_a_smaller_share_of_the_deviation_stays_nearer_to_what_is_good(seed: int
 
 
 def test_a_share_that_is_not_positive_is_refused() -> None:
-    with pytest.raises(InputError, match=r"setting 'deviation' is 0\.0; accepted: > 0"):
+    with pytest.raises(InputError, match=r"'deviation' is 0\.0; accepted: finite numbers above 0"):
         create("architecture-bo", SPACE, deviation=0.0)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import pytest
 
@@ -13,7 +11,6 @@ from transnas import InputError, spaces, strategies
 from transnas.evaluation import Objective
 from transnas.spaces import Space
 from transnas.strategies import Averaged, Deduplicated, Retrying, Strategy
-from transnas.strategies._setting_types import check_types
 from transnas.testing.strategies import Factory, Mixed, StrategyContract, Tiny, VariableDepth
 
 SLOW = {"bo", "optuna-gp"}
@@ -115,18 +112,3 @@ def test_settings_of_another_type_are_refused(
 
 def test_an_integer_is_a_number() -> None:
     strategies.create("reinforce", Tiny(), learning_rate=1)
-
-
-def test_a_field_may_accept_several_types() -> None:
-    @dataclass(frozen=True)
-    class Chosen:
-        size: int | Literal["auto"] | None = None
-        names: tuple[str, ...] = ()
-
-    for right in ({"size": None}, {"size": "auto"}, {"size": 3}, {"names": ["of any type"]}):
-        check_types(Chosen, right)
-    for wrong in ("other", 2.0, True):
-        with pytest.raises(
-            InputError, match=r"'size' is .*accepted: none or an integer or 'auto'$"
-        ):
-            check_types(Chosen, {"size": wrong})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from transnas._errors import InputError
 from transnas.evaluation.recipe import half_cosine
+from transnas.strategies.settings import check_range, check_types
 
-__all__ = ["Settings", "require"]
+__all__ = ["Settings", "require_steady_logits"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Settings:
     """`32-true`, or `bf16-mixed` to compute in half precision."""
 
     def __post_init__(self) -> None:
-        _require_literals(self)
-        require(self, ("epochs",), 1)
-        require(self, ("batch_size",), 2)
-        require(self, ("logits_from", "logits_every"), 0)
-        positive = ("learning_rate", "gradient_clip", "logits_learning_rate")
-        require(self, (*positive, "least_learning_rate", "weight_decay", "logits_decay"), 0.0)
-        require(self, ("momentum", "logits_beta"), 0.0, 1.0)
+        check_types(type(self), vars(self))
+        check_range(self, "epochs", least=1)
+        check_range(self, "batch_size", least=2)
+        check_range(self, "logits_from", "logits_every", least=0)
+        check_range(self, "learning_rate", "least_learning_rate", "logits_learning_rate", least=0)
+        check_range(self, "weight_decay", "logits_decay", "gradient_clip", least=0)
+        check_range(self, "momentum", "logits_beta", least=0, below=1)
         if self.warm_up >= self.epochs:
             raise InputError(
                 f"epochs is {self.epochs}, in which no logits are learnt with logits_from "
@@ -63,27 +63,9 @@ class Settings:
         return half_cosine(self.learning_rate, self.least_learning_rate, done)
 
 
-def _require_literals(settings: Settings) -> None:
-    """Raise `InputError` unless settings of literal values have one of these."""
-    for name, kind in get_type_hints(type(settings)).items():
+def require_steady_logits(settings: Settings) -> None:
+    """Raise `InputError` for a warm-up or a pace of the logits, for methods that have neither."""
+    for name, only in (("logits_from", 0), ("logits_every", 1)):
         value = getattr(settings, name)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            accepted = ", ".join(map(str, get_args(kind)))
-            raise InputError(f"setting {name!r} is {value!r}; accepted: {accepted}")
-
-
-def require(
-    settings: object, names: tuple[str, ...], least: float, below: float = math.inf
-) -> None:
-    """Raise `InputError` unless these settings are at least `least` and below `below`.
-
-    They are whole numbers where `least` is one.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        whole = isinstance(least, int)
-        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not right or not least <= value < below:
-            kind = "whole numbers" if whole else "numbers"
-            limit = "" if below == math.inf else f" and below {below:g}"
-            raise InputError(f"{name} is {value!r}; accepted: {kind} from {least:g}{limit}")
+        if value != only:
+            raise InputError(f"setting {name!r} is {value!r}; accepted: {only}")

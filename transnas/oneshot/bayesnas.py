@@ -30,8 +30,9 @@ from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hessian import hessian_product
 from transnas.oneshot._indicators import is_absent, operations
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["BayesNAS", "BayesSettings", "dependent", "reweighted"]
 
@@ -56,9 +57,8 @@ class BayesSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("sparsity",), 1e-12)
-        require(self, ("logits_from",), 0, 1)  # these two would do nothing
-        require(self, ("logits_every",), 1, 2)
+        check_range(self, "sparsity", least=1e-12)
+        require_steady_logits(self)
 
 
 @register("bayesnas")

@@ -22,8 +22,9 @@ from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 from transnas.tasks._text import Continuation
 
 __all__ = ["DARTS", "Bilevel", "DARTSSettings", "SecondOrder"]
@@ -141,7 +142,7 @@ class DARTSSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("order",), 1, 3)
+        check_range(self, "order", least=1, most=2)
 
 
 @register("darts")

@@ -15,9 +15,10 @@ from transnas._errors import InputError
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._indicators import is_parametric, operations, skip_rows
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.oneshot.darts import Bilevel
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["DARTSPlus", "DARTSPlusSettings"]
 
@@ -38,8 +39,8 @@ class DARTSPlusSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("skips", "patience"), 1)
-        require(self, ("earliest",), 0)
+        check_range(self, "skips", "patience", least=1)
+        check_range(self, "earliest", least=0)
 
 
 @register("darts-plus")

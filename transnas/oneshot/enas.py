@@ -17,9 +17,10 @@ from torch import Tensor
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, Sampled
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
 from transnas.strategies._lstm_policy import Codes, LSTMPolicy, chosen_log_policy, entropies
+from transnas.strategies.settings import check_range
 
 __all__ = ["ENAS", "ENASSettings"]
 
@@ -53,11 +54,10 @@ class ENASSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("hidden", "controller_steps", "rewards", "candidates"), 1)
-        require(self, ("controller_learning_rate", "entropy"), 0.0)
-        require(self, ("baseline_decay",), 0.0, 1.0)
-        require(self, ("logits_from",), 0, 1)  # these two would do nothing
-        require(self, ("logits_every",), 1, 2)
+        check_range(self, "hidden", "controller_steps", "rewards", "candidates", least=1)
+        check_range(self, "controller_learning_rate", "entropy", least=0)
+        check_range(self, "baseline_decay", least=0, below=1)
+        require_steady_logits(self)
 
 
 @register("enas")

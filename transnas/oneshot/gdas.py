@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from transnas.networks.relaxations import Relaxation, StraightThrough
 from transnas.oneshot._base import linear
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.oneshot.darts import Bilevel
+from transnas.strategies.settings import check_range
 
 __all__ = ["GDAS", "GDASSettings"]
 
@@ -31,7 +32,7 @@ class GDASSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("first_temperature", "last_temperature"), 1e-6)
+        check_range(self, "first_temperature", "last_temperature", least=1e-6)
 
 
 @register("gdas")

@@ -15,8 +15,9 @@ import numpy as np
 from transnas.networks.relaxations import PathDropout, Relaxation
 from transnas.oneshot._base import Batch, Sampled
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["PathDropoutSearch", "PathDropoutSettings"]
 
@@ -37,10 +38,9 @@ class PathDropoutSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("candidates", "batches", "finalists"), 1)
-        require(self, ("dropout",), 0.0, 1.0)
-        require(self, ("logits_from",), 0, 1)  # these two would do nothing
-        require(self, ("logits_every",), 1, 2)
+        check_range(self, "candidates", "batches", "finalists", least=1)
+        check_range(self, "dropout", least=0, below=1)
+        require_steady_logits(self)
 
 
 @register("one-shot")

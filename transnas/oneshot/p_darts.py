@@ -16,9 +16,10 @@ from transnas.networks import Form
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._indicators import skip_rows
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.oneshot.darts import Bilevel
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["PDARTS", "PDARTSSettings", "skip_dropout"]
 
@@ -53,9 +54,9 @@ class PDARTSSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("epochs",), _STAGES)
-        require(self, ("deeper", "skips"), 0)
-        require(self, ("first_dropout", "second_dropout", "third_dropout"), 0.0, 1.0)
+        check_range(self, "epochs", least=_STAGES)
+        check_range(self, "deeper", "skips", least=0)
+        check_range(self, "first_dropout", "second_dropout", "third_dropout", least=0, below=1)
 
     @property
     def warm_up(self) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from transnas.networks import Form
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.oneshot.darts import Bilevel
+from transnas.strategies.settings import check_range
 
 __all__ = ["PCDARTS", "PCDARTSSettings"]
 
@@ -31,7 +32,7 @@ class PCDARTSSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("partial",), 1)
+        check_range(self, "partial", least=1)
 
 
 @register("pc-darts")

@@ -25,7 +25,8 @@ from transnas.networks.relaxations import Binarised, Relaxation, Sampled, Unifor
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
+from transnas.strategies.settings import check_range
 
 __all__ = ["ProxylessNAS", "ProxylessSettings", "drawn_shares", "penalised"]
 
@@ -62,14 +63,14 @@ class ProxylessSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("warm_up_learning_rate", "reference", "weight"), 0.0)
+        check_range(self, "warm_up_learning_rate", "reference", "weight", least=0)
         if self.penalty == "multiply" and 0.0 < self.reference <= 1.0:
             raise InputError(
                 f"reference is {self.reference!r}, whose logarithm is to divide; accepted with "
                 "penalty 'multiply': 0, or above 1 in the unit of the table"
             )
-        require(self, ("label_smoothing",), 0.0, 1.0)
-        require(self, ("logits_every",), 1)
+        check_range(self, "label_smoothing", least=0, below=1)
+        check_range(self, "logits_every", least=1)
 
     @property
     def warm_up(self) -> int:

@@ -18,9 +18,9 @@ from transnas.networks import Form
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import require
 from transnas.oneshot.darts import DARTSSettings, SecondOrder
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["RobustDARTS", "RobustDARTSSettings", "rises"]
 
@@ -53,11 +53,11 @@ class RobustDARTSSettings(DARTSSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("every", "delta"), 1)
-        require(self, ("earliest",), 0)
-        require(self, ("rise", "decay_factor"), 1.0)
-        require(self, ("decay_limit",), 0.0)
-        require(self, ("drop_path",), 0.0, 1.0)
+        check_range(self, "every", "delta", least=1)
+        check_range(self, "earliest", least=0)
+        check_range(self, "rise", "decay_factor", least=1)
+        check_range(self, "decay_limit", least=0)
+        check_range(self, "drop_path", least=0, below=1)
 
 
 @register("robust-darts")

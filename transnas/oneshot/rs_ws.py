@@ -12,8 +12,9 @@ import numpy as np
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, Sampled
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["RSWS", "RSWSSettings"]
 
@@ -33,9 +34,8 @@ class RSWSSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("candidates", "batches", "finalists"), 1)
-        require(self, ("logits_from",), 0, 1)  # these two would do nothing
-        require(self, ("logits_every",), 1, 2)
+        check_range(self, "candidates", "batches", "finalists", least=1)
+        require_steady_logits(self)
 
 
 @register("rs-ws")

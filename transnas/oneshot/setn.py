@@ -15,8 +15,9 @@ import torch
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, Sampled
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
 from transnas.spaces import Architecture
+from transnas.strategies.settings import check_range
 
 __all__ = ["SETN", "SETNSettings"]
 
@@ -37,7 +38,7 @@ class SETNSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("candidates", "logits_every"), 1)
+        check_range(self, "candidates", "logits_every", least=1)
 
 
 @register("setn")

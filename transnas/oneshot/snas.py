@@ -16,7 +16,8 @@ from transnas.networks.relaxations import Concrete, Relaxation
 from transnas.oneshot._base import Batch, OneShot, geometric
 from transnas.oneshot._costs import expected_cost, parameter_costs
 from transnas.oneshot._registry import register
-from transnas.oneshot._settings import Settings, require
+from transnas.oneshot._settings import Settings
+from transnas.strategies.settings import check_range
 
 __all__ = ["SNAS", "SNASSettings"]
 
@@ -34,9 +35,9 @@ class SNASSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("first_temperature", "last_temperature"), 1e-6)
-        require(self, ("resource",), 0.0)
-        require(self, ("logits_every",), 1, 2)  # one loss moves weights and logits
+        check_range(self, "first_temperature", "last_temperature", least=1e-6)
+        check_range(self, "resource", least=0)
+        check_range(self, "logits_every", least=1, below=2)  # one loss moves weights and logits
 
 
 @register("snas")

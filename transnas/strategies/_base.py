@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from transnas._errors import InputError, unknown
+from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
-from transnas.strategies._setting_types import check_types
 from transnas.strategies._stream import Stream
 
 if TYPE_CHECKING:
@@ -105,25 +104,6 @@ class Strategy(ABC):
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue exactly from a `state()` of a strategy with equal space, seed and settings."""
-
-
-def settings_from(cls: type[Any], given: dict[str, Any]) -> Any:
-    """Return `cls.Settings` from names and values.
-
-    Raises `InputError` for unknown names and for values of another type than the field's.
-    """
-    known = {f.name: f for f in fields(cls.Settings)}
-    for name in given:
-        if name not in known:
-            raise unknown("setting", name, known)
-    check_types(cls.Settings, given)
-    return cls.Settings(**given)
-
-
-def positive(name: str, value: int) -> None:
-    """Raise `InputError` unless the setting `name` is at least 1."""
-    if value < 1:
-        raise InputError(f"setting {name!r} is {value}; accepted: 1 or more")
 
 
 def categorical_only(space: Space, what: str) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._arrays import pack_array, unpack_array
-from transnas.strategies._base import Strategy, categorical_only, positive
+from transnas.strategies._base import Strategy, categorical_only
+from transnas.strategies.settings import check_range
 
 if TYPE_CHECKING:
     from transnas.strategies._learner import Learner
@@ -51,19 +51,10 @@ class ControllerSettings:
     """Results whose proposal is more than this many steps old are not learnt from."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "hidden", "layers", "passes"):
-            positive(name, getattr(self, name))
-        for name, accepted, fine in (
-            ("learning_rate", "> 0", self.learning_rate > 0),
-            ("reach", "> 0", self.reach > 0),
-            ("momentum", "0 <= m < 1", 0 <= self.momentum < 1),
-            ("entropy", ">= 0", self.entropy >= 0),
-            ("power", "> 0", self.power > 0),
-            ("clip", "> 0", self.clip > 0),
-            ("max_delay", ">= 0", self.max_delay >= 0),
-        ):
-            if not fine:
-                raise InputError(f"setting {name!r} is {getattr(self, name)}; accepted: {accepted}")
+        check_range(self, "batch", "hidden", "layers", "passes", least=1)
+        check_range(self, "learning_rate", "reach", "power", "clip", above=0)
+        check_range(self, "momentum", least=0, below=1)
+        check_range(self, "entropy", "max_delay", least=0)
 
 
 class _Proposal(NamedTuple):

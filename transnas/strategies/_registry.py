@@ -8,7 +8,8 @@ from typing import Any
 from transnas._registry import Registry
 from transnas.evaluation import Objective
 from transnas.spaces import Space
-from transnas.strategies._base import Strategy, settings_from
+from transnas.strategies._base import Strategy
+from transnas.strategies.settings import settings_from
 
 __all__ = ["create", "get", "names", "register"]
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Space
-from transnas.strategies._base import Exhausted, Strategy, settings_from
+from transnas.strategies._base import Exhausted, Strategy
 from transnas.strategies._draws import listable, moves_by_number
 from transnas.strategies._registry import create, get
+from transnas.strategies.settings import settings_from
 
 __all__ = ["Replicated", "register_replicated", "replicate", "require_one_budget"]
 

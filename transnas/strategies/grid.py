@@ -8,9 +8,10 @@ from typing import Any
 
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
-from transnas.strategies._base import Exhausted, Strategy, positive
+from transnas.strategies._base import Exhausted, Strategy
 from transnas.strategies._draws import packed, unpack, without_ranges
 from transnas.strategies._registry import register
+from transnas.strategies.settings import check_range
 
 __all__ = ["Grid", "GridSettings"]
 
@@ -23,7 +24,7 @@ class GridSettings:
     """Values tried of each number range, evenly spaced on its (log) scale, ends included."""
 
     def __post_init__(self) -> None:
-        positive("levels", self.levels)
+        check_range(self, "levels", least=1)
 
 
 @register("grid")

@@ -20,10 +20,11 @@ from typing import Any
 from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
-from transnas.strategies._base import Exhausted, Strategy, positive
+from transnas.strategies._base import Exhausted, Strategy
 from transnas.strategies._draws import Shuffled, packed, unpack
 from transnas.strategies._registry import create, get, register
 from transnas.strategies._rungs import Bracket, Rung, brackets, halvings, rungs
+from transnas.strategies.settings import check_range
 
 __all__ = ["ASHA", "BOHB", "BudgetSettings", "Hyperband", "MultiFidelity", "SuccessiveHalving"]
 
@@ -46,14 +47,13 @@ class BudgetSettings:
     enough of them."""
 
     def __post_init__(self) -> None:
-        positive("min_epochs", self.min_epochs)
+        check_range(self, "min_epochs", least=1)
         if self.max_epochs < self.min_epochs:
             raise InputError(
                 f"setting 'max_epochs' is {self.max_epochs}; accepted: min_epochs "
                 f"({self.min_epochs}) or more"
             )
-        if self.eta < 2:
-            raise InputError(f"setting 'eta' is {self.eta}; accepted: 2 or more")
+        check_range(self, "eta", least=2)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class HalvingSettings(BudgetSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("architectures", self.architectures)
+        check_range(self, "architectures", least=1)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ class BOHBSettings(BudgetSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.random_fraction <= 1:
-            value = self.random_fraction
-            raise InputError(f"setting 'random_fraction' is {value}; accepted: 0 to 1")
+        check_range(self, "random_fraction", least=0, most=1)
 
 
 class MultiFidelity(Strategy):

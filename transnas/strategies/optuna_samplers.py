@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from transnas._errors import InputError, require
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
-from transnas.strategies._base import Exhausted, Strategy, positive
+from transnas.strategies._base import Exhausted, Strategy
 from transnas.strategies._draws import Shuffled, mutate, pack, unpack
 from transnas.strategies._optuna import decode, distributions, parameters
 from transnas.strategies._registry import register
 from transnas.strategies._stream import Stream
+from transnas.strategies.settings import check_range
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -155,7 +156,7 @@ class ModelSettings:
     """Random trials before the model is used."""
 
     def __post_init__(self) -> None:
-        positive("startup", self.startup)
+        check_range(self, "startup", least=1)
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,7 @@ class PopulationSettings:
     """Trials in a generation."""
 
     def __post_init__(self) -> None:
-        if self.population < 2:
-            raise InputError(f"setting 'population' is {self.population}; accepted: 2 or more")
+        check_range(self, "population", least=2)
 
 
 @register("tpe")

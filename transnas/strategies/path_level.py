@@ -11,9 +11,10 @@ from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
 from transnas.spaces.path_level import PathLevel
-from transnas.strategies._base import Strategy, positive
+from transnas.strategies._base import Strategy
 from transnas.strategies._draws import Shuffled, pack, packed, unpack
 from transnas.strategies._registry import register
+from transnas.strategies.settings import check_range
 
 __all__ = ["PathLevelSearch", "PathLevelSettings"]
 
@@ -26,7 +27,7 @@ class PathLevelSettings:
     """Best results, of those with transformations left to try, that are transformed further."""
 
     def __post_init__(self) -> None:
-        positive("beam", self.beam)
+        check_range(self, "beam", least=1)
 
 
 @register("path-level")

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from transnas._errors import InputError, unknown
 from transnas.spaces import Architecture, Space
 from transnas.spaces.pnas_growing import GrowingCells
-from transnas.strategies._base import positive
 from transnas.strategies._draws import pack, unpack
 from transnas.strategies._history import Remembering
 from transnas.strategies._registry import register
+from transnas.strategies.settings import check_range
 
 __all__ = ["PNAS", "PNASSettings"]
 
@@ -39,8 +39,7 @@ class PNASSettings:
     """Passes of a surrogate over its data (not published)."""
 
     def __post_init__(self) -> None:
-        for name in ("beam", "members", "epochs"):
-            positive(name, getattr(self, name))
+        check_range(self, "beam", "members", "epochs", least=1)
         if self.surrogate not in ("mlp", "lstm"):
             raise unknown("surrogate", self.surrogate, ("mlp", "lstm"))
 

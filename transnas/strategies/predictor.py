@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError, unknown
+from transnas._errors import unknown
 from transnas.spaces import Architecture, Space
-from transnas.strategies._base import positive
 from transnas.strategies._draws import listable, mutate, sample
 from transnas.strategies._history import Remembering
 from transnas.strategies._improvement import expected_improvement
 from transnas.strategies._registry import register
+from transnas.strategies.settings import check_range
 
 __all__ = ["Predictor", "PredictorSettings", "Regression", "normal_scores"]
 
@@ -45,12 +45,10 @@ class PredictorSettings:
     """`one-hot` codes of the choices, or `paths`: which input-output paths there are (BANANAS)."""
 
     def __post_init__(self) -> None:
-        positive("start", self.start)
-        positive("candidates", self.candidates)
+        check_range(self, "start", "candidates", least=1)
         if self.encoding not in ENCODINGS:
             raise unknown("setting 'encoding' value", self.encoding, ENCODINGS)
-        if not 0 < self.noise < 1:
-            raise InputError(f"setting 'noise' is {self.noise}; accepted: between 0 and 1")
+        check_range(self, "noise", above=0, below=1)
 
 
 @register("predictor")

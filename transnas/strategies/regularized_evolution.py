@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
-from transnas.strategies._base import Strategy, positive
+from transnas.strategies._base import Strategy
 from transnas.strategies._draws import crossed, mutate, pack, sample, unpack
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import one_replicate, register_replicated
 from transnas.strategies._stream import draw_below, keys
 from transnas.strategies._tables import neighbourhood
+from transnas.strategies.settings import check_range
 
 __all__ = ["Evolution", "EvolutionSettings", "NonAgingEvolution", "RegularizedEvolution"]
 
@@ -37,10 +37,8 @@ class EvolutionSettings:
     """Probability that a child has two parents, the best of two samples, before it is mutated."""
 
     def __post_init__(self) -> None:
-        positive("population", self.population)
-        positive("sample", self.sample)
-        if not 0 <= self.crossover <= 1:
-            raise InputError(f"setting 'crossover' is {self.crossover}; accepted: 0 to 1")
+        check_range(self, "population", "sample", least=1)
+        check_range(self, "crossover", least=0, most=1)
 
 
 class Evolution(Strategy):

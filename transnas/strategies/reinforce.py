@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transnas._errors import InputError
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
 from transnas.strategies._base import Strategy, categorical_only
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies._stream import Stream, draw_uniform, keys
+from transnas.strategies.settings import check_range
 
 __all__ = ["Policies", "Reinforce", "ReinforceSettings"]
 
@@ -39,12 +39,9 @@ class ReinforceSettings:
     """Weight of the entropy bonus, in units of the typical size of the advantage."""
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"setting 'learning_rate' is {self.learning_rate}; accepted: > 0")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"setting 'momentum' is {self.momentum}; accepted: 0 <= m < 1")
-        if not self.entropy >= 0:
-            raise InputError(f"setting 'entropy' is {self.entropy}; accepted: >= 0")
+        check_range(self, "learning_rate", above=0)
+        check_range(self, "momentum", least=0, below=1)
+        check_range(self, "entropy", least=0)
 
 
 @register("reinforce")

@@ -13,7 +13,7 @@ from transnas.evaluation import Objective
 from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info, saved_kind
 from transnas.spaces import Space
 from transnas.strategies import NoSettings
-from transnas.strategies._base import settings_from
+from transnas.strategies.settings import settings_from
 from transnas.studies._plan import DEFAULT_SPACE, by_task, require_positive
 from transnas.studies._search import search
 from transnas.studies._study import Study

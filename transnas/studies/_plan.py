@@ -14,7 +14,7 @@ from transnas.evaluation import Evaluator, Objective
 from transnas.meta import PriorInfo, load_prior, prior_info
 from transnas.spaces import Space
 from transnas.strategies import Strategy
-from transnas.strategies._base import settings_from
+from transnas.strategies.settings import settings_from
 from transnas.studies import _methods
 from transnas.studies._definition import Definition, data_of
 from transnas.studies._storage import label_of

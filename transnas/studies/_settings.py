@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from transnas._errors import InputError, unknown
-from transnas.strategies._setting_types import accepted, options
+from transnas.strategies.settings import accepted, options
 from transnas.studies import _methods
 
 __all__ = ["method_and_settings", "typed", "typed_settings", "untyped"]

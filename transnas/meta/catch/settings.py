@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from transnas._errors import InputError
+from transnas.strategies.settings import check_range, check_types
 
-__all__ = ["CatchSettings", "check_number", "check_switch", "check_whole"]
+__all__ = ["CatchSettings"]
 
 
 @dataclass(frozen=True)
@@ -78,51 +76,15 @@ class CatchSettings:
     """Gradients longer than this are shortened to it. Ours."""
 
     def __post_init__(self) -> None:
-        for name in ("z_size", "hidden", "candidates", "horizon", "window"):
-            check_whole(name, getattr(self, name), 1)
-        for name in ("initial", "updates", "policy_updates"):
-            check_whole(name, getattr(self, name), 0)
-        for name in ("epsilon", "epsilon_adapted", "epsilon_decay", "epsilon_least", "replay_beta"):
-            check_number(name, getattr(self, name), lambda v: 0 <= v <= 1, "0..1")
-        for name in ("huber", "clip", "learning_rate", "gradient_norm"):
-            check_number(name, getattr(self, name), lambda v: v > 0, "finite numbers above 0")
-        for name in ("kl_weight", "entropy", "replay_alpha"):
-            check_number(name, getattr(self, name), lambda v: v >= 0, "finite numbers from 0")
-        check_number("replay_share", self.replay_share, lambda v: 0 < v <= 1, "0 < share <= 1")
-        check_switch("masking", self.masking)
-        for name, accepted in (
-            ("context", ("posterior", "zero", "random")),
-            ("normalise", ("winsor", "z", "rank")),
-            ("isomorphs", ("apart", "together")),
-            ("replay", ("prioritised", "uniform")),
-        ):
-            given = getattr(self, name)
-            _check(name, given, given in accepted, ", ".join(accepted))
+        check_types(type(self), vars(self))
+        check_range(self, "z_size", "hidden", "candidates", "horizon", "window", least=1)
+        check_range(self, "initial", "updates", "policy_updates", least=0)
+        check_range(self, "epsilon", "epsilon_adapted", "epsilon_decay", least=0, most=1)
+        check_range(self, "epsilon_least", "replay_beta", least=0, most=1)
+        check_range(self, "replay_share", above=0, most=1)
+        check_range(self, "huber", "clip", "learning_rate", "gradient_norm", above=0)
+        check_range(self, "kl_weight", "entropy", "replay_alpha", least=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise `InputError` unless `value` is a whole number from `least`."""
-    right = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    _check(name, value, right, f"whole numbers from {least}")
-
-
-def check_number(name: str, value: object, right: Callable[[float], bool], what: str) -> None:
-    """Raise `InputError` unless `value` is a finite number that is `right`, in words `what`."""
-    number = float("nan")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = value
-    _check(name, value, math.isfinite(number) and right(number), what)
-
-
-def check_switch(name: str, value: object) -> None:
-    """Raise `InputError` unless `value` is True or False."""
-    _check(name, value, isinstance(value, bool), "true, false")
-
-
-def _check(name: str, value: object, accepted: bool, what: str) -> None:
-    if not accepted:
-        raise InputError(f"setting {name!r} is {value!r}; accepted: {what}")

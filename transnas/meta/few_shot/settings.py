@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from transnas._errors import InputError
+from transnas.strategies.settings import check_range, check_types
 
 __all__ = ["FamilySettings", "MAMLPlusSettings", "SearchSettings", "Settings", "TNASSettings"]
 
@@ -34,8 +33,9 @@ class FamilySettings:
     """Meta-steps of each of them."""
 
     def __post_init__(self) -> None:
-        _require_whole(self, ("architectures",), 0)
-        _require_whole(self, ("architecture_steps", "meta_steps", "tasks", "width"), 1)
+        check_types(type(self), vars(self))
+        check_range(self, "architectures", least=0)
+        check_range(self, "architecture_steps", "meta_steps", "tasks", "width", least=1)
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,11 @@ class Settings:
     """Meta-gradients are clipped, element by element, to this size; 0: not at all."""
 
     def __post_init__(self) -> None:
-        _require_whole(self, ("steps", "test_steps"), 0)
-        _require_whole(self, ("epochs",), 1)
-        _require_numbers(self, ("inner_rate", "outer_rate", "clip"))
-        if self.annealed_to is not None and not _is_number(self.annealed_to):
-            raise _refused(self, "annealed_to", "none or numbers from 0")
-        if not _is_whole(self.order, 1) or self.order > 2:
-            raise _refused(self, "order", "1, 2")
+        check_types(type(self), vars(self))
+        check_range(self, "steps", "test_steps", least=0)
+        check_range(self, "epochs", least=1)
+        check_range(self, "inner_rate", "outer_rate", "annealed_to", "clip", least=0)
+        check_range(self, "order", least=1, most=2)
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,8 @@ class MAMLPlusSettings(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
-        _require_whole(self, ("steps",), 1)
-        _require_whole(self, ("multi_step_epochs", "first_order_epochs"), 0)
-        for name in ("learnt_rates", "step_norms"):
-            if not isinstance(getattr(self, name), bool):
-                raise _refused(self, name, "true, false")
+        check_range(self, "steps", least=1)
+        check_range(self, "multi_step_epochs", "first_order_epochs", least=0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ class SearchSettings(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
-        _require_numbers(self, ("outer_logits_rate",))
+        check_range(self, "outer_logits_rate", least=0)
 
 
 @dataclass(frozen=True)
@@ -118,33 +113,4 @@ class TNASSettings(SearchSettings):
 
     def __post_init__(self) -> None:
         SearchSettings.__post_init__(self)
-        _require_numbers(self, ("logits_rate",))
-        if self.inner not in ("joint", "alternating"):
-            raise _refused(self, "inner", "alternating, joint")
-
-
-def _require_whole(settings: object, names: Iterable[str], least: int) -> None:
-    for name in names:
-        if not _is_whole(getattr(settings, name), least):
-            raise _refused(settings, name, f"whole numbers from {least}")
-
-
-def _require_numbers(settings: object, names: Iterable[str]) -> None:
-    for name in names:
-        if not _is_number(getattr(settings, name)):
-            raise _refused(settings, name, "numbers from 0")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is finite and not below 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return 0 <= value < float("inf")
-
-
-def _refused(settings: object, name: str, accepted: str) -> InputError:
-    return InputError(f"setting {name!r} is {getattr(settings, name)!r}; accepted: {accepted}")
+        check_range(self, "logits_rate", least=0)

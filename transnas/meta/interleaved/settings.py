@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from transnas._errors import InputError, unknown
 from transnas.evaluation.recipe import half_cosine
-from transnas.strategies._setting_types import check_types
+from transnas.strategies.settings import check_range, check_types
 
 __all__ = ["PRESETS", "InterleaveSettings", "Preset"]
 
@@ -176,7 +176,7 @@ class InterleaveSettings:
     """Whether encoders other than a stage's two wait in main memory."""
 
     def __post_init__(self) -> None:
-        check_types(type(self), {name: getattr(self, name) for name in self.names()})
+        check_types(type(self), vars(self))
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
         preset = PRESETS[self.preset]
@@ -211,21 +211,15 @@ class InterleaveSettings:
         return max(_OFTEN, math.ceil(images / (_MATCHED * self.batch_size)))
 
     def _check(self) -> None:
-        whole = ("partial", "rounds", "steps", "epochs", "match_every", "anchors", "hyper_chunk",
-                 "hyper_hidden", "strikes")  # fmt: skip
-        for name in whole:
-            _require_whole(name, getattr(self, name), 1)
-        _require_whole("views", self.views, 2)
-        _require_whole("batch_size", self.batch_size, 2)
-        _require_whole("iterations", self.iterations, 1)
-        for name in ("transfer_ramp", "warmup", "momentum"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} is {value!r}; accepted: numbers from 0 to 1")
-        for name in ("transfer_weight", "learning_rate", "least_learning_rate", "weight_decay",
-                     "logits_learning_rate", "logits_decay", "gradient_clip"):  # fmt: skip
-            _require_finite(name, getattr(self, name), 0)
-        _require_finite("divergence", self.divergence, 1)
+        check_range(self, "partial", "rounds", "steps", "epochs", "iterations", least=1)
+        check_range(self, "match_every", "anchors", least=1)
+        check_range(self, "hyper_chunk", "hyper_hidden", "strikes", least=1)
+        check_range(self, "views", "batch_size", least=2)
+        check_range(self, "transfer_ramp", "warmup", "momentum", least=0, most=1)
+        check_range(self, "learning_rate", "least_learning_rate", "logits_learning_rate", least=0)
+        check_range(self, "weight_decay", "logits_decay", "gradient_clip", least=0)
+        check_range(self, "transfer_weight", least=0)
+        check_range(self, "divergence", least=1)
         self._check_matching()
         self._check_paths()
         if self.variant.one_encoder:
@@ -247,10 +241,8 @@ class InterleaveSettings:
                 f"anchors is {self.anchors} with sources {self.sources!r}, which leaves one pair "
                 f"of sets at most; accepted: whole numbers from {least}"
             )
-        _require_finite("threshold_value", self.threshold_value, -math.inf)
-        scale = self.kernel_scale
-        if scale is not None and not 0 < scale < math.inf:
-            raise InputError(f"kernel_scale is {scale!r}; accepted: finite numbers above 0")
+        check_range(self, "threshold_value")
+        check_range(self, "kernel_scale", above=0)
 
     def _check_paths(self) -> None:
         depth = self.chain_depth
@@ -323,14 +315,3 @@ class InterleaveSettings:
     def names(cls) -> list[str]:
         """Return the names of all settings."""
         return [f.name for f in fields(cls)]
-
-
-def _require_whole(name: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
-
-
-def _require_finite(name: str, value: float | None, least: float) -> None:
-    if value is not None and not (math.isfinite(value) and value >= least):
-        from_least = f" from {least}" if math.isfinite(least) else ""
-        raise InputError(f"{name} is {value!r}; accepted: finite numbers{from_least}")

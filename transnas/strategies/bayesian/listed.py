@@ -31,7 +31,6 @@ from transnas.strategies._base import (
     Exhausted,
     Strategy,
     generator_state,
-    positive,
     restore_generator,
 )
 from transnas.strategies._draws import pack, packed, unpack
@@ -41,6 +40,7 @@ from transnas.strategies._replicates import register_replicated
 from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
 from transnas.strategies.bayesian._ensemble import Evidence, Incremental
 from transnas.strategies.bayesian._rewards import clip_low
+from transnas.strategies.settings import check_range
 
 __all__ = ["ArchitectureBO", "ArchitectureSettings"]
 
@@ -64,9 +64,8 @@ class ArchitectureSettings:
     search stays to what is good. Chosen on TransNAS-Bench-101 (`benchmarks/architecture_bo.py`)."""
 
     def __post_init__(self) -> None:
-        positive("start", self.start)
-        if not 0 < self.deviation < math.inf:
-            raise InputError(f"setting 'deviation' is {self.deviation!r}; accepted: > 0")
+        check_range(self, "start", least=1)
+        check_range(self, "deviation", above=0)
         if self.hyperparameters not in _NOISES:
             value = self.hyperparameters
             raise unknown("setting 'hyperparameters' value", value, _NOISES)

@@ -33,12 +33,12 @@ import numpy.typing as npt
 from transnas._errors import InputError, require, unknown
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
-from transnas.strategies._base import positive
 from transnas.strategies._draws import mutate, sample
 from transnas.strategies._history import Remembering
 from transnas.strategies._registry import register
 from transnas.strategies.bayesian._candidates import is_listable, listed
 from transnas.strategies.bayesian._rewards import standardised
+from transnas.strategies.settings import check_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,10 +89,8 @@ class BayesianSettings:
         for name, accepted in _ACCEPTED.items():
             if getattr(self, name) not in accepted:
                 raise unknown(f"setting {name!r} value", getattr(self, name), accepted)
-        for name in ("start", "samples", "fantasies"):
-            positive(name, getattr(self, name))
-        if not self.trade_off >= 0:
-            raise InputError(f"setting 'trade_off' is {self.trade_off}; accepted: 0 or more")
+        check_range(self, "start", "samples", "fantasies", least=1)
+        check_range(self, "trade_off", least=0)
         if self.per_second and self.acquisition not in ("ei", "log-ei"):
             raise InputError("setting 'per_second' is True; accepted with acquisition: ei, log-ei")
 

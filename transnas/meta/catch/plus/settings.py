@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from transnas.meta.catch.settings import check_number, check_switch
+from transnas.strategies.settings import check_range, check_types
 
 __all__ = ["CatchPlusSettings"]
 
@@ -24,9 +24,8 @@ class CatchPlusSettings:
     """Whether the expected improvement is averaged with that of the plain store model."""
 
     def __post_init__(self) -> None:
-        check_number("latent_share", self.latent_share, lambda v: 0 <= v < 1, "0 <= share < 1")
-        check_switch("learnt_mean", self.learnt_mean)
-        check_switch("ensemble", self.ensemble)
+        check_types(type(self), vars(self))
+        check_range(self, "latent_share", least=0, below=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
