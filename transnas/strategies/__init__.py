@@ -5,6 +5,7 @@ from transnas.strategies._base import (
     NoSettings,
     Strategy,
     generator_state,
+    require_categorical,
     restore_generator,
 )
 from transnas.strategies._optuna import as_optuna_sampler, pruning, suggest
@@ -33,6 +34,7 @@ __all__ = [
     "register",
     "register_replicated",
     "replicate",
+    "require_categorical",
     "restore_generator",
     "suggest",
 ]

@@ -18,7 +18,14 @@ from transnas.strategies._stream import Stream
 if TYPE_CHECKING:
     from transnas.tasks import Task
 
-__all__ = ["Exhausted", "NoSettings", "Strategy", "generator_state", "restore_generator"]
+__all__ = [
+    "Exhausted",
+    "NoSettings",
+    "Strategy",
+    "generator_state",
+    "require_categorical",
+    "restore_generator",
+]
 
 
 class Exhausted(Exception):
@@ -106,7 +113,7 @@ class Strategy(ABC):
         """Continue exactly from a `state()` of a strategy with equal space, seed and settings."""
 
 
-def categorical_only(space: Space, what: str) -> None:
+def require_categorical(space: Space, what: str) -> None:
     """Raise `InputError` for a space with number ranges, or without choices."""
     if space.ranges or not space.choices:
         raise InputError(

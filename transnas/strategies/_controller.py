@@ -14,7 +14,7 @@ import numpy.typing as npt
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._arrays import pack_array, unpack_array
-from transnas.strategies._base import Strategy, categorical_only
+from transnas.strategies._base import Strategy, require_categorical
 from transnas.strategies.settings import check_range
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RecurrentController(Strategy):
     Settings = ControllerSettings
 
     def _begin(self) -> None:
-        categorical_only(self.space, "a recurrent controller")
+        require_categorical(self.space, "a recurrent controller")
         self._version = 0
         self._baseline = _Average(self.settings.momentum)
         self._spread = _Average(self.settings.momentum)

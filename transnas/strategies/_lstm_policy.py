@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from transnas.spaces import Space
-from transnas.strategies._base import categorical_only
+from transnas.strategies._base import require_categorical
 
 __all__ = ["LSTMPolicy", "chosen_log_policy", "entropies"]
 
@@ -63,7 +63,7 @@ class LSTMPolicy(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        categorical_only(space, "a recurrent controller")
+        require_categorical(space, "a recurrent controller")
         self.space = space
         self.temperature = temperature
         self.squash = squash

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transnas.evaluation import Measurement
 from transnas.spaces import Architecture, Space
-from transnas.strategies._base import Strategy, categorical_only
+from transnas.strategies._base import Strategy, require_categorical
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies._stream import Stream, draw_uniform, keys
@@ -95,7 +95,7 @@ class Policies:
     LEARNT = ("theta", "first", "second", "steps", "baseline", "advantage")
 
     def __init__(self, space: Space, streams: Sequence[Stream], settings: Any) -> None:
-        categorical_only(space, "strategy 'reinforce'")
+        require_categorical(space, "strategy 'reinforce'")
         self.space = space
         self.settings = settings
         self._free = type(space).mask is Space.mask

@@ -12,7 +12,7 @@ from transnas._errors import InputError, unknown
 from transnas.evaluation import Objective
 from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info, saved_kind
 from transnas.spaces import Space
-from transnas.strategies import NoSettings
+from transnas.strategies import NoSettings, require_categorical
 from transnas.strategies.settings import settings_from
 from transnas.studies._plan import DEFAULT_SPACE, by_task, require_positive
 from transnas.studies._search import search
@@ -226,11 +226,7 @@ def _catch(request: _Request) -> Prior:
     assert isinstance(settings, CatchSettings)
     if settings.prior:
         raise InputError("setting 'prior' is given; accepted: none, learning starts from scratch")
-    if request.space.ranges:
-        raise InputError(
-            f"space {request.space.name!r} has number ranges; method 'catch' accepts: spaces of "
-            "categorical choices"
-        )
+    require_categorical(request.space, "method 'catch'")
     rounds, queries = request.rounds or _ROUNDS, request.queries or _QUERIES
     with Learning(f"learning {request.out}", rounds * queries, request.progress) as shown:
         family = Watched(_family(request), queries, shown.at)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transnas._errors import InputError
 from transnas.spaces import Architecture, Space
+from transnas.strategies import require_categorical
 from transnas.strategies._stream import UInts, mix
 
 __all__ = ["Coding", "Codes"]
@@ -33,11 +33,7 @@ class Coding:
         masking: bool = True,
         isomorphs: Literal["apart", "together"] = "apart",
     ) -> None:
-        if space.ranges or not space.choices:
-            raise InputError(
-                f"space {space.name!r} has number ranges, or no choices; strategy 'catch' "
-                "accepts: spaces of categorical choices"
-            )
+        require_categorical(space, "strategy 'catch'")
         self.space = space
         self.dtype = dtype
         self.masking = masking

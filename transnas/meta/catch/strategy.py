@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.meta.catch.settings import CatchSettings
 from transnas.spaces import Architecture, Space
-from transnas.strategies import Exhausted, Strategy, register
+from transnas.strategies import Exhausted, Strategy, register, require_categorical
 from transnas.strategies._arrays import pack_array, unpack_array
 
 if TYPE_CHECKING:
@@ -50,11 +49,7 @@ class CatchStrategy(Strategy):
         prior: CatchPrior | None = None,
     ) -> None:
         super().__init__(space, seed, objectives, settings)
-        if space.ranges or not space.choices:
-            raise InputError(
-                f"space {space.name!r} has number ranges, or no choices; strategy 'catch' "
-                "accepts: spaces of categorical choices"
-            )
+        require_categorical(space, "strategy 'catch'")
         self._prior = prior
         if prior is None and self.settings.prior:
             self._prior = self._read(Path(self.settings.prior))

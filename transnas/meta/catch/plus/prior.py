@@ -17,6 +17,7 @@ from transnas.meta.catch.plus.latent import Latent, Rows, fit, inputs_of
 from transnas.meta.catch.plus.settings import CatchPlusSettings
 from transnas.meta.store import SmoothedSource, SourceTask, StorePrior, learn
 from transnas.spaces import Space
+from transnas.strategies import require_categorical
 from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
 from transnas.strategies.bayesian._features import describe
 
@@ -98,11 +99,7 @@ def learn_plus(
 
     Raises `InputError` for a space with number ranges.
     """
-    if space.ranges or not space.choices:
-        raise InputError(
-            f"space {space.name!r} has number ranges, or no choices; method 'catch+' accepts: "
-            "spaces of categorical choices"
-        )
+    require_categorical(space, "method 'catch+'")
     store = learn(sources, space)
     return CatchPlusPrior(store, latents_of([store], [seed])[0], settings or CatchPlusSettings())
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.meta.catch.plus.latent import Latent
 from transnas.meta.catch.plus.model import ensemble
@@ -16,7 +15,7 @@ from transnas.meta.store._search import Search
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store.strategy import StoreTransfer
 from transnas.spaces import Space
-from transnas.strategies import register
+from transnas.strategies import register, require_categorical
 from transnas.strategies.bayesian._candidates import Candidates
 
 __all__ = ["CatchPlus"]
@@ -51,11 +50,7 @@ class CatchPlus(StoreTransfer):
     def _learnt(self) -> tuple[SmoothedSource, ...]:
         if not self.settings.prior:
             return ()
-        if self.space.ranges:
-            raise InputError(
-                f"space {self.space.name!r} has number ranges; strategy 'catch+' accepts: spaces "
-                "of categorical choices"
-            )
+        require_categorical(self.space, "strategy 'catch+' with a prior")
         prior = CatchPlusPrior.load(Path(self.settings.prior), self.space)
         self._latent = prior.latent
         return prior.store.sources
