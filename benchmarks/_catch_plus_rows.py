@@ -13,9 +13,8 @@ from learning_from_studies import Tables, micro_pool, subset_pool
 from transnas.meta.catch.plus import CatchPlusSettings, replicate_plus
 from transnas.meta.catch.plus.latent import Latent
 from transnas.meta.catch.plus.prior import latents_of
-from transnas.meta.store import StorePrior, learn, replicate_transfer
-from transnas.meta.store._search import source_values
-from transnas.strategies.bayesian._candidates import listed
+from transnas.meta.store import StorePrior, learn, replicate_transfer, source_values
+from transnas.strategies.bayesian import listed
 
 TRAINED_TOGETHER = 25
 

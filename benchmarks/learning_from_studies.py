@@ -25,10 +25,9 @@ from _record import write_result
 
 from transnas import spaces, strategies
 from transnas._data import data_folder
-from transnas.meta.store import SourceTask, StorePrior, learn, replicate_transfer
-from transnas.meta.store._search import source_values
+from transnas.meta.store import SourceTask, StorePrior, learn, replicate_transfer, source_values
 from transnas.spaces import Architecture
-from transnas.strategies.bayesian._candidates import listed
+from transnas.strategies.bayesian import listed
 
 Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -26,9 +26,7 @@ from transnas.meta.catch.plus.prior import _rows, latents_of
 from transnas.meta.store import SourceTask, learn, replicate_transfer
 from transnas.spaces import Choice, Space
 from transnas.strategies import Strategy
-from transnas.strategies.bayesian._candidates import listed
-from transnas.strategies.bayesian._features import describe
-from transnas.strategies.bayesian._kernel import Kernel
+from transnas.strategies.bayesian import Kernel, describe, listed
 from transnas.testing.strategies import Factory, StrategyContract, Tiny, VariableDepth
 
 OFF = CatchPlusSettings(latent_share=0.0, learnt_mean=False, ensemble=False)

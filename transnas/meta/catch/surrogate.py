@@ -23,8 +23,7 @@ from transnas._errors import InputError
 from transnas.meta.catch.coding import Codes
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily
 from transnas.spaces import Architecture, Space
-from transnas.strategies.bayesian._features import describe
-from transnas.strategies.bayesian._kernel import Kernel
+from transnas.strategies.bayesian import Kernel, describe
 
 __all__ = ["Rows", "SurrogateFamily"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
-from transnas.strategies.bayesian._features import Float
+from transnas.strategies.bayesian import Float
 
 __all__ = ["AMPLITUDE", "NOISE", "SLOPE", "Columns", "Posterior"]
 

@@ -21,8 +21,7 @@ from transnas.meta.store._sources import (
 )
 from transnas.meta.store.strategy import StoreTransfer
 from transnas.spaces import Architecture, Space
-from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
-from transnas.strategies.bayesian._features import Float, describe
+from transnas.strategies.bayesian import Float, describe, is_listable, kernel_of, listed
 
 __all__ = ["StorePrior", "learn"]
 

@@ -14,7 +14,7 @@ from transnas.meta.store._prior import StorePrior
 from transnas.meta.store._search import Search
 from transnas.spaces import Space
 from transnas.strategies import register_replicated
-from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
+from transnas.strategies.bayesian import Candidates, is_listable, listed
 
 __all__ = ["replicate_searches", "replicate_transfer"]
 

@@ -11,8 +11,7 @@ from transnas.meta.store._posterior import Columns, Posterior
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
 from transnas.strategies._improvement import expected_improvement
-from transnas.strategies.bayesian._candidates import Candidates
-from transnas.strategies.bayesian._features import Float
+from transnas.strategies.bayesian import Candidates, Float
 
 __all__ = ["RANDOM_STARTS", "Search", "source_values"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas.meta.store._posterior import Posterior
-from transnas.strategies.bayesian._rewards import clip_low
+from transnas.strategies.bayesian import clip_low
 
 __all__ = ["Hypothesis", "weigh"]
 

@@ -56,8 +56,7 @@ from transnas.strategies import (
     register,
     restore_generator,
 )
-from transnas.strategies.bayesian._candidates import Candidates, is_listable, kernel_of, listed
-from transnas.strategies.bayesian._features import describe
+from transnas.strategies.bayesian import Candidates, describe, is_listable, kernel_of, listed
 
 __all__ = ["StoreSettings", "StoreTransfer"]
 

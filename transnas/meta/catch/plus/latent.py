@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas.spaces import Space
-from transnas.strategies.bayesian._features import Features, Float
-from transnas.strategies.bayesian._kernel import Kernel
+from transnas.strategies.bayesian import Features, Float, Kernel
 
 if TYPE_CHECKING:
     import torch

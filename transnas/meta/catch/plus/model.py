@@ -8,10 +8,8 @@ import numpy as np
 
 from transnas.meta.catch.plus.latent import Latent, inputs_of
 from transnas.meta.catch.plus.settings import CatchPlusSettings
-from transnas.meta.store._search import Search, source_values
-from transnas.meta.store._sources import SmoothedSource
-from transnas.strategies.bayesian._candidates import Candidates
-from transnas.strategies.bayesian._features import Float
+from transnas.meta.store import Search, SmoothedSource, source_values
+from transnas.strategies.bayesian import Candidates, Float
 
 __all__ = ["Ensemble", "LatentColumns", "ensemble"]
 

@@ -18,8 +18,7 @@ from transnas.meta.catch.plus.settings import CatchPlusSettings
 from transnas.meta.store import SmoothedSource, SourceTask, StorePrior, learn
 from transnas.spaces import Space
 from transnas.strategies import require_categorical
-from transnas.strategies.bayesian._candidates import is_listable, kernel_of, listed
-from transnas.strategies.bayesian._features import describe
+from transnas.strategies.bayesian import describe, is_listable, kernel_of, listed
 
 if TYPE_CHECKING:
     from transnas.meta.catch.plus.strategy import CatchPlus

@@ -10,11 +10,9 @@ import numpy.typing as npt
 from transnas.meta.catch.plus.latent import Latent
 from transnas.meta.catch.plus.model import ensemble
 from transnas.meta.catch.plus.settings import CatchPlusSettings
-from transnas.meta.store import StorePrior
-from transnas.meta.store._replicates import replicate_searches
-from transnas.meta.store._search import Search
+from transnas.meta.store import Search, StorePrior, replicate_searches
 from transnas.spaces import Space
-from transnas.strategies.bayesian._candidates import Candidates
+from transnas.strategies.bayesian import Candidates
 
 __all__ = ["replicate_plus"]
 

@@ -11,12 +11,11 @@ from transnas.meta.catch.plus.latent import Latent
 from transnas.meta.catch.plus.model import ensemble
 from transnas.meta.catch.plus.prior import CatchPlusPrior
 from transnas.meta.catch.plus.settings import CatchPlusSettings
-from transnas.meta.store._search import Search
-from transnas.meta.store._sources import SmoothedSource
+from transnas.meta.store import Search, SmoothedSource
 from transnas.meta.store.strategy import StoreTransfer
 from transnas.spaces import Space
 from transnas.strategies import register, require_categorical
-from transnas.strategies.bayesian._candidates import Candidates
+from transnas.strategies.bayesian import Candidates
 
 __all__ = ["CatchPlus"]
 
