@@ -142,7 +142,7 @@ def test_unrolled_gradients_agree_with_finite_differences(
     options = {**options, "kernel_scale": 0.5, "threshold": "absolute", "threshold_value": 0.02}
     monkeypatch.setattr(transfer, "_temperature", lambda values: torch.full_like(values[0], 0.05))
     search = searched(space, tasks, **options)
-    learner, step = search.learners[1], search.step_of(1)
+    learner, step = search.learners[1], search.stage_step.step_of(1)
     assert step is not None
     alpha, depth = learner.alpha[0], search.settings.chain_depth
     images, labels = learner.validation.next()
@@ -169,7 +169,7 @@ def test_finite_difference_products_agree_on_a_smooth_network(
     space: Space, tasks: list[DataTask]
 ) -> None:
     search = searched(space, tasks, paths="last", preset="soft", transfer_weight=5.0)
-    learner, step = search.learners[0], search.step_of(0)
+    learner, step = search.learners[0], search.stage_step.step_of(0)
     assert step is not None
     alpha = learner.alpha[0]
     generator = torch.Generator().manual_seed(0)

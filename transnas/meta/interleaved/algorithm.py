@@ -15,12 +15,10 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from transnas.evaluation.training import deterministic, workplace
 from transnas.meta.interleaved.checks import check_tasks
-from transnas.meta.interleaved.encoders import copy_weights
-from transnas.meta.interleaved.gradient import Step
 from transnas.meta.interleaved.history import Cost, History
 from transnas.meta.interleaved.learner import (
     Learner,
@@ -30,7 +28,6 @@ from transnas.meta.interleaved.learner import (
 )
 from transnas.meta.interleaved.level3 import Level3
 from transnas.meta.interleaved.methods import METHODS
-from transnas.meta.interleaved.objective import Objective
 from transnas.meta.interleaved.order import order
 from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.setup import (
@@ -42,6 +39,7 @@ from transnas.meta.interleaved.setup import (
     similar_path,
     weight_iterations,
 )
+from transnas.meta.interleaved.stage_step import StageStep
 from transnas.meta.interleaved.stages import Stage, Summed, stages
 from transnas.meta.interleaved.summed import SummedStep
 from transnas.networks import Supernet
@@ -100,12 +98,10 @@ class Interleaving:
         self.history = History([t.name for t in self.tasks], self.iterations)
         self.history.events += settings.remarks()
         self.cost = Cost(task_seconds={t.name: 0.0 for t in self.tasks})
-        self.level3 = Level3(self)
+        self.stage_step = StageStep(self)
         self.summed = SummedStep(self)
+        self.level3 = Level3(self)
         self.similar = similar_path(self.learners, settings, seed)
-        self.steps: dict[int, Step] = {}
-        """The last weight step of each stage of this iteration; for paths but `direct`."""
-        self._due = [0] * (settings.rounds * len(self.tasks) + 1)
         self._last: int | None = None
         self.iteration = self.position = 0
         self._begin_iteration()
@@ -142,75 +138,12 @@ class Interleaving:
         elif isinstance(unit, Summed):
             self.summed.step(unit.round)
         elif isinstance(unit, Stage) and self.learners[unit.task].active:
-            self._stage(unit)
+            self.stage_step.step(unit)
             self.cost.task_seconds[self.tasks[unit.task].name] += time.perf_counter() - started
         self.position += 1
         point = self._end_iteration() if self.position == len(self.units) else None
         self.cost.seconds += time.perf_counter() - started
         return point
-
-    def _stage(self, stage: Stage) -> None:
-        """Let one task take J steps: down its own loss, and towards its predecessor."""
-        learner, teacher = self.learners[stage.task], self._teacher(stage)
-        self._bring(learner, teacher)
-        self._initialise(learner, teacher)
-        frozen: dict[str, Tensor] | None = None
-        if teacher is learner:
-            weights = {
-                **dict(learner.encoder.named_parameters()),
-                **(learner.generated(path=False) or {}),
-            }
-            frozen = {n: w.detach().clone() for n, w in weights.items()}
-        for j in range(self.settings.steps):
-            objective = self._objective(stage, learner, teacher, frozen)
-            record = self.settings.paths != "direct" and j == self.settings.steps - 1
-            start = learner.snapshot() if record else {}
-            scale = self._weight_step(stage, learner, objective)
-            if record and scale is not None:
-                self._record(stage, objective, start, scale)
-
-    def _objective(
-        self, stage: Stage, learner: Learner, teacher: Learner | None, frozen: Any
-    ) -> Objective:
-        """Return mu L_k + lambda Omega for the next batch of stage t."""
-        s = self.settings
-        batch = learner.train.next()
-        self._due[stage.t] += 1
-        weight = s.transfer_at((self.iteration + 1) / self.iterations)
-        assert s.match_every is not None
-        due = self._due[stage.t] % s.match_every == stage.t % s.match_every
-        matched = None
-        if teacher is not None and s.variant.term != "none" and due:
-            started = time.perf_counter()
-            matched = learner.matcher.draw(teacher.task).to(self.device)
-            self.cost.transfer_seconds += time.perf_counter() - started
-        mu = 1.0 if stage.t == 1 or s.variant.labels_after_first else 0.0
-        return Objective(learner, teacher, batch, matched, mu, weight, s, frozen)
-
-    def _weight_step(self, stage: Stage, learner: Learner, objective: Objective) -> float | None:
-        """Move weights down `objective`; return what clipping left, or None for a divergence."""
-        with torch.no_grad():
-            mix = learner.mix(stage=True)
-        loss, parts = objective.stage_loss(mix)
-        self._count(objective, parts.pop("seconds"))
-        parameters = [*learner.private, *self.shared]
-        for optimiser in self._optimisers(learner):
-            optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss, inputs=parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
-        length, value = float(norm), float(parts["train"])
-        if self._diverged(learner, value, length):
-            return None
-        for optimiser in self._optimisers(learner):
-            optimiser.step()
-        name = learner.task.name
-        self.history.add(f"{name}/train/{stage.round}", value)
-        if "transfer" in parts:
-            self.history.add(f"{name}/transfer/{stage.round}", parts.pop("transfer"))
-        for key, logged in parts.items():
-            if key != "train":
-                self.history.add(key, logged)
-        return min(1.0, self.settings.gradient_clip / (length + 1e-6))
 
     def _end_iteration(self) -> dict[str, Any] | None:
         self.iteration += 1
@@ -241,7 +174,7 @@ class Interleaving:
             )
             self._last = found[-1].task
             listed = [*found]
-        self.steps.clear()
+        self.stage_step.forget()
         if s.alpha_schedule == "posthoc":
             self.units: list[Unit] = listed if it < self.weight_iterations else [_ALPHA]
         else:
@@ -249,51 +182,7 @@ class Interleaving:
             alpha: list[Unit] = [_ALPHA] if moves else []
             self.units = [*alpha, *listed] if s.alpha_first else [*listed, *alpha]
 
-    # Parts of a stage ---------------------------------------------------------------------------
-
-    def _teacher(self, stage: Stage) -> Learner | None:
-        if stage.previous is None or not self.learners[stage.previous].active:
-            return None
-        return self.learners[stage.previous]
-
-    def _initialise(self, learner: Learner, teacher: Learner | None) -> None:
-        """Start from the predecessor's weights where the settings say so."""
-        rule = self.settings.init_from
-        first, learner.visited = not learner.visited, True
-        if teacher is None or teacher is learner or rule == "own":
-            return
-        if first or rule == "predecessor_always":
-            copy_weights(teacher.encoder, learner.encoder)
-
-    def _record(
-        self, stage: Stage, objective: Objective, start: dict[str, Tensor], scale: float
-    ) -> None:
-        """Keep the step that ended stage t as a function of the architecture."""
-        learner, teacher = objective.learner, objective.teacher
-        previous = self.steps.get(stage.t - 1) if objective.transfers else None
-        constant = None
-        if objective.transfers and previous is None and teacher is not None:
-            constant = objective.frozen_weights() or teacher.snapshot()
-        rate = float(learner.optimiser.param_groups[0]["lr"]) * scale
-        self.steps[stage.t] = Step(
-            start, learner.snapshot(), rate, objective.inner_loss, constant, previous
-        )
-
-    def step_of(self, k: int) -> Step | None:
-        """Return the last recorded step of task k in this iteration."""
-        found = None
-        for unit in self.units:
-            if isinstance(unit, Stage) and unit.task == k and unit.t in self.steps:
-                found = self.steps[unit.t]
-        return found
-
-    def _diverged(self, learner: Learner, loss: float, length: float) -> bool:
-        """Record a strike against a task whose loss or gradient is out of bounds."""
-        bound = self.settings.divergence * (learner.chance or math.inf)
-        if math.isfinite(loss) and math.isfinite(length) and loss <= bound:
-            return False
-        self.strike(learner, f"training loss {loss:.3g}, gradient {length:.3g}")
-        return True
+    # Parts of the units -------------------------------------------------------------------------
 
     def strike(self, learner: Learner, reason: str) -> None:
         """Halve a diverging task's weight and learning rate, or drop it; the others go on."""
@@ -311,7 +200,7 @@ class Interleaving:
 
             raise Stopped(f"all tasks diverged; the last one: {self.history.events[-1]}", [])
 
-    def _bring(self, *needed: Learner | None) -> None:
+    def bring(self, *needed: Learner | None) -> None:
         """Have the needed encoders on the device, and with `offload` no others."""
         if not self.settings.offload:
             return
@@ -321,23 +210,6 @@ class Interleaving:
         for wanted in needed:
             if wanted is not None and not wanted.resident:
                 wanted.place(self.device)
-
-    def bring(self, learner: Learner) -> None:
-        """Have this encoder on the device."""
-        self._bring(learner)
-
-    def _count(self, objective: Objective, seconds: float) -> None:
-        cost = self.cost
-        cost.training_passes += 1
-        cost.images += len(objective.batch[0])
-        cost.transfer_seconds += seconds
-        if objective.matched is not None and self.settings.variant.term != "soft":
-            cost.student_passes += 1
-            cost.teacher_passes += 1
-            cost.matched_images += 2 * len(objective.matched.student)
-
-    def _optimisers(self, learner: Learner) -> list[torch.optim.Optimizer]:
-        return [o for o in (learner.optimiser, self.shared_optimiser) if o is not None]
 
     # What comes of it ---------------------------------------------------------------------------
 
@@ -405,7 +277,7 @@ class Interleaving:
             "position": self.position,
             "units": [None if u is None else list(astuple(u)) for u in self.units],
             "last": self._last,
-            "due": list(self._due),
+            "due": self.stage_step.state(),
             "cost": asdict(self.cost),
             "history": self.history.state(),
             "similar": list(self.similar),
@@ -428,7 +300,7 @@ class Interleaving:
         self.cost = Cost(**state["cost"])
         self.history.restore(state["history"])
         self.similar = [int(k) for k in state["similar"]]
-        self._due = [int(c) for c in state["due"]]
+        self.stage_step.restore(state["due"])
         self.iteration = int(state["iteration"])
         if not self.done:
             self._begin_iteration()

@@ -78,7 +78,7 @@ class Level3:
         search, s = self._search, self._search.settings
         search.bring(learner)
         images, targets = batch = learner.validation.next()
-        step = search.step_of(learner.k) if s.paths != "direct" else None
+        step = search.stage_step.step_of(learner.k) if s.paths != "direct" else None
         exact = step is not None and s.hvp == "exact"
         mix = learner.mix() if drawn is None else drawn
         if exact:
