@@ -11,7 +11,7 @@ from torch import Tensor
 from transnas.meta.interleaved import InterleaveSettings, Interleaving, transfer
 from transnas.meta.interleaved.gradient import Step, Weights, finite_difference, unrolled
 from transnas.meta.interleaved.matching import Matched, Matcher
-from transnas.meta.interleaved.objective import _part
+from transnas.meta.interleaved.objective import part_of
 from transnas.oneshot._streams import Stream
 from transnas.spaces import Space
 from transnas.tasks import DataTask
@@ -148,7 +148,7 @@ def test_unrolled_gradients_agree_with_finite_differences(
     images, labels = learner.validation.next()
 
     def loss(weights: dict[str, Tensor]) -> Tensor:
-        parts = _part(weights, "encoder"), _part(weights, "head")
+        parts = part_of(weights, "encoder"), part_of(weights, "head")
         return learner.kind.loss(learner.output((images, labels), learner.mix(), *parts), labels)
 
     (exact,) = torch.autograd.grad(loss(unrolled(step, depth)), alpha)

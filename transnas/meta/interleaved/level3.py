@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from transnas.meta.interleaved.flat import flat, set_gradients
 from transnas.meta.interleaved.gradient import Step, finite_difference, unrolled
 from transnas.meta.interleaved.learner import Learner, optimiser_state, restore_optimiser
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.normalise import Balance, Normaliser, cosines
-from transnas.meta.interleaved.objective import _part
+from transnas.meta.interleaved.objective import part_of
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.networks.relaxations import Mix, keep_mass
 
@@ -62,7 +62,7 @@ class Level3:
             share = {k: self._search.learners[k].factor / len(gradients) for k in gradients}
             joint = self.balance.join(gradients, losses, share)
             alpha = self._search.learners[group[0]].alpha
-            _set_gradient(alpha, joint)
+            set_gradients(alpha, joint)
             before = alpha[0].detach().clone()
             optimiser.step()
             if drawn is not None and drawn.paths is not None:
@@ -84,7 +84,7 @@ class Level3:
         if exact:
             assert step is not None
             weights = unrolled(step, s.chain_depth)
-            own, head = _part(weights, "encoder"), _part(weights, "head")
+            own, head = part_of(weights, "encoder"), part_of(weights, "head")
             output = learner.output(batch, mix, own, head, keep_buffers=True)
         else:
             generated = learner.generated(path=s.hyper_path)
@@ -103,7 +103,7 @@ class Level3:
         gradient = (
             self._with_differences(learner, step, normal)
             if step is not None and not exact
-            else _flat(
+            else flat(
                 learner.alpha,
                 torch.autograd.grad(
                     normal, learner.alpha, allow_unused=True, retain_graph=drawn is not None
@@ -122,7 +122,7 @@ class Level3:
             for (n, w), g in zip(named.items(), by_weights, strict=True)
         }
         correction = finite_difference(step, direction, learner.alpha)
-        return _flat(learner.alpha, direct) - _flat(learner.alpha, correction)
+        return flat(learner.alpha, direct) - flat(learner.alpha, correction)
 
     def _log(self, gradients: dict[int, Tensor]) -> None:
         search = self._search
@@ -146,20 +146,3 @@ class Level3:
         self.balance.restore(state["balance"])
         for optimiser, given in zip(self.optimisers, state["optimisers"], strict=True):
             restore_optimiser(optimiser, given)
-
-
-def _flat(alpha: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
-    """Return the gradients of all architecture parameters as one vector; zeros where unused."""
-    return torch.cat(
-        [
-            (torch.zeros_like(a) if g is None else g).detach().reshape(-1)
-            for a, g in zip(alpha, gradients, strict=True)
-        ]
-    )
-
-
-def _set_gradient(alpha: Sequence[Tensor], joint: Tensor) -> None:
-    at = 0
-    for a in alpha:
-        a.grad = joint[at : at + a.numel()].view_as(a).clone()
-        at += a.numel()

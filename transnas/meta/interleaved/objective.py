@@ -18,7 +18,7 @@ from transnas.meta.interleaved.settings import InterleaveSettings
 from transnas.meta.interleaved.transfer import TERMS, Side
 from transnas.networks.relaxations import Mix
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "part_of"]
 
 
 @dataclass
@@ -96,8 +96,8 @@ class Objective:
         `at`: weights at which all that gets no gradient is evaluated; None: `weights`.
         """
         learner, mix = self.learner, self.learner.mix()
-        own, head = _part(weights, "encoder"), _part(weights, "head")
-        still = own if at is None else _part(at, "encoder")
+        own, head = part_of(weights, "encoder"), part_of(weights, "head")
+        still = own if at is None else part_of(at, "encoder")
         # Where mu is 0 the head's step depends on alpha, and the encoder's not on the labels.
         encoder = own if self.mu else {n: w.detach() for n, w in still.items()}
         output = learner.output(self.batch, mix, encoder, head, keep_buffers=True)
@@ -127,8 +127,8 @@ class Objective:
         assert self.teacher is not None
         assert self.matched is not None
         learner = self.learner
-        own, project = _part(weights, "encoder"), _part(weights, "project")
-        theirs = _part(teacher_weights, "encoder")
+        own, project = part_of(weights, "encoder"), part_of(weights, "project")
+        theirs = part_of(teacher_weights, "encoder")
         cells = learner.encoder.cell_weights()
 
         def projected(z: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Objective:
         return omega
 
 
-def _part(weights: Weights, part: str) -> dict[str, Tensor]:
+def part_of(weights: Weights, part: str) -> dict[str, Tensor]:
     """Return the weights of one part by their names in it."""
     prefix = f"{part}."
     return {n[len(prefix) :]: w for n, w in weights.items() if n.startswith(prefix)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from transnas.meta.interleaved.flat import flat, set_gradients
 from transnas.meta.interleaved.normalise import Balance
 from transnas.meta.interleaved.streams import stream_seed
 
@@ -52,7 +53,7 @@ class SummedStep:
                 search.strike(learner, f"training loss {value:.3g}")
                 continue
             search.history.add(f"{learner.task.name}/train/{round_}", value)
-            gradients[learner.k] = _flat(search.shared, found[: len(search.shared)])
+            gradients[learner.k] = flat(search.shared, found[: len(search.shared)])
             losses[learner.k] = value / (learner.chance or 1.0)
             for p, g in zip(learner.private, found[len(search.shared) :], strict=True):
                 p.grad = g
@@ -60,15 +61,9 @@ class SummedStep:
             learner.optimiser.step()
         if gradients and search.shared_optimiser is not None:
             share = {k: search.learners[k].factor / len(gradients) for k in gradients}
-            self._set(self.balance.join(gradients, losses, share))
+            set_gradients(search.shared, self.balance.join(gradients, losses, share))
             torch.nn.utils.clip_grad_norm_(search.shared, search.settings.gradient_clip)
             search.shared_optimiser.step()
-
-    def _set(self, joint: Tensor) -> None:
-        at = 0
-        for p in self._search.shared:
-            p.grad = joint[at : at + p.numel()].view_as(p).clone()
-            at += p.numel()
 
     def state(self) -> dict[str, Any]:
         """Return what later steps depend on."""
@@ -77,12 +72,3 @@ class SummedStep:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
         self.balance.restore(state)
-
-
-def _flat(parameters: list[Any], gradients: tuple[Tensor | None, ...]) -> Tensor:
-    return torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).reshape(-1)
-            for p, g in zip(parameters, gradients, strict=True)
-        ]
-    )
