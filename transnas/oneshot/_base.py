@@ -281,7 +281,7 @@ class OneShot(ABC):
 
 
 class Sampled(OneShot):
-    """A search whose weights are trained on one uniformly drawn architecture a step."""
+    """A search that scores single architectures with the shared weights, to find the best."""
 
     def uniform(self) -> Mix:
         """Return the path of an architecture drawn uniformly from the space."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transnas.networks.relaxations import Relaxation, Softmax
-from transnas.oneshot._base import Batch, Sampled
+from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
@@ -61,7 +61,7 @@ class ENASSettings(Settings):
 
 
 @register("enas")
-class ENAS(Sampled):
+class ENAS(OneShot):
     """Derives the best of samples from the final policy, with the shared weights."""
 
     Settings = ENASSettings
