@@ -35,7 +35,6 @@ Indices = npt.NDArray[np.int64]
 SPACE = spaces.get("nasbench201")
 TARGETS = ("c10", "c100", "in16")
 QUERIES = 50
-NO_SOURCES = StorePrior(SPACE, ())
 
 
 class Tables:

@@ -90,7 +90,7 @@ class Searching(Evaluator):
         except Stopped as stopped:
             cost = Cost(time.perf_counter() - started, len(stopped.curve))
             return Measurement({}, cost, "failed", str(stopped), tuple(stopped.curve))
-        return _joined(result, self.alone.evaluate(result.architecture, budget, seed), self.space)
+        return _joined(result, self.alone.evaluate(result.architecture, budget, seed))
 
 
 def checkpoint_of(folder: Path, seed: int) -> Path:
@@ -98,16 +98,13 @@ def checkpoint_of(folder: Path, seed: int) -> Path:
     return folder / f"search-{seed}.safetensors"
 
 
-def _joined(result: Result, alone: Measurement, space: Space) -> Measurement:
+def _joined(result: Result, alone: Measurement) -> Measurement:
     """Return the measurement of the found architecture with the search before it."""
     epochs = len(result.curve)
     last = {name: result.curve[-1][name] for name in _LAST if name in result.curve[-1]}
     spent = {"search_seconds": result.seconds, "search_epochs": float(epochs)}
     cost = alone.cost
-    record = {
-        "shares": result.shares,
-        "derived": result.derived,
-    }
+    record = {"shares": result.shares, "derived": result.derived}
     return replace(
         alone,
         metrics={**alone.metrics, **last, **spent},

@@ -24,14 +24,14 @@ NEGLIGIBLE = 1e-3
 class Hypothesis:
     """One relation between target and sources.
 
-    Under it, the mean at a candidate is `offset + scale * relation * m + V' residual`, and
-    deviations are multiplied by `scale`. `residual` [n] is whitened.
+    Under it, the mean at a candidate is `scale * relation * m + V' residual`, up to a constant that
+    improvements do not depend on, and deviations are multiplied by `scale`. `residual` [n] is
+    whitened.
     """
 
     relation: float
     probability: float
     scale: float
-    offset: float
     residual: Doubles
 
 
@@ -53,11 +53,10 @@ def weigh(posterior: Posterior, rewards: Doubles, relations: int) -> list[Hypoth
     start = float(rewards[0])
     whitened = posterior.whiten(clip_low(rewards) - start)
 
-    def without_offset(v: Doubles) -> tuple[float, Doubles]:
-        offset = float(ones @ v) / precision
-        return offset, v - offset * ones
+    def without_offset(v: Doubles) -> Doubles:
+        return v - float(ones @ v) / precision * ones
 
-    free_rewards, free_source = without_offset(whitened)[1], without_offset(source)[1]
+    free_rewards, free_source = without_offset(whitened), without_offset(source)
     a = max(float(free_rewards @ free_rewards), 1e-24)
     c, d = float(free_rewards @ free_source), float(free_source @ free_source)
     freedom = max(posterior.n - 1, 1)
@@ -74,6 +73,6 @@ def weigh(posterior: Posterior, rewards: Doubles, relations: int) -> list[Hypoth
     for relation, weight, scale in zip(s.tolist(), weights.tolist(), 1 / inverse, strict=True):
         if weight <= NEGLIGIBLE:
             continue
-        offset, residual = without_offset(whitened - float(scale) * relation * source)
-        found.append(Hypothesis(relation, weight, float(scale), offset, residual))
+        residual = without_offset(whitened - float(scale) * relation * source)
+        found.append(Hypothesis(relation, weight, float(scale), residual))
     return found
