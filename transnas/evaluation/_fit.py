@@ -139,18 +139,7 @@ def fit(
     network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
     finite, or when `deadline` seconds have passed.
     """
-    if recipe.drop_path and not hasattr(network, "drop_path"):
-        raise InputError(
-            f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
-            "of cells (DARTS, NASNet, PNAS, ENAS micro) or columns (fractal)"
-        )
-    if recipe.auxiliary and getattr(network, "auxiliary", None) is None:
-        raise InputError(
-            f"recipe field 'auxiliary' is {recipe.auxiliary}; accepted above 0 only for DARTS "
-            "networks with skeleton setting auxiliary=True"
-        )
-    if recipe.cutout and kind != "classification":
-        raise InputError(f"recipe field 'cutout' is {recipe.cutout}; accepted for a {kind}: 0")
+    _check_recipe(recipe, network, kind)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     task_kind = kind_of(kind)
@@ -203,6 +192,22 @@ def fit(
     network.to(memory_format=torch.contiguous_format)
     wrapped.eval()
     return curve
+
+
+def _check_recipe(recipe: Recipe, network: nn.Module, kind: str) -> None:
+    """Raise `InputError` for a field that this network or kind of task makes no use of."""
+    if recipe.drop_path and not hasattr(network, "drop_path"):
+        raise InputError(
+            f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
+            "of cells (DARTS, NASNet, PNAS, ENAS micro) or columns (fractal)"
+        )
+    if recipe.auxiliary and getattr(network, "auxiliary", None) is None:
+        raise InputError(
+            f"recipe field 'auxiliary' is {recipe.auxiliary}; accepted above 0 only for DARTS "
+            "networks with skeleton setting auxiliary=True"
+        )
+    if recipe.cutout and kind != "classification":
+        raise InputError(f"recipe field 'cutout' is {recipe.cutout}; accepted for a {kind}: 0")
 
 
 def measure(
