@@ -60,6 +60,7 @@ def test_a_search_prints_its_best_and_commands_that_work(
     study = load_study(f"{CIFAR}-regularized-evolution-seed0", STORAGE)
     assert study.best is not None
     assert study.space.to_text(study.best.architecture) in out
+    assert f"after {study.best.number + 1} of 12 trials" in out  # numbers begin at 0
     assert study.settings["sample"] == 2
     assert study.info["command"].startswith("transnas search --task")
     steps = re.findall(r"^  (?:look|go on) +transnas (.*)$", out, re.M)
@@ -313,7 +314,7 @@ def test_a_study_that_cannot_be_read_here_is_listed_with_the_reason(
 
 
 def test_searches_may_begin_together_on_a_new_storage() -> None:
-    program = [sys.executable, "-c", "import sys; from transnas.cli import main; sys.exit(main())"]
+    program = [sys.executable, "-m", "transnas"]
     arguments = ["search", "--task", CIFAR, "--trials", "5", "--storage", STORAGE, "--name"]
     running = [
         subprocess.Popen([*program, *arguments, name], stderr=subprocess.PIPE, text=True)

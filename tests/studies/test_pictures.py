@@ -117,9 +117,9 @@ def test_what_cannot_be_drawn_is_refused_before_training(tmp_path: Path) -> None
     )  # fmt: skip
     with pytest.raises(InputError, match="predictions of space 'darts-recurrent' are not drawn"):
         pictures(study, text)
-    shown = _next_steps(study, 1, ["search"])
+    shown = _next_steps(study, str(tmp_path), 1, ["search"])
     assert "--pictures" not in shown
-    assert "transnas train --study text" in shown
+    assert f"transnas train --study text --storage memory:// --task {tmp_path} --out" in shown
 
 
 def test_a_network_with_inherited_weights_is_not_drawn() -> None:

@@ -183,7 +183,7 @@ def class_only_in_test(root: Path) -> None:
         (two_images, r"class 'dark' of .* has 2 image\(s\); accepted: at least 3"),
         (no_images, "class folder '.*dark' holds no images"),
         (text_as_image, "image '.*4.png' is not readable"),
-        (nothing_in_it, "image '.*4.png' is not readable"),
+        (nothing_in_it, r"image '.*4.png' is not readable \(cannot identify image file\);"),
         (cut_jpeg, "image '.*cut.jpg' is not readable .*truncated"),
         (train_and_classes, "holds dark, light, train; accepted"),
         (class_only_in_test, "class 'grey' is in the test folder"),

@@ -88,7 +88,7 @@ def search(
         command=command_line(context),
     )
     print(_summary(study))
-    print(_next_steps(study, trials or len(study.trials), context.obj))
+    print(_next_steps(study, task, trials or len(study.trials), context.obj))
     if study.interrupted:
         raise typer.Exit(130)
     _require_result(study)
@@ -174,7 +174,7 @@ def _summary(study: Study) -> str:
             (o.metric, f"{format_value(o.metric, o.value(study.best.measurement))}")
             for o in study.objectives
         ]
-        lines.append(("found", f"in trial {study.best.number} of {len(study.trials)}"))
+        lines.append(("found", f"after {study.best.number + 1} of {len(study.trials)} trials"))
     if len(study.objectives) > 1:
         lines.append(("front", f"{len(study.front)} trials that no other beats in all"))
     cost = f"{duration(seconds)} of evaluations"
@@ -183,13 +183,13 @@ def _summary(study: Study) -> str:
     return "\n".join(f"{key:<{width}}  {text}" for key, text in lines)
 
 
-def _next_steps(study: Study, trials: int, arguments: Sequence[str]) -> str:
-    """Return the commands that one may want next."""
+def _next_steps(study: Study, task: str, trials: int, arguments: Sequence[str]) -> str:
+    """Return the commands that one may want next; `task` is what the search was given."""
     from transnas import tasks
     from transnas.studies._storage import label_of
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
-    own = "" if tasks.is_builtin(study.task) else " --task PATH"
+    own = "" if tasks.is_builtin(study.task) else f" --task {shlex.quote(task)}"
     trained = "Training" in study.definition.evaluator and study.best is not None
     drawn = f"{own} --pictures 6" if trained and _drawable(study) else ""
     steps = [("look", f"transnas report {here}{drawn} --out report.html")]

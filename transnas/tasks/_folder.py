@@ -195,7 +195,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:
-    reason = str(error).split("\n")[0].replace(f"'{file}'", "file") or type(error).__name__
+    reason = str(error).split("\n")[0].replace(f" file '{file}'", " file") or type(error).__name__
     return InputError(
         f"image {str(file)!r} is not readable ({reason}); accepted: whole image files"
     )
