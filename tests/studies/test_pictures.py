@@ -67,6 +67,8 @@ def test_a_search_by_default_space_shows_its_predictions(tmp_path: Path) -> None
     assert page.count("data:image/jpeg;base64,") == 2
     assert "img-src data:" in page  # or a browser shows none of them
     assert "pixels right" in page
+    assert "<i style='background:rgb(255, 214, 10)'></i>ground" in page
+    assert "Validation mIoU against trials" in page
     other = boxes_task()
     with pytest.raises(InputError, match="does not go with task 'pets'"):
         pictures(study, other)
@@ -165,6 +167,25 @@ def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
     assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
     (picture,) = predictions(Sees("segmentation"), masks_task(), 1)
     assert picture.caption.endswith("25.0 % of the pixels right")
+    assert picture.colours == {"ground": "rgb(255, 214, 10)", "house": "rgb(10, 200, 255)"}
+
+
+def test_an_image_of_a_class_is_drawn_once_with_what_it_was_taken_for() -> None:
+    class Zero(torch.nn.Module):
+        """Takes every image for class 0."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.eye(10)[0].expand(len(x), 10)
+
+    task = tasks.get("digits", limit=40)
+    assert isinstance(task, DataTask)
+    drawn = predictions(Zero(), task, 6)
+    for picture in drawn:
+        number, said = picture.caption.removeprefix("validation image ").split(": ")
+        truth = int(task.validation[int(number)][1])
+        assert said.split(" (")[0] == ("0, recognised" if truth == 0 else f"{truth}, taken for 0")
+    pixels = np.asarray(Image.open(io.BytesIO(drawn[0].jpeg)))
+    assert pixels.shape[0] == pixels.shape[1]  # one picture, not the same one twice
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,13 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG of an image, truth on the left and prediction on the right, and what it shows."""
+    """A JPEG of an image and what it shows; `paired`: the truth is left, the prediction right."""
 
     caption: str
     jpeg: bytes
+    paired: bool = True
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """What the colours of a mask stand for: names of classes, and colours as in CSS."""
 
 
 def pictures(study: Study, task: Task, count: int = 6, device: str = "auto") -> list[Picture]:
@@ -138,14 +141,21 @@ def predictions(network: torch.nn.Module, task: DataTask, count: int = 6) -> lis
     drawn = []
     for i in range(len(chosen)):
         image = _picture(pixels[i], factor)
-        left, right, caption = draw(image, factor, targets[i], found[i], task.classes)
-        both = Image.new("RGB", (left.width + right.width + 6, left.height), (255, 255, 255))
-        both.paste(left, (0, 0))
-        both.paste(right, (left.width + 6, 0))
+        halves, caption, colours = draw(image, factor, targets[i], found[i], task.classes)
         stream = io.BytesIO()
-        both.save(stream, "JPEG", quality=82)
-        drawn.append(Picture(f"validation image {int(chosen[i])}: {caption}", stream.getvalue()))
+        _beside(halves).save(stream, "JPEG", quality=82)
+        title = f"validation image {int(chosen[i])}: {caption}"
+        drawn.append(Picture(title, stream.getvalue(), len(halves) > 1, colours))
     return drawn
+
+
+def _beside(halves: Sequence[Image.Image]) -> Image.Image:
+    """Return pictures of one size next to each other, with a gap between them."""
+    width, height = halves[0].size
+    whole = Image.new("RGB", (len(halves) * (width + 6) - 6, height), (255, 255, 255))
+    for i, half in enumerate(halves):
+        whole.paste(half, (i * (width + 6), 0))
+    return whole
 
 
 def _picture(pixels: Tensor, factor: int) -> Image.Image:
@@ -156,7 +166,8 @@ def _picture(pixels: Tensor, factor: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor))
 
 
-_Drawn = tuple[Image.Image, Image.Image, str]
+_Drawn = tuple[tuple[Image.Image, ...], str, Mapping[str, str]]
+"""The truth and the prediction, or one picture of both; the caption; what colours stand for."""
 
 
 def _detection(
@@ -169,8 +180,8 @@ def _detection(
     if not sure and len(strongest):
         caption += f"; drawn: the {len(strongest)} strongest, up to {float(scores.max()):.2f}"
     shown = {name: values[strongest] for name, values in found.items()}
-    left, right = (_with_boxes(image, factor, boxes, classes) for boxes in (target, shown))
-    return left, right, caption
+    halves = tuple(_with_boxes(image, factor, boxes, classes) for boxes in (target, shown))
+    return halves, caption, {}
 
 
 def _with_boxes(
@@ -180,7 +191,7 @@ def _with_boxes(
     pencil = ImageDraw.Draw(drawn)
     for i, (box, label) in enumerate(zip(entry["boxes"], entry["labels"].tolist(), strict=True)):
         x0, y0, x1, y1 = (box * factor).tolist()
-        colour = _COLOURS[label % len(_COLOURS)]
+        colour = _colour(label)
         pencil.rectangle((x0, y0, x1, y1), outline=colour, width=2)
         score = f" {float(entry['scores'][i]):.2f}" if "scores" in entry else ""
         pencil.text((x0 + 3, y0 + 1), classes[label] + score, fill=colour)
@@ -194,13 +205,22 @@ def _segmentation(
     right = float((guess == target)[counted].float().mean())
     caption = f"{100 * right:.1f} % of the pixels right"
     masks = (target, guess)
-    return (*(_with_mask(image, factor, mask) for mask in masks), caption)  # type: ignore[return-value]
+    seen = sorted({label for mask in masks for label in mask.flatten().tolist()})
+    colours = {
+        classes[label] if label != IGNORED else "not labelled": f"rgb{_colour(label)}"
+        for label in seen
+    }
+    return tuple(_with_mask(image, factor, mask) for mask in masks), caption, colours
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    return _COLOURS[label % len(_COLOURS)] if label != IGNORED else (0, 0, 0)
 
 
 def _with_mask(image: Image.Image, factor: int, mask: Tensor) -> Image.Image:
     palette = np.zeros((256, 3), dtype=np.uint8)
     for label in range(IGNORED):
-        palette[label] = _COLOURS[label % len(_COLOURS)]
+        palette[label] = _colour(label)
     colours = Image.fromarray(palette[mask.numpy()])
     large = colours.resize(image.size, Image.Resampling.NEAREST)
     return Image.blend(image, large, 0.55)
@@ -211,7 +231,8 @@ def _classification(
 ) -> _Drawn:
     truth, guess = (classes[int(label)] for label in (target, found.argmax()))
     share = float(found.softmax(0).max())
-    return image, image, f"{truth}, taken for {guess} ({100 * share:.0f} %)"
+    said = "recognised" if truth == guess else f"taken for {guess}"
+    return (image,), f"{truth}, {said} ({100 * share:.0f} %)", {}
 
 
 _DRAWINGS: dict[str, Callable[[Image.Image, int, Any, Any, Sequence[str]], _Drawn]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from transnas.studies.report._axes import Frame, clipped, figure, frame
-from transnas.studies.report._format import escape, panel
+from transnas.studies.report._format import escape, panel, sentence
 
 __all__ = ["COLOURS", "Line", "Point", "bars", "chart"]
 
@@ -75,9 +75,9 @@ def chart(
 
 
 def bars(
-    title: str, rows: Sequence[tuple[str, float]], format_value: Callable[[float], str]
+    title: str, rows: Sequence[tuple[str, float]], format_value: Callable[[float], str], note: str
 ) -> str:
-    """Return a card of horizontal bars from zero, one row a (label, value >= 0)."""
+    """Return a card of horizontal bars from zero, one row a (label, value >= 0), and a note."""
     most = max((v for _, v in rows), default=0.0) or 1.0
     body = "".join(
         f"<tr><th scope='row'>{escape(label)}</th>"
@@ -85,7 +85,7 @@ def bars(
         f"<td class='n'>{escape(format_value(v))}</td></tr>"
         for label, v in rows
     )
-    return panel(title, f"<table class='bars'>{body}</table>")
+    return panel(title, f"<table class='bars'>{body}</table>{sentence(note)}")
 
 
 def _line(box: Frame, line: Line) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import math
 
-__all__ = ["escape", "metric_name", "panel", "sentence", "value"]
+__all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "value"]
+
+_WORDS = {"miou": "mIoU", "map": "mAP", "ms": "(ms)", "mj": "(mJ)"}
 
 
 def escape(text: object) -> str:
@@ -25,8 +27,13 @@ def sentence(text: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric's name in words: `validation_accuracy` -> `validation accuracy`."""
-    return metric.replace("_", " ")
+    """Return a metric's name in words: `validation_miou` -> `validation mIoU`."""
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+
+
+def capitalised(text: str) -> str:
+    """Return `text` with a great first letter and the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def value(metric: str, number: float) -> str:

@@ -10,7 +10,7 @@ from transnas.evaluation import Objective
 from transnas.spaces import Space
 from transnas.studies._trial import Codec, Trial
 from transnas.studies.report._charts import bars
-from transnas.studies.report._format import panel, sentence
+from transnas.studies.report._format import metric_name, panel, sentence
 
 __all__ = ["LEAST_TRIALS", "importance", "importance_figure"]
 
@@ -21,7 +21,7 @@ _MOST_BARS = 16
 
 
 def importance(space: Space, trials: Sequence[Trial], objective: Objective) -> dict[str, float]:
-    """Return each choice's share of the variance of the objective (fANOVA), greatest first.
+    """Return each choice's share of what single choices explain (fANOVA), greatest first.
 
     `trials` have finite values; long studies are thinned evenly. Empty if nothing varies.
     """
@@ -60,4 +60,9 @@ def importance_figure(space: Space, trials: Sequence[Trial], objective: Objectiv
     if not shares:
         equal = "Every trial has the same value, so no choice can be told apart."
         return panel(title, sentence(equal))
-    return bars(title, list(shares.items())[:_MOST_BARS], lambda share: f"{100 * share:.0f} %")
+    note = (
+        f"What each choice alone explains of the differences in {metric_name(objective.metric)} "
+        "between trials; all choices together are 100 % (fANOVA)."
+    )
+    shown = list(shares.items())[:_MOST_BARS]
+    return bars(title, shown, lambda share: f"{100 * share:.0f} %", note)

@@ -14,6 +14,7 @@ from transnas.studies._duration import duration
 from transnas.studies._trial import Trial
 from transnas.studies.report._charts import Line, Point, chart
 from transnas.studies.report._format import (
+    capitalised,
     escape,
     metric_name,
     panel,
@@ -147,7 +148,7 @@ def _progress(study: Study) -> str:
         line = Line("best so far", [xs[i] for i, _ in steps], [v for _, v in steps], stepped=True)
         charts.append(
             chart(
-                f"{metric_name(metric).capitalize()} against {label}",
+                f"{capitalised(metric_name(metric))} against {label}",
                 label,
                 [line],
                 [Point(xs[i], v, text) for i, v, text in points],
@@ -168,7 +169,7 @@ def _window(values: Sequence[float], objective: Objective) -> tuple[float, float
 
 
 def _pictures(pictures: Sequence[Picture]) -> str:
-    """Return what the best network predicts on validation images; truth is on the left."""
+    """Return what the best network predicts on validation images."""
     if not pictures:
         return ""
     figures = "".join(
@@ -177,8 +178,19 @@ def _pictures(pictures: Sequence[Picture]) -> str:
         f"<figcaption>{escape(p.caption)}</figcaption></figure>"
         for p in pictures
     )
-    note = sentence("Left: the truth. Right: what the best network says, trained as its trial was.")
-    return f"<h3>Predictions</h3>{note}<div class='columns even'>{figures}</div>"
+    note, kind = "what the best network says, trained as its trial was.", "small"
+    if pictures[0].paired:
+        note, kind = f"Left: the truth. Right: {note}", "even"
+    colours = {name: colour for p in pictures for name, colour in p.colours.items()}
+    keys = "".join(
+        f"<span><i style='background:{colour}'></i>{escape(name)}</span>"
+        for name, colour in colours.items()
+    )
+    legend = f"<div class='legend patches'>{keys}</div>" if keys else ""
+    return (
+        f"<h3>Predictions</h3>{sentence(capitalised(note))}{legend}"
+        f"<div class='columns {kind}'>{figures}</div>"
+    )
 
 
 def _choices(study: Study, valued: Sequence[Trial], objective: Objective) -> str:
@@ -227,7 +239,7 @@ def _curves(ranked: Sequence[Trial], metric: str) -> str:
         if known:
             xs, ys = [float(e) for e, _ in known], [v for _, v in known]
             lines.append(Line(f"trial {trial.number}", xs, ys, colour=len(lines)))
-    title = "Learning curves of the best trials"
+    title = f"Learning curves of the best trials: {metric_name(metric)}"
     return chart(title, "epochs", lines, format_y=lambda y: tick(metric, y))
 
 
