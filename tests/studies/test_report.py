@@ -318,7 +318,7 @@ def test_importance_finds_the_choice_that_matters() -> None:
         (0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1.0)),
         (3, 97, (20, 40, 60, 80)),
         (5, 5, (4.8, 4.9, 5, 5.1, 5.2)),
-        (0.9999995, 0.9999997, (0.99996, 0.99998, 1.0, 1.00002, 1.00004)),
+        (0.9999995, 0.9999997, (0.9998, 0.9999, 1.0, 1.0001, 1.0002)),  # labels that fit
     ],
 )
 def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> None:

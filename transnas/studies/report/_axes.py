@@ -13,7 +13,7 @@ __all__ = ["Frame", "Scale", "clipped", "figure", "frame", "scale"]
 WIDTH, HEIGHT = 460.0, 270.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 40.0
 _DOT = 4.0
-_FINEST = 1e-4
+_FINEST = 5e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def scale(
 ) -> Scale:
     """Return a scale whose ticks are multiples of 1, 2 or 5 times a power of ten.
 
-    `whole` asks for ticks at whole numbers only. Numbers that agree to four digits are not drawn
-    apart: the labels of their ticks would be too long.
+    `whole` asks for ticks at whole numbers only. Numbers that differ by less than five
+    parts in 10,000 are not drawn apart: the labels of their ticks would be too long.
     """
     size = max(abs(low), abs(high))
     if high <= low:
