@@ -1,6 +1,6 @@
 """CATCH where every network is really trained: subsets of digits, the residual space, a CPU.
 
-    TRANSNAS_DATA=... python benchmarks/catch_residual.py [--seeds 5]
+    TRANSNAS_DATA=... python benchmarks/catch_residual.py [--seeds 10]
 
 For each seed six classes of `digits` are for meta-training (tasks of 3 to 5 of them) and the four
 others are the new task. Every search of the new task gets the same seconds of CPU time, for its
@@ -148,7 +148,7 @@ def retrain(task: DataTask, values: list[int]) -> list[float]:
 def main() -> None:
     """Run what the result file does not have yet."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     given = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / "catch-residual.json"
