@@ -60,8 +60,7 @@ def test_more_quality_and_less_latency_are_never_worse(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((0.0, 1.0, 1.0, -0.1), "quality 0 has no latency reward; accepted"),
-        ((-0.5, 1.0, 1.0, -0.1), "quality -0.5"),
+        ((-0.5, 1.0, 1.0, -0.1), "quality -0.5 has no latency reward; accepted: .* from 0"),
         ((math.nan, 1.0, 1.0, -0.1), "quality nan"),
         ((0.5, 0.0, 1.0, -0.1), "latency 0"),
         ((0.5, 1.0, -1.0, -0.1), "latency target -1"),
@@ -96,11 +95,18 @@ def test_the_reward_is_one_more_metric() -> None:
     assert len(labels) == 4
 
 
-def test_nothing_found_fails_with_the_reason_and_a_missing_metric_is_named() -> None:
+def test_a_detector_that_finds_nothing_yet_has_reward_zero() -> None:
+    measured = Known(validation_map=0.0, latency_ms=30.0)
+    for constraint in ("soft", "hard"):
+        reward = LatencyReward(measured, 10.0, constraint=constraint, metric="validation_map")  # type: ignore[arg-type]
+        assert reward.evaluate(SPACE.at(0)).metrics["latency_reward"] == 0.0
+
+
+def test_no_reward_fails_with_the_reason_and_a_missing_metric_is_named() -> None:
     arch = SPACE.at(0)
-    found = LatencyReward(Known(validation_accuracy=0.0, latency_ms=1.0), 10.0).evaluate(arch)
+    found = LatencyReward(Known(validation_accuracy=-0.1, latency_ms=1.0), 10.0).evaluate(arch)
     assert found.status == "failed"
-    assert "quality 0 has no latency reward" in found.error
+    assert "quality -0.1 has no latency reward" in found.error
     with pytest.raises(InputError, match="'latency_ms' of the latency reward is not measured"):
         LatencyReward(Known(validation_accuracy=0.5), 10.0).evaluate(arch)
     for settings in ({"target": 0.0}, {"target": 1.0, "weight": 1.0}):

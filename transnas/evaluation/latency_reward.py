@@ -25,10 +25,14 @@ def latency_reward(
 ) -> float:
     """Return P (LAT / T)^w, with w = 0 up to the target T where the constraint is hard.
 
-    Source: Tan et al., "MnasNet", CVPR 2019, eq. 2-3. Raises `InputError` unless P, LAT and T are
-    above 0, and w is at most 0.
+    Source: Tan et al., "MnasNet", CVPR 2019, eq. 2-3. Raises `InputError` unless P is at least 0,
+    LAT and T are above 0, and w is at most 0.
     """
-    for name, value in (("quality", quality), ("latency", latency), ("latency target", target)):
+    if not (math.isfinite(quality) and quality >= 0):
+        raise InputError(
+            f"quality {quality:g} has no latency reward; accepted: finite numbers from 0"
+        )
+    for name, value in (("latency", latency), ("latency target", target)):
         if not (math.isfinite(value) and value > 0):
             raise InputError(
                 f"{name} {value:g} has no latency reward; accepted: finite numbers above 0"
@@ -43,7 +47,7 @@ def latency_reward(
 class LatencyReward(Evaluator):
     """Adds the metrics `latency_reward` and `feasible` (1 up to the target) to a measurement.
 
-    `evaluator` must report `metric` (greater is better, above 0) and `latency` (a metric too; one
+    `evaluator` must report `metric` (greater is better, from 0) and `latency` (a metric too; one
     of energy does as well): combine a training with `Latency`, or a table with `DeviceTable`. The
     reward is an ordinary metric, so that every strategy can maximise it; a measurement without a
     reward fails with the reason. Raises `InputError` for a bad target, weight or constraint.
