@@ -82,3 +82,16 @@ def test_a_better_stranger_is_moved_to() -> None:
     stranger = SPACE.at(6111)
     strategy.tell(stranger, Measurement({"score": 2.0}))
     assert strategy.ask() in SPACE.neighbours(stranger)
+
+
+def test_a_start_that_is_told_late_does_not_end_a_climb() -> None:
+    strategy = create("local-search-best", SPACE, 1, (Objective("score"),))
+    first = strategy.ask()
+    strategy.tell(first, Measurement({"score": 1.0}))
+    around = [strategy.ask() for _ in SPACE.neighbours(first)]
+    late = strategy.ask()  # the last neighbour is still measured
+    for arch in around[:-1]:
+        strategy.tell(arch, Measurement({"score": 0.0}))
+    strategy.tell(around[-1], Measurement({"score": 3.0}))
+    strategy.tell(late, Measurement({"score": 2.0}))
+    assert strategy.ask() in SPACE.neighbours(around[-1])

@@ -106,7 +106,8 @@ class BestImprovement(LocalSearch):
 
     def tell(self, arch: Architecture, measurement: Measurement) -> None:
         reward = self.objective.reward(measurement)
-        begins = arch in self._starts and not self._queue
+        # Of a climb that goes on, only the best is left when its queue is empty.
+        begins = arch in self._starts and not self._queue and self._best is None
         self._seen.add(arch)
         self._starts.discard(arch)
         if isnan(reward):
