@@ -12,7 +12,7 @@ import transnas as tn
 from transnas import InputError
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, get
-from transnas.strategies import Strategy, create
+from transnas.strategies import Exhausted, Strategy, create
 from transnas.strategies._rungs import brackets, rungs
 from transnas.strategies.multifidelity import Brackets
 from transnas.testing.strategies import Tiny
@@ -112,6 +112,25 @@ def test_asha_never_promotes_twice_and_never_out_of_turn() -> None:
         rewards[epochs][arch] = measured.metrics["validation_accuracy"]
         strategy.tell(arch, measured)
     assert len(promoted) > 30
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_asha_ends_in_a_full_training_also_in_a_small_space(workers: int) -> None:
+    strategy = create("asha", Tiny(), 0, SCORE)
+    waiting: list[Architecture] = []
+    told: list[tuple[int, float]] = []
+    while True:
+        try:
+            while len(waiting) < workers:
+                waiting.append(strategy.ask())
+        except Exhausted:
+            if not waiting:
+                break
+        arch = waiting.pop(0)
+        told.append((strategy.budget(arch) or 0, float(sum(arch.values))))
+        strategy.tell(arch, Measurement({"validation_accuracy": told[-1][1]}))
+    assert Counter(epochs for epochs, _ in told)[1] == Tiny().size < 27
+    assert [value for epochs, value in told if epochs == 27] == [max(v for _, v in told)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -283,7 +283,11 @@ class BOHB(Hyperband):
 
 @register("asha")
 class ASHA(MultiFidelity):
-    """Asynchronous halving: whoever is in the best 1 / `eta` of a rung so far goes on at once."""
+    """Asynchronous halving: whoever is in the best 1 / `eta` of a rung so far goes on at once.
+
+    When nothing new is left and nobody is due, the best of each rung goes on to a rung that has no
+    result, so that a search of a small space ends in a full training too.
+    """
 
     def _begin(self) -> None:
         super()._begin()
@@ -293,14 +297,29 @@ class ASHA(MultiFidelity):
         self._ladder = [Rung(0, count) for count in epochs]
 
     def _next(self) -> tuple[Architecture, Rung]:
-        for below, above in reversed(list(zip(self._ladder, self._ladder[1:], strict=False))):
-            for arch in below.best(len(below.rewards) // self.settings.eta):
-                if arch not in above.asked:
-                    return arch, above
-        return self._new(), self._ladder[0]
+        pairs = list(zip(self._ladder, self._ladder[1:], strict=False))
+        for below, above in reversed(pairs):
+            due = _due(below, above, len(below.rewards) // self.settings.eta)
+            if due is not None:
+                return due
+        try:
+            return self._new(), self._ladder[0]
+        except Exhausted:
+            if self._pending:  # their results may bring a promotion
+                raise
+            for below, above in pairs:
+                due = None if above.best(1) else _due(below, above, len(below.asked))
+                if due is not None:
+                    return due
+            raise
 
     def _rungs(self) -> list[Rung]:
         return self._ladder
 
     def _restore_own(self, state: dict[str, Any], found: list[Rung]) -> None:
         self._ladder = found
+
+
+def _due(below: Rung, above: Rung, count: int) -> tuple[Architecture, Rung] | None:
+    """Return the first of the `count` best of a rung that the rung above has not had, if any."""
+    return next(((a, above) for a in below.best(count) if a not in above.asked), None)
