@@ -14,7 +14,7 @@ from transnas import spaces, strategies
 from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.meta.store import SourceTask, StorePrior, StoreTransfer, learn, replicate_transfer
-from transnas.spaces import Choice, Space
+from transnas.spaces import Choice, Range, Space
 from transnas.strategies import Exhausted
 
 SPACE = spaces.get("nasbench201")
@@ -167,12 +167,36 @@ class Tiny(Space):
     choices = tuple(Choice(f"c{i}", ("x", "y")) for i in range(3))
 
 
+class Numbers(Space):
+    """A number, and no choice."""
+
+    name = "numbers"
+    choices = ()
+    ranges = (Range("rate", 0.0, 1.0),)
+
+
 class Large(Space):
     name = "test-large"
     choices = tuple(Choice(f"layer {i}", ("a", "b", "c", "d")) for i in range(12))
 
 
 TINY = Tiny()
+
+
+def test_numbers_alone_are_searched_and_learnt_from() -> None:
+    space = Numbers()
+    rng = np.random.default_rng(0)
+    archs = [space.sample(rng) for _ in range(40)]
+    source = SourceTask("earlier", archs, [-abs(a.numbers[0] - 0.3) for a in archs])
+    found = {}
+    for name, prior in (("none", StorePrior(space, ())), ("one", learn([source], space))):
+        strategy = prior.strategy(space, 0, (REWARD,))
+        asked = [strategy.ask() for _ in range(3)]
+        for arch in asked:
+            space.validate(arch)
+            strategy.tell(arch, Measurement({"reward": -abs(arch.numbers[0] - 0.3)}))
+        found[name] = strategy.ask()
+    assert found["one"].numbers[0] == pytest.approx(0.3, abs=0.1)
 
 
 def test_large_spaces_are_searched_and_learnt_from() -> None:

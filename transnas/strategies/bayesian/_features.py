@@ -93,7 +93,7 @@ def describe(
     values = np.array([v for counted in counts for v in counted.values()], dtype=np.float32)
     rows = np.concatenate([[0], np.cumsum(lengths)]) if lengths else np.zeros(1)
     matrix = csr_matrix((values, columns, rows), shape=(len(archs), len(terms)))
-    table = np.array(codes, dtype=np.int16).reshape(-1, len(space.choices))
+    table = np.array(codes, dtype=np.int16).reshape(len(codes), len(space.choices))
     own = [_self_similarity(table[i:j]) for i, j in pairwise(starts)]
     return Features(
         table,
