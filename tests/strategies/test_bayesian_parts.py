@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -28,7 +29,7 @@ from transnas.strategies.bayesian.acquisitions import (
     probability_of_improvement,
     upper_confidence_bound,
 )
-from transnas.strategies.bayesian.encoding import encoding_of
+from transnas.strategies.bayesian.encoding import _median_distance, encoding_of
 from transnas.strategies.bayesian.kernels import build, stationary
 from transnas.strategies.bayesian.model import Hyperparameters, Posterior, slice_samples
 from transnas.strategies.bayesian.optimisers import direct, exhaustive, multistart
@@ -152,6 +153,18 @@ def test_kernels_are_covariances_of_the_stated_amplitude(space: Space, choices: 
         assert torch.linalg.eigvalsh(covariance).min() > -1e-8
         assert torch.allclose(covariance.diagonal(), tensor(1.7).expand(25))
         assert torch.allclose(kernel.forward(x, x, diag=True), covariance.diagonal())
+
+
+def test_the_median_distance_is_that_of_all_pairs_without_a_table_of_their_differences() -> None:
+    rows = np.random.default_rng(0).integers(0, 5, size=(200, 3000)) / 2.0
+    pairs = [math.dist(rows[i], rows[j]) for i in range(200) for j in range(i)]
+    tracemalloc.start()
+    found = _median_distance(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == pytest.approx(float(np.median(pairs)), rel=1e-3)
+    assert peak < 4 * rows.nbytes
+    assert _median_distance(np.ones((3, 2))) == 1.0
 
 
 def test_a_path_of_one_architecture_alone_is_no_feature() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -64,8 +65,7 @@ class Encoding:
         rows = np.unique(np.linspace(0, len(reference) - 1, 300).astype(np.int64))
         columns = [reference.terms[term] for term in terms]
         part = np.asarray(reference.paths[rows][:, columns].todense(), dtype=np.float64)
-        squares = ((part[:, None] - part[None]) ** 2).sum(-1)[np.triu_indices(len(part), 1)]
-        self._path_scale = float(np.sqrt(np.median(squares))) or 1.0
+        self._path_scale = _median_distance(part)
 
     def rows(self, archs: Sequence[Architecture]) -> Tensor:
         """Return the encodings of `archs`, float64 [len(archs), width]."""
@@ -89,6 +89,13 @@ class Encoding:
 def encoding_of(space: Space, paths: bool) -> Encoding:
     """Return the encoding of `space`; cached."""
     return Encoding(space, paths)
+
+
+def _median_distance(rows: npt.NDArray[np.float64]) -> float:
+    """Return the median distance of two different rows of [n, terms]; 1 if that is 0."""
+    from scipy.spatial.distance import pdist  # a broadcast would take gigabytes for many terms
+
+    return float(np.sqrt(np.median(pdist(rows, "sqeuclidean")))) or 1.0
 
 
 def _terms(reference: Features, least: int) -> dict[tuple[str, ...], int]:
