@@ -254,6 +254,7 @@ def test_table_and_plots(found: Comparison, tmp_path: Path) -> None:
         ({"on": ["nasbench201/cifar11"]}, "did you mean 'nasbench201/cifar10'"),
         ({"seeds": 0}, "seeds 0"),
         ({"seeds": [-1]}, "none negative"),
+        ({"seeds": [1, 2, 1]}, r"seeds \[1, 2, 1\] name one twice"),
         ({"trials": 0}, "trials 0"),
         ({"epochs": 13}, "epochs 13"),
         ({"objective": "accuracy"}, "metric 'accuracy'"),

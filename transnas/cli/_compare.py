@@ -26,7 +26,12 @@ def compare(
         ),
     ],
     tasks: Annotated[list[str], typer.Option(help="Tasks, as for search.", show_default=False)],
-    seeds: Annotated[int, typer.Option(help="How many seeds each method gets on each task.")] = 20,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Seeds of each method on each task; with fewer than 10, intervals are too narrow."
+        ),
+    ] = 20,
     trials: Annotated[int, typer.Option(help="Architectures measured by each.")] = 50,
     space: options.SpaceName = None,
     epochs: options.Epochs = None,

@@ -157,6 +157,8 @@ def _checked(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or min(chosen) < 0:
         raise InputError(f"seeds {seeds} are not accepted; accepted: 1 or more, none negative")
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"seeds {list(chosen)} name one twice; accepted: different seeds")
     found = tuple(t if isinstance(t, Task) else tasks.get(str(t)) for t in on)
     names = [task.name for task in found]
     if len(set(names)) < len(names):

@@ -18,7 +18,9 @@ def bootstrap_mean(
     """Return mean, lower and upper end of the percentile bootstrap over the first axis.
 
     `values` [n, columns] are resampled by rows, the same rows for every column. NaN means that a
-    row has nothing in a column, and is left out of that column's means.
+    row has nothing in a column, and is left out of that column's means. The interval is too
+    narrow for few rows: of normal values, one of 95% covers the mean in 75% of cases with 3 rows,
+    83% with 5, 91% with 10 and 93% with 20; that of a single row has no width.
     """
     n = len(values)
     known = ~np.isnan(values)
