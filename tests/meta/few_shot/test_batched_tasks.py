@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from few_shot_toys import Smooth, episodes, in_double
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from transnas.meta.few_shot import Execution, Learner, _execution, methods
 from transnas.meta.few_shot.auto_maml import AutoMAML
@@ -131,6 +137,43 @@ def test_bytes_of_an_image_are_those_of_its_maps() -> None:
     found = _execution.image_bytes(network, network.init(torch.Generator().manual_seed(0)))
     maps = sum(side * side * 16 * 4 for side in (28, 14, 7, 3))
     assert maps < found < 20 * maps
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of all tensors that were made and are not freed yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = op(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.sizes:
+                    self.sizes[storage._cdata] = storage.nbytes()
+                    self.peak = max(self.peak, sum(self.sizes.values()))
+                    weakref.finalize(storage, self.sizes.pop, storage._cdata, None)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("method", "order"), [("maml", 1), ("maml", 2), ("maml++", 1), ("maml++", 2), ("reptile", 1)]
+)
+def test_a_task_takes_no_more_memory_than_is_set_aside(method: str, order: int) -> None:
+    """A quarter of the free memory is given to tasks, so a third more than was said is no harm."""
+    cls, signature = methods.get(method), Signature((1, 28, 28), 3)
+    settings = cls.Settings(steps=5, order=order)
+    one = cls(FourConv(signature, 16), settings, Execution("grouped", chunk=1))
+    state, batch = one.init(0), episodes(1, signature.input_shape, query=10)
+    batch = replace(batch, xs=batch.xs.float(), xq=batch.xq.float())
+    with Memory() as memory:
+        one.meta_gradient(state, batch, 0, tuple(state.meta))
+    assert memory.peak < 1.4 * one._task_bytes(state.meta, batch)
 
 
 def test_auto_maml_logits_get_the_query_gradient_alone() -> None:

@@ -202,7 +202,8 @@ class Learner:
 
     def _task_bytes(self, meta: dict[str, Tensor], batch: EpisodeBatch) -> int:
         """Return what one task of a batch needs, in bytes."""
-        support, query = batch.xs.shape[1], batch.xq.shape[1]
+        support, counted = batch.xs.shape[1], sum(weight > 0 for weight in self.query_weights(0))
+        query = counted * batch.xq.shape[1]  # every pass that counts is kept to the end
         images = max(support, query)
         if self.settings.order == 2:
             images = 2 * (self.settings.steps * support + query)
