@@ -188,7 +188,8 @@ class Learner:
         finite = total.detach().isfinite()
         for gradient in found:
             finite &= gradient.flatten(1).isfinite().all(dim=1)
-        sums = {name: gradient[finite].sum(0) for name, gradient in zip(names, found, strict=True)}
+        kept = finite.nonzero()[:, 0]  # once: an accelerator is waited for
+        sums = {name: gradient[kept].sum(0) for name, gradient in zip(names, found, strict=True)}
         accuracies = self.network.accuracy(outputs.detach(), batch.yq)
         return MetaGradient(sums, total.detach(), accuracies, finite)
 
