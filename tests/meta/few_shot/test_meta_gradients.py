@@ -195,6 +195,18 @@ def test_a_step_uses_its_own_normalisation() -> None:
     assert not torch.equal(fast["head.weight"], changed["head.weight"])
 
 
+@pytest.mark.parametrize(("test_steps", "step"), [(1, 0), (2, 1), (3, 2), (5, 2)])
+def test_a_query_uses_the_normalisation_of_the_last_step(test_steps: int, step: int) -> None:
+    settings = MAMLPlusSettings(steps=3, test_steps=test_steps, inner_rate=0.2)
+    learner = MAMLPlus(Smooth(SIGNATURE), settings, GROUPED)
+    state, batch = in_double(learner.init(0)), episodes(2, SIGNATURE.input_shape)
+    for i in range(3):
+        state.meta["one.norm.scale"][i] *= 1 + i
+    fast = learner.adapt(state.meta, batch.xs, batch.ys)
+    wanted = learner.outputs(fast, batch.xq, step)
+    torch.testing.assert_close(learner.predict(fast, batch.xs, batch.xq), wanted)
+
+
 def test_which_statistics_normalise_queries() -> None:
     settings = MAMLPlusSettings(steps=2, inner_rate=0.1)
     learner = MAMLPlus(Smooth(SIGNATURE), settings, GROUPED)

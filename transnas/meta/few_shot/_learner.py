@@ -272,13 +272,13 @@ class Learner:
 
     @torch.no_grad()
     def predict(self, fast: Fast, xs: Tensor, xq: Tensor, statistics: str = "batch") -> Tensor:
-        """Return outputs [B, n, outputs] of query images after adaptation.
+        """Return outputs [B, n, outputs] of query images after `settings.test_steps` inner steps.
 
         `statistics`: what they are normalised by: all of the given query images (`batch`, as in
         the published experiments), or the support alone (`support`: a query then does not depend
         on the others).
         """
-        last = self.settings.steps - 1
+        last = max(self.settings.test_steps, 1) - 1  # the step that a query loss followed
         if statistics == "support":
             both = torch.cat([xs, xq], dim=1)
             norm: Norm = SupportStatistics(xs.shape[1])
