@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -115,7 +116,17 @@ def image_bytes(network: FewShotNetwork, params: dict[str, Tensor]) -> int:
 def tasks_at_once(bytes_a_task: int, device: torch.device) -> int:
     """Return how many tasks fit into a quarter of the memory that is free now; at least one."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + kept  # torch keeps what it has freed
     else:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        free = _free_bytes()
     return max(1, free // 4 // max(bytes_a_task, 1))
+
+
+def _free_bytes() -> int:
+    """Return the memory that new programs can have; what the system caches of files counts."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux: what there is in all
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
