@@ -13,7 +13,7 @@ from torch import Tensor
 from transnas._errors import InputError
 from transnas.meta._prior import read_prior, write_prior
 from transnas.meta.few_shot import methods
-from transnas.meta.few_shot._execution import Execution
+from transnas.meta.few_shot._execution import ADAPTING
 from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.decoding import SPACE, decode, log_likelihood
@@ -177,4 +177,4 @@ def _learner(
         if arch is None
         else decoded_network(arch, supernet)
     )
-    return cls(network, cls.Settings(**settings), Execution("grouped", channels_last=True))
+    return cls(network, cls.Settings(**settings), ADAPTING)
