@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from transnas.evaluation.training import workplace
 from transnas.meta.few_shot import methods
 from transnas.meta.few_shot._execution import Execution
 from transnas.meta.few_shot._learner import Learner
@@ -52,14 +53,12 @@ def learn(
 
     A search then meta-trains, by its recipe, the `architectures` that validation tasks decode most
     often; a new task chooses among them. Interrupted, it goes on from the checkpoints in `folder`.
-    Raises `InputError` for settings or a source that are not accepted, `Diverged` if no task stays
-    finite.
+    Raises `InputError` for settings, a source or a device that are not accepted, `Diverged` if no
+    task stays finite.
     """
     family, own = methods.split_settings(method, dict(settings))
     spec = EpisodeSpec(family.way, family.shot, family.query)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    cls, source = methods.get(method), source.to(device)
+    cls, source = methods.get(method), source.to(workplace(device, "32-true").device)
     signature = Signature(source.input_shape, family.way)
     network = (
         FewShotSupernet(signature, family.width)

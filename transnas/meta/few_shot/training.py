@@ -2,15 +2,15 @@
 
 A checkpoint is written at the start, with the execution that was chosen, and after every
 `checkpoint_every` meta-steps. Episodes are functions of the step's number, so after a kill the
-same command repeats at most that many steps and ends in the same bits (on one machine with the
-same number of threads).
+same command repeats at most that many steps and ends in the same bits (on one processor with the
+same number of threads; accelerators add in an order of their own).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "meta_steps", "validate_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; accepted: whole numbers from 1")
+        for field_ in fields(self):
+            name, value = field_.name, getattr(self, field_.name)
+            least = int(name != "seed")
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if name != "spec" and not (whole and value >= least):
+                raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
 
 
 @dataclass
