@@ -160,7 +160,8 @@ class EpisodeSource:
 
         own = [self._members[c] for c in self.splits.get("train", range(len(self.classes)))]
         chosen = np.concatenate(own)[:: max(1, sum(map(len, own)) // 10_000)]
-        pixels = self.images[torch.from_numpy(chosen).to(self.images.device)].double() / self.scale
+        pixels = self.images[torch.from_numpy(chosen).to(self.images.device)].double()
+        pixels /= self.scale
         mean = pixels.mean(dim=(0, 2, 3)).float()[:, None, None]
         std = pixels.std(dim=(0, 2, 3)).float()[:, None, None]
         return mean, std.clamp_min(1e-3)
