@@ -28,11 +28,19 @@ def machine() -> dict[str, Any]:
     return {
         "processor": model,
         "cores": os.cpu_count(),
+        **_gpu(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "commit": _commit(),
         "date": date.today().isoformat(),
     }
+
+
+def _gpu() -> dict[str, str]:
+    """Return the name of the GPU, if there is one."""
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def _commit() -> str:

@@ -313,7 +313,7 @@ def decoded(
         order = {"order": cell.scale.decoded_order} if method == "maml++" else {}
         learner = cell.learner(method, network, **order)
         if warm is not None:
-            start = inherited(arch, supernet, warm)
+            start = inherited(arch, supernet, {n: v.cpu() for n, v in warm.items()})
             draw = network.draw
             network.draw = lambda n, g: start[n].clone() if n in start else draw(n, g)  # type: ignore[method-assign]
         trained = cell.train(learner, cell.scale.decoded_steps, row)

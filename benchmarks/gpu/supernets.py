@@ -69,6 +69,7 @@ def prepare(
 def captured(net: Supernet, step: Callable[[], None]) -> Callable[[], None]:
     """Return the replay of a CUDA graph of `step`: no launches from Python, fixed addresses."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # the weights may still be on their way
     with torch.cuda.stream(stream):
         for _ in range(3):
             step()
