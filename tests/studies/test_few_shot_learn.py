@@ -246,7 +246,7 @@ def test_what_does_not_fit_is_refused(
         adapt_at_once(prior[0], given, shots)
 
 
-def test_a_seed_below_0_and_images_of_another_shape_are_refused(
+def test_a_seed_below_0_and_images_of_another_shape_or_range_are_refused(
     prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path]
 ) -> None:
     with pytest.raises(InputError, match="seed -1 is not accepted; accepted: whole numbers from 0"):
@@ -256,6 +256,9 @@ def test_a_seed_below_0_and_images_of_another_shape_are_refused(
     for shape in ((1, 8, 8), (2, 3, 8, 8), (2, 1, 8, 9)):
         with pytest.raises(InputError, match=r"images have shape .*; accepted: \(n, 1, 8, 8\)"):
             found.predict(torch.zeros(shape))
+    assert len(found.predict(torch.ones(2, 1, 8, 8))) == 2
+    with pytest.raises(InputError, match=r"pixels are from 0 to 255; accepted: 0 to 1 \(8 bits"):
+        found.predict(torch.tensor([0, 255], dtype=torch.uint8).repeat(32).view(1, 1, 8, 8))
 
 
 def test_images_of_another_size_are_refused(

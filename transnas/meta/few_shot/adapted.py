@@ -18,6 +18,7 @@ from transnas.meta.few_shot._inner import Fast
 from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.decoding import SPACE, decode, log_likelihood
 from transnas.meta.few_shot.derived import decoded_network
+from transnas.meta.few_shot.support import outside
 from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
 from transnas.spaces import Architecture
 from transnas.tasks import Signature
@@ -60,13 +61,16 @@ class Adapted:
         """Images [n, C, H, W], pixels 0..1 -> probabilities of the classes [n, way].
 
         A prediction depends on its image and the support alone. Raises `InputError` for images of
-        another shape.
+        another shape, and for pixels outside 0..1.
         """
         shape = tuple(self.support.shape[2:])
         if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise InputError(
                 f"images have shape {tuple(images.shape)}; accepted: (n, {str(shape)[1:]}"
             )
+        wrong = outside(images)
+        if wrong:
+            raise InputError(f"pixels are {wrong}; accepted: 0 to 1 (8 bits: divided by 255)")
         x = normalised(images, self.mean, self.std)[None]
         outputs = self.learner.predict(self.fast, self.support, x, "support")
         return outputs[0].softmax(dim=1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transnas.meta.few_shot.adapted import Adapted
     from transnas.meta.few_shot.prior import FewShotPrior
 
-__all__ = ["draw_support", "drawn", "measured"]
+__all__ = ["draw_support", "drawn", "measured", "outside"]
 
 _AT_ONCE = 200
 _ROUNDING = 1e-3
@@ -90,14 +90,21 @@ def _left(task: DataTask, split: TensorSplit, used: Tensor) -> TensorSplit:
 
 
 def _check_pixels(split: TensorSplit, task: DataTask) -> None:
-    if len(split) == 0:
-        return
-    low, high = (float(bound) * split.scale for bound in split.images.aminmax())
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
+    wrong = outside(split.images, split.scale)
+    if wrong:
         raise InputError(
-            f"pixels of task {task.name!r} are from {low:.4g} to {high:.4g}; accepted by this "
-            "prior: 0 to 1, or whole numbers of 8 bits from 0 to 255"
+            f"pixels of task {task.name!r} are {wrong}; accepted by this prior: 0 to 1, or whole "
+            "numbers of 8 bits from 0 to 255"
         )
+
+
+def outside(images: Tensor, scale: float = 1.0) -> str:
+    """Say where scaled pixels are if some are not in 0..1; empty: all are."""
+    if images.numel() == 0:
+        return ""
+    low, high = (float(bound) * scale for bound in images.aminmax())
+    inside = low >= -_ROUNDING and high <= 1 + _ROUNDING
+    return "" if inside else f"from {low:.4g} to {high:.4g}"
 
 
 def _compare_pixels(support: Tensor, task: DataTask, prior: FewShotPrior) -> None:
