@@ -29,7 +29,7 @@ from transnas.oneshot._indicators import (
     skip_rows,
 )
 from transnas.oneshot._perturbation import perturbed_shares
-from transnas.oneshot._ranking import shared_accuracy
+from transnas.oneshot._ranking import recalibrate, shared_accuracy
 from transnas.oneshot.bayesnas import reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
@@ -197,6 +197,42 @@ def test_expected_latency_moves_drawn_paths_only() -> None:
     for row, (one, other) in enumerate(paths):
         assert gradient[row].nonzero().flatten().tolist() == [one, other]
         assert bool(gradient[row, one] > 0) == bool(costs[row, one] > costs[row, other])
+
+
+# Data -------------------------------------------------------------------------------------------
+
+
+def sorted_by_class(count: int = 600) -> DataTask:
+    """Return a task of two classes whose splits hold one after the other, as folders do."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) * 2 // count
+    images = torch.randn(count, 1, 8, 8, generator=generator) + labels[:, None, None, None]
+    split = TensorDataset(images, labels)
+    return DataTask.from_datasets("sorted", split, split)
+
+
+def test_a_few_batches_have_all_classes_though_splits_are_sorted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind, task = oneshot.get("rs-ws"), sorted_by_class()
+    search = kind(task, spaces.get("nasbench201"), kind.Settings(batch_size=16),
+                  {"channels": 2, "cells": 1}, 0, workplace("cpu"))  # fmt: skip
+    batches = list(search.checks())
+    assert 0.3 < float(batches[0][1].float().mean()) < 0.7
+    seen = torch.cat([images for images, _ in batches]).flatten(1)
+    everything = torch.stack([task.validation[i][0] for i in range(600)]).flatten(1)
+    assert {tuple(row) for row in seen.tolist()} == {tuple(row) for row in everything.tolist()}
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(batches, search.checks(), strict=True))
+
+    labels: list[Tensor] = []
+
+    def watched(network: Any, given: Any) -> None:
+        labels.extend(targets for _, targets in given)
+        recalibrate(network, given)
+
+    monkeypatch.setattr("transnas.oneshot._ranking.recalibrate", watched)
+    shared_accuracy(search, search.space.sample(np.random.default_rng(0)), recalibrated=True)
+    assert 0.4 < float(torch.cat(labels).float().mean()) < 0.6
 
 
 # Indicators -------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class OneShot(ABC):
         self.held_out = Stream(
             task.validation, size, device, seeded(seed, "validation data"), task.augmentation
         )
-        self.checks = Batches(task.validation, _CHECK_SIZE, device)
+        self._checked = Batches(task.validation, _CHECK_SIZE, device, torch.Generator())
         self.begin()
 
     # What a method defines --------------------------------------------------------------------
@@ -213,6 +213,15 @@ class OneShot(ABC):
         torch.autograd.backward(loss, inputs=self.net.architecture_parameters())
         self.by_logits.step()
 
+    def checks(self) -> Iterator[Batch]:
+        """Yield batches of the validation split as they are, in one mixed order for all calls.
+
+        Splits are often sorted by class, of which a few batches would hold one or two.
+        """
+        assert self._checked.generator is not None
+        self._checked.generator.set_state(seeded(self.seed, "checks").get_state())
+        yield from self._checked.epoch()
+
     def accuracy(self, arch: Architecture, batches: Iterator[Batch]) -> float:
         """Return the accuracy of `arch` with the shared weights and the batches' statistics."""
         return self.mixture_accuracy(self.net.path(arch), batches)
@@ -228,8 +237,8 @@ class OneShot(ABC):
         return float(right) / count
 
     def checked_accuracy(self, arch: Architecture, batches: int | None = _CHECKED) -> float:
-        """Return `accuracy` on the first `batches` of the validation split, in its own order."""
-        return self.accuracy(arch, islice(self.checks.epoch(), batches))
+        """Return `accuracy` on the first `batches` of `checks`; None: on all of them."""
+        return self.accuracy(arch, islice(self.checks(), batches))
 
     # Logs -------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from transnas.evaluation.training import Batches, measure
 from transnas.oneshot._base import Batch, OneShot
+from transnas.oneshot._streams import seeded
 from transnas.spaces import Architecture
 
 __all__ = ["kendall", "precision_at", "recalibrate", "shared_accuracy"]
@@ -37,7 +38,8 @@ def shared_accuracy(search: OneShot, arch: Architecture, recalibrated: bool) -> 
     if search.net.form.partial > 1:
         return math.nan
     network = search.net.discrete(arch).to(search.at.device)
-    batches = Batches(search.task.train, search.settings.batch_size, search.at.device)
+    order = seeded(search.seed, "recalibration")  # splits are often sorted by class
+    batches = Batches(search.task.train, search.settings.batch_size, search.at.device, order)
     recalibrate(network, list(islice(batches.epoch(), _RECALIBRATED_ON)))
     return measure(network, search.task.validation, search.at)["accuracy"]
 

@@ -108,7 +108,7 @@ class BayesNAS(OneShot):
 
     def curvature(self) -> Tensor:
         """Return the diagonal of the loss's Hessian in the switches, [edges, operations]."""
-        loss, _ = self.loss(next(self.checks.epoch()))
+        loss, _ = self.loss(next(self.checks()))
         logits = self.net.logits
         product = hessian_product(loss, logits)
         unit = torch.eye(logits.numel(), device=logits.device)

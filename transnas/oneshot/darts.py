@@ -161,7 +161,7 @@ class DARTS(SecondOrder):
             return self.present()
 
         def accuracy(mix: Mix) -> float:
-            return self.mixture_accuracy(mix, islice(self.checks.epoch(), SELECTED_ON))
+            return self.mixture_accuracy(mix, islice(self.checks(), SELECTED_ON))
 
         rng = np.random.default_rng([self.seed, 4])
         return self.net.discretise(perturbed_shares(self.net, accuracy, rng))

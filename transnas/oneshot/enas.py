@@ -140,7 +140,7 @@ class ENAS(OneShot):
         with torch.no_grad():
             drawn, _, _ = self.draw(self.settings.candidates, self.generator("derivation"))
         archs: list[Architecture] = list(dict.fromkeys([self.present(), *drawn]))
-        batch = list(islice(self.checks.epoch(), 1))
+        batch = list(islice(self.checks(), 1))
         scores = [self.accuracy(arch, iter(batch)) for arch in archs]
         return archs[scores.index(max(scores))]
 

@@ -103,8 +103,8 @@ class RobustDARTS(SecondOrder):
             self.respond()
 
     def eigenvalue(self) -> float:
-        """Return the dominant eigenvalue on the first batch of the validation split."""
-        batch = next(self.checks.epoch())
+        """Return the dominant eigenvalue on one batch of validation data, always the same."""
+        batch = next(self.checks())
         with self.net.undropped():
             loss, _ = self.loss(batch)
         start = torch.ones(self.net.logits.numel(), device=self.at.device)
