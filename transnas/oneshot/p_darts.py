@@ -118,20 +118,18 @@ class PDARTS(Bilevel):
         return float(self.settings.rate(min(1.0, done)))
 
     def begin_epoch(self) -> None:
-        """Set the dropout of skip connections."""
+        """Begin a stage if this is its first epoch; set the dropout of skip connections.
+
+        Not at the end of the epoch before, whose record is of the stage that ends.
+        """
+        if self.epoch >= self.before(self.stage + 1):
+            self.stage += 1
+            self.allowed = self.strongest(_PARTS[self.stage])
+            self.build_stage()
         s = self.settings
         first = (s.first_dropout, s.second_dropout, s.third_dropout)[self.stage]
         rate = skip_dropout(first, self.epoch_of_stage, s.warm_up, self.stage_epochs)
         self.net.drop(skip=rate)
-
-    def end_epoch(self) -> None:
-        """Go to the next stage after the last epoch of this one."""
-        super().end_epoch()
-        last = self.epoch_of_stage + 1 == self.stage_epochs
-        if last and self.epoch + 1 < self.settings.epochs:
-            self.stage += 1
-            self.allowed = self.strongest(_PARTS[self.stage])
-            self.build_stage()
 
     def strongest(self, part: float) -> tuple[tuple[int, ...], ...]:
         """Return the codes of the operations of largest share on each edge, that part of all.
