@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -460,8 +461,8 @@ def test_logits_are_learnt_in_the_last_epochs(
         patch.setattr(networks, "supernet", ChainSupernet)
         search = toy(method, epochs=epochs, logits_from=2)
         for epoch in range(epochs):
-            before = search.net.logits.detach().clone()
             search.begin_epoch()
+            before = search.net.logits.detach().clone()
             search.train_step(search.training.next())
             if not torch.equal(search.net.logits, before):
                 moved.append(epoch)
@@ -479,6 +480,15 @@ def test_searches_that_would_learn_no_logits_are_refused(method: str, least: int
     assert kind(epochs=least).epochs == least
     with pytest.raises(InputError, match=f"accepted: whole numbers from {least}$"):
         kind(epochs=least - 1)
+
+
+def test_the_last_epoch_of_a_stage_is_recorded_before_the_next_stage_begins() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        settings = quick("p-darts", epochs=6)
+        found = oneshot.search(brighter(), Chain(), "p-darts", settings, skeleton={}, device="cpu")
+    there = [sum(share > 0 for share in epoch[0]) for epoch in found.shares]
+    assert there == [3, 3, 2, 2, 1, 1]
 
 
 def test_stages_have_fewer_operations_and_limit_skips() -> None:
@@ -554,6 +564,31 @@ def test_darts_plus_stops_at_the_number_of_skips() -> None:
     search.end_epoch()
     assert search.stopped
     assert search.present().values == (0, 1)
+
+
+@pytest.mark.parametrize("criterion", ["skips", "ranking"])
+def test_rules_do_not_stop_a_search_while_its_logits_rest(criterion: str) -> None:
+    search = toy("darts-plus", criterion="skips", skips=1, patience=2, earliest=1, logits_from=5)
+    search.settings = replace(search.settings, criterion=criterion)
+    search.parametric = [[0, 1], [0, 1]]  # the toy's operations have no weights
+    with torch.no_grad():
+        search.net.logits[:, 1] = 2.0
+    for search.epoch in range(8):
+        search.end_epoch()
+        if search.stopped:
+            break
+    assert search.epoch == {"skips": 5, "ranking": 7}[criterion]
+
+
+def test_eigenvalues_that_rise_while_logits_rest_are_not_acted_on() -> None:
+    search = toy("robust-darts", every=1, delta=1, earliest=0, logits_from=6)
+    values = iter(3.0**i for i in range(8))
+    search.eigenvalue = lambda: next(values)
+    for search.epoch in range(8):
+        search.end_epoch()
+        if search.stopped:
+            break
+    assert search.epoch == 6
 
 
 def test_switches_without_effect_lose_their_variance() -> None:

@@ -247,6 +247,8 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
         ("setn", {"logits_every": 0}, "whole numbers from 1"),
         ("snas", {"logits_every": 2}, "whole numbers from 1 and below 2"),
         ("bayesnas", {"logits_from": 1}, "0"),
+        ("bayesnas", {"epochs": 1}, "whole numbers from 2"),
+        ("darts", {"gradient_clip": 0.0}, "finite numbers above 0"),
         ("enas", {"logits_every": 0}, "1"),
         ("one-shot", {"logits_from": 3}, "0"),
         ("rs-ws", {"logits_every": 2}, "1"),

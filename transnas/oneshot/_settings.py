@@ -45,7 +45,8 @@ class Settings:
         check_range(self, "batch_size", least=2)
         check_range(self, "logits_from", "logits_every", least=0)
         check_range(self, "learning_rate", "least_learning_rate", "logits_learning_rate", least=0)
-        check_range(self, "weight_decay", "logits_decay", "gradient_clip", least=0)
+        check_range(self, "weight_decay", "logits_decay", least=0)
+        check_range(self, "gradient_clip", above=0)
         check_range(self, "momentum", "logits_beta", least=0, below=1)
         if self.warm_up >= self.epochs:
             raise InputError(

@@ -57,6 +57,7 @@ class BayesSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range(self, "epochs", least=2)
         check_range(self, "sparsity", least=1e-12)
         require_steady_logits(self)
 

@@ -33,7 +33,7 @@ class DARTSPlusSettings(Settings):
     patience: int = 10
     """Epochs in which the strongest operations with weights must stay the same."""
     earliest: int = 10
-    """Epochs before the first stop."""
+    """Epochs before the first stop; there is none while the logits rest."""
     stop_before: bool = False
     """Derive from the epoch before the stop."""
 
@@ -69,8 +69,10 @@ class DARTSPlus(Bilevel):
         return Softmax()
 
     def end_epoch(self) -> None:
-        """Stop if the rule says so."""
+        """Stop if the rule says so, once the logits have begun to learn."""
         super().end_epoch()
+        if self.rests():
+            return
         s, arch, ranking = self.settings, self.net.derive(), self.rank()
         self.settled = self.settled + 1 if ranking == self.ranking else 0
         self.ranking = ranking

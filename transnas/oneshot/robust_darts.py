@@ -44,7 +44,7 @@ class RobustDARTSSettings(DARTSSettings):
     rise: float = 1.3
     """Ratio of the windows' means from which the rule acts."""
     earliest: int = 10
-    """Epochs before the rule first acts."""
+    """Epochs before the rule first acts; it never does while the logits rest."""
     decay_factor: float = 3.0
     decay_limit: float = 0.0243
     """`adapt` multiplies the weights' decay by the factor, up to the limit."""
@@ -99,7 +99,8 @@ class RobustDARTS(SecondOrder):
         self.log("eigenvalue", self.eigenvalues[-1])
         if s.response == "adapt":
             self.keep()
-        if self.epoch + 1 > s.earliest and rises(self.eigenvalues, s.delta, s.rise):
+        learnt = not self.rests() and self.epoch + 1 > s.earliest
+        if learnt and rises(self.eigenvalues, s.delta, s.rise):
             self.respond()
 
     def eigenvalue(self) -> float:

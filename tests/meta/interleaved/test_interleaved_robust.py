@@ -154,6 +154,7 @@ BAD = [
     ({"least_learning_rate": float("nan")}, "'least_learning_rate' is nan"),
     ({"divergence": 0.5}, "'divergence' is 0.5; accepted: finite numbers from 1"),
     ({"anchors": 1}, "anchors is 1 with sources 'both'"),
+    ({"gradient_clip": 0.0}, "'gradient_clip' is 0.0; accepted: finite numbers above 0"),
     ({"anchors": 2, "sources": "current"}, "accepted: whole numbers from 3"),
     ({"anchors": 0, "preset": "distil"}, "'anchors' is 0"),
     ({"rounds": 0}, "'rounds' is 0"),
