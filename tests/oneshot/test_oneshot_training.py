@@ -298,6 +298,21 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:
     assert oneshot.load_search(path, brighter(), Chain()).epoch == 1
 
 
+@pytest.mark.usefixtures("_toy")
+def test_a_checkpoint_of_another_device_may_be_looked_at_only(tmp_path: Path) -> None:
+    path, settings = tmp_path / "search.safetensors", quick("gdas", epochs=1)
+    done = toy("gdas", settings=settings, checkpoint=path)
+    identity, state = load_checkpoint(path)
+    there = torch.zeros(16, dtype=torch.uint8)  # the size of a GPU's generator
+    state["random"]["cuda"] = there
+    state["search"]["generators"] = dict.fromkeys(state["search"]["generators"], there)
+    save_checkpoint(path, identity, state)
+    with pytest.raises(InputError, match="a search on device 'cuda', whose random numbers"):
+        toy("gdas", settings=settings, checkpoint=path)
+    found = oneshot.load_search(path, brighter(), Chain(), "cpu")
+    assert torch.equal(found.net.logits, done.method.net.logits)
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [("head.weight", "not finite in epoch 1"), ("logits", "architecture weights are not finite")],

@@ -23,6 +23,7 @@ __all__ = [
     "FORMAT",
     "load_checkpoint",
     "random_state",
+    "require_device",
     "restore_random_state",
     "save_checkpoint",
 ]
@@ -128,3 +129,13 @@ def restore_random_state(state: Mapping[str, Tensor], device: torch.device) -> N
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def require_device(path: Path, state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Raise `InputError` if `state` from `random_state` is of another kind of device."""
+    found = "cuda" if "cuda" in state else "cpu"
+    if found != device.type:
+        raise InputError(
+            f"checkpoint {str(path)!r} is of a search on device {found!r}, whose random numbers "
+            f"{device.type!r} cannot go on with; accepted: device {found!r}, or another path"
+        )

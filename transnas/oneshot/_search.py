@@ -19,6 +19,7 @@ from transnas.oneshot._base import OneShot, check_task
 from transnas.oneshot._checkpoint import (
     load_checkpoint,
     random_state,
+    require_device,
     restore_random_state,
     save_checkpoint,
 )
@@ -107,6 +108,7 @@ def search(
         record = _Record()
         if path is not None and path.exists():
             _, state = load_checkpoint(path, identity)
+            require_device(path, state["random"], at.device)
             record = _Record(**state["record"])
             running.restore(state["search"])
             restore_random_state(state["random"], at.device)
@@ -123,6 +125,8 @@ def search(
 def load_search(path: Path, task: Task, space: Space, device: str = "auto") -> OneShot:
     """Return the search that a checkpoint holds, with its supernet; its settings are read there.
 
+    Generators start anew, since another device may have written theirs.
+
     Raises `InputError` if it is of another task, other data, or another space.
     """
     wanted = {"space": space.name, **_identity_of_task(check_task(task))}
@@ -132,7 +136,7 @@ def load_search(path: Path, task: Task, space: Space, device: str = "auto") -> O
     at = workplace(device, settings.precision)
     with deterministic(found["seed"], at.device):
         running = begin(task, space, cls, settings, found["skeleton"], found["seed"], at)
-        running.restore(state["search"])
+        running.restore({**state["search"], "generators": {}})
     return running
 
 
