@@ -154,6 +154,8 @@ BAD = [
     ({"least_learning_rate": float("nan")}, "'least_learning_rate' is nan"),
     ({"divergence": 0.5}, "'divergence' is 0.5; accepted: finite numbers from 1"),
     ({"anchors": 1}, "anchors is 1 with sources 'both'"),
+    ({"paths": "chain:1"}, "'chain:1' with preset 'joint' and soft_labels False, where no gr"),
+    ({"paths": "chain:1", "preset": "none"}, "where no gradient reaches a predecessor"),
     ({"gradient_clip": 0.0}, "'gradient_clip' is 0.0; accepted: finite numbers above 0"),
     ({"anchors": 2, "sources": "current"}, "accepted: whole numbers from 3"),
     ({"anchors": 0, "preset": "distil"}, "'anchors' is 0"),

@@ -260,6 +260,13 @@ class InterleaveSettings:
                 f"paths is {self.paths!r} with {first}, where no stage of the iteration comes "
                 "before the architecture's step; accepted: direct"
             )
+        labelled = self.variant.term in ("match", "example")
+        if depth and (self.variant.term == "none" or (labelled and not self.soft_labels)):
+            raise InputError(
+                f"paths is {self.paths!r} with preset {self.preset!r} and soft_labels "
+                f"{self.soft_labels}, where no gradient reaches a predecessor; accepted: last, "
+                "preset 'soft' or 'distil', or a preset of matched sets with soft_labels true"
+            )
 
     def _check_one_encoder(self) -> None:
         for name, accepted in (("paths", "direct"), ("hyper", "off"), ("architecture", "shared")):
