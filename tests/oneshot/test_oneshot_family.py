@@ -6,6 +6,7 @@ import functools
 import json
 import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -607,6 +608,15 @@ def test_switches_without_effect_lose_their_variance() -> None:
         gamma, omega = reweighted(s, gamma.clamp_min(1e-12), curvature, sparsity)
     assert float(gamma[3:].max()) < 1e-3
     assert float(gamma[:3].min()) > 0.1
+
+
+def test_small_variances_are_updated_as_in_double_precision() -> None:
+    gamma, h, s = 10.0 ** -torch.arange(0.0, 13.0), torch.tensor(1.3), torch.tensor(1e-3)
+    _, found = reweighted(s, gamma, h, 0.5)
+    exact = [Fraction(float(g)) for g in gamma]
+    ratio = Fraction(float(h)) / Fraction(0.5)
+    squares = [1 / g - 1 / (1 / g + ratio) / g**2 for g in exact]
+    assert found.tolist() == pytest.approx([math.sqrt(float(q)) for q in squares], rel=1e-5)
 
 
 def test_operations_of_largest_variance_are_derived_whatever_their_switches() -> None:

@@ -150,9 +150,13 @@ class BayesNAS(OneShot):
 def reweighted(
     switches: Tensor, gamma: Tensor, curvature: Tensor, sparsity: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the next gamma and omega, of the shape of all arguments."""
-    c = 1 / (1 / gamma + curvature / sparsity)
-    omega = (1 / gamma - c / gamma.square()).abs().sqrt().clamp_min(_TINY)
+    """Return the next gamma and omega, of the shape of all arguments; curvature is not negative.
+
+    1 / gamma - C / gamma^2 is h / (1 + gamma h) with h = H / lambda: no digits are lost where
+    gamma is small.
+    """
+    h = curvature / sparsity
+    omega = (h / (1 + gamma * h)).sqrt().clamp_min(_TINY)
     return switches.abs() / omega, omega
 
 
