@@ -121,9 +121,10 @@ def test_a_table_of_latencies_has_all_operations(tmp_path: Path) -> None:
     del table["none"]
     with pytest.raises(InputError, match="lacks operation 'none'"):
         table_costs(net, table)
-    (tmp_path / "bad.json").write_text(json.dumps([1]))
-    with pytest.raises(InputError, match="not readable"):
-        toy("proxylessnas", table=str(tmp_path / "bad.json"))
+    for wrong in ([1], {"none": -1}, {"none": math.nan}):
+        (tmp_path / "bad.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match="not readable"):
+            toy("proxylessnas", table=str(tmp_path / "bad.json"))
 
 
 def test_latency_enters_the_loss_as_published() -> None:

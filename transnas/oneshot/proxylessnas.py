@@ -174,8 +174,12 @@ def penalised(
 def _read(path: str) -> dict[str, float]:
     """Return the table in a file; raises `InputError`."""
     try:
-        return {str(k): float(v) for k, v in json.loads(Path(path).read_text()).items()}
+        table = {str(k): float(v) for k, v in json.loads(Path(path).read_text()).items()}
+        if not all(0.0 <= latency < math.inf for latency in table.values()):
+            raise ValueError
+        return table
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"table {path!r} is not readable; accepted: a JSON object of latencies by operation"
+            f"table {path!r} is not readable; accepted: a JSON object of latencies, numbers from "
+            "0, by operation"
         ) from error
