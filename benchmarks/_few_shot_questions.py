@@ -93,7 +93,7 @@ def supervised() -> list[str]:
 def transfer() -> list[str]:
     """Return the cross-distribution matrix of few_shot_transfer.py."""
     gains: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for path in sorted((RESULTS / "few-shot-transfer").glob("*.json")):
+    for path in sorted((RESULTS / "few-shot-transfer").glob("*[0-9].json")):
         target = path.stem.rsplit("-", 3)[0]
         rows = json.loads(path.read_text())["rows"]
         uniform = [r["accuracy"] for n, r in rows.items() if n.startswith("random")]

@@ -75,7 +75,7 @@ class Case:
 CASES = {
     "digits": Case(("random", *oneshot.names()), epochs=15, final_epochs=15),
     "cifar10": Case(
-        ("random", "darts", "gdas", "pc-darts", "enas"),
+        ("random", "darts", "gdas", "pc-darts", "enas", "setn", "rs-ws", "one-shot"),
         epochs=10,
         final_epochs=10,
         limit=200,

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
+from transnas.oneshot._checkpoint import random_state, restore_random_state
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._registry import register
@@ -100,14 +100,14 @@ class SecondOrder(Bilevel):
         own = {id(weight) for weight in self.weights}
         names = [name for name, p in self.net.named_parameters() if id(p) in own]
         noise = {key: g.get_state() for key, g in self.generators.items()}
-        overall = torch.get_rng_state()
+        overall = random_state(self.at.device)
         inputs, targets = batch
         scoring = _Predictions(self.net)
 
         def loss(weights: Sequence[Tensor], logits: Tensor) -> Tensor:
             for key, state in noise.items():
                 self.generators[key].set_state(state)
-            torch.set_rng_state(overall)
+            restore_random_state(overall, self.at.device)
             given = {f"net.{name}": w for name, w in zip(names, weights, strict=True)}
             given["net.logits"] = logits
             aims = targets.apart() if forgets and isinstance(targets, Continuation) else targets
