@@ -165,7 +165,7 @@ def test_compare_on_data_runs_studies_and_continues(capsys: pytest.CaptureFixtur
 def test_the_winner_is_trained_tested_and_exported(capsys: pytest.CaptureFixture[str]) -> None:
     arch = shlex.quote(SKIPS)
     out = run(f"train {arch} --task digits --epochs 2 --out net --format safetensors", capsys)
-    accuracy = re.search(r"test_accuracy +([\d.]+) %", out)
+    accuracy = re.search(r"test_accuracy +([\d.]+)%", out)
     assert accuracy is not None
     about = json.loads(Path("net/network.json").read_text())
     assert about["metadata"]["classes"] == [str(d) for d in range(10)]

@@ -152,7 +152,7 @@ def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
             return [{"boxes": box, "labels": labels, "scores": self.scores}] * len(x)
 
     (picture,) = predictions(Sees("detection"), boxes_task(), 1)
-    assert picture.caption.endswith("1 true boxes, 1 found with score 0.5 or more")
+    assert picture.caption.endswith("1 true box, 1 found with score 0.5 or more")
     pixels = np.asarray(Image.open(io.BytesIO(picture.jpeg))).astype(int)
     half, factor = (pixels.shape[1] - 6) // 2, 6
     assert pixels[10 * factor, 4 * factor, 0] > 180  # the truth's left edge, yellow
@@ -160,13 +160,13 @@ def test_drawn_boxes_and_masks_lie_where_they_are() -> None:
     assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
     (unsure,) = predictions(Sees("detection", (0.3, 0.2)), boxes_task(), 1)
     assert unsure.caption.endswith(
-        "0 found with score 0.5 or more; drawn: the 1 strongest, up to 0.30"
+        "0 found with score 0.5 or more; drawn: the strongest, up to 0.30"
     )
     pixels = np.asarray(Image.open(io.BytesIO(unsure.jpeg))).astype(int)
     assert pixels[40 * factor, half + 6 + 30 * factor, 0] > 180
     assert pixels[4 * factor, half + 6 + 9 * factor, 0] < 60
     (picture,) = predictions(Sees("segmentation"), masks_task(), 1)
-    assert picture.caption.endswith("25.0 % of the pixels right")
+    assert picture.caption.endswith("25.0% of the pixels right")
     assert picture.colours == {"ground": "rgb(255, 214, 10)", "house": "rgb(10, 200, 255)"}
 
 
@@ -186,6 +186,8 @@ def test_an_image_of_a_class_is_drawn_once_with_what_it_was_taken_for() -> None:
         assert said.split(" (")[0] == ("0, recognised" if truth == 0 else f"{truth}, taken for 0")
     pixels = np.asarray(Image.open(io.BytesIO(drawn[0].jpeg)))
     assert pixels.shape[0] == pixels.shape[1]  # one picture, not the same one twice
+    squares = pixels.reshape(8, 50, 8, 50, 3).astype(int).swapaxes(1, 2)[:, :, 10:-10, 10:-10]
+    assert np.ptp(squares, axis=(2, 3)).max() < 20  # each of the 8 x 8 pixels is one grey
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -17,17 +18,20 @@ import pytest
 from study_toys import TASK, Sum
 
 from transnas import InputError, spaces
-from transnas.evaluation import Cost, Evaluator, Measurement, Objective
+from transnas.evaluation import Cost, Evaluator, Found, Measurement, Objective
 from transnas.spaces import Architecture, Graph
-from transnas.studies import Study, compare, search, write_report
+from transnas.studies import Study, Trial, compare, search, write_report
+from transnas.studies._counted import counted
 from transnas.studies._storage import label_of
 from transnas.studies.report import draw_graph, report_html, standalone_drawing
 from transnas.studies.report._axes import scale
 from transnas.studies.report._format import value
 from transnas.studies.report._importance import importance
 from transnas.studies.report._layout import ITEM_GAP, PART_GAP, layered, separated
+from transnas.studies.report._oneshot import search_figures
 from transnas.tasks import Signature, TableTask
 
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -211,6 +215,16 @@ def test_a_comparison_is_a_section() -> None:
     assert "Comparison of 2 methods on 2 tasks" in page.text
     assert page.text.count("local-search") >= 4
     assert "<svg" in report_html([], comparisons=[found])
+    assert "One seed says nothing" not in page.text
+
+
+def test_a_comparison_of_one_seed_says_what_it_cannot() -> None:
+    found = compare(["random", "local-search"], ["nasbench201/cifar10"], 1, 1)
+    page = Page(report_html([], comparisons=[found]))
+    assert "budget: 1 trial on each task, with 1 seed. Lines" in page.text
+    assert "One seed says nothing of others" in page.text
+    assert "<h1>Comparison of methods</h1>" in report_html([], comparisons=[found])
+    assert "<h1>Comparisons of methods</h1>" in report_html([], comparisons=[found, found])
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -325,8 +339,18 @@ def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> N
     assert scale(low, high, 0, 100).ticks == pytest.approx(ticks)
 
 
+def test_the_accuracy_of_one_shot_searches_is_in_percent() -> None:
+    space = spaces.get("nasbench201")
+    curve = tuple({"skips": 1.0, "supernet_accuracy": 0.2 + 0.1 * e} for e in range(4))
+    found = Measurement({"validation_accuracy": 0.5}, curve=curve, found=Found(space.at(0)))
+    html = search_figures(space, [Trial(0, space.at(1), found, EPOCH, EPOCH, 0)])
+    assert ">20%</text>" in html
+    assert ">0.2</text>" not in html
+
+
 def test_values_are_readable() -> None:
-    assert value("validation_accuracy", 0.97123) == "97.12 %"
+    assert [counted(n, "box", "boxes") for n in (0, 1, 2000)] == ["0 boxes", "1 box", "2,000 boxes"]
+    assert value("validation_accuracy", 0.97123) == "97.12%"
     assert value("parameters", 101306.0) == "101,306"
     assert value("loss", 0.123456) == "0.1235"
     assert value("loss", math.nan) == "–"

@@ -81,6 +81,8 @@ def _show(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from transnas.studies._comparison import ALONE
+    from transnas.studies._counted import counted
     from transnas.studies._duration import duration
     from transnas.studies.report import format_value
 
@@ -88,8 +90,10 @@ def _show(comparison: Comparison) -> None:
     metric = comparison.metric
 
     def bound(number: float) -> str:
-        return format_value(metric, number).removesuffix(" %")
+        return format_value(metric, number).removesuffix("%")
 
+    seeds = len(comparison.seeds)
+    alone = "" if seeds > 1 else f"{ALONE} "
     for task, rows in groupby(comparison.rows(), key=lambda row: row.task):
         table = Table(title=f"{task}: best {metric}", title_justify="left", box=None)
         table.add_column("method", overflow="fold", min_width=21)
@@ -106,7 +110,7 @@ def _show(comparison: Comparison) -> None:
         console.print(table)
         console.print()
     console.print(
-        f"{len(comparison.seeds)} seeds x {comparison.trials} trials. p: Wilcoxon's signed-rank "
-        f"test against {comparison.methods[0]}, Holm-corrected over the whole table. reached: "
-        f"trials to its final mean."
+        f"{counted(seeds, 'seed')} x {counted(comparison.trials, 'trial')}. {alone}p: Wilcoxon's "
+        f"signed-rank test against {comparison.methods[0]}, Holm-corrected over the whole table. "
+        "reached: trials to its final mean."
     )

@@ -159,6 +159,7 @@ def _evaluator(
 
 def _summary(study: Study) -> str:
     """Return the best architecture, its metrics and the cost, a line each."""
+    from transnas.studies._counted import counted
     from transnas.studies._duration import duration
     from transnas.studies._storage import label_of
     from transnas.studies.report import format_value
@@ -174,11 +175,13 @@ def _summary(study: Study) -> str:
             (o.metric, f"{format_value(o.metric, o.value(study.best.measurement))}")
             for o in study.objectives
         ]
-        lines.append(("found", f"after {study.best.number + 1} of {len(study.trials)} trials"))
+        lines.append(
+            ("found", f"after {study.best.number + 1} of {counted(len(study.trials), 'trial')}")
+        )
     if len(study.objectives) > 1:
-        lines.append(("front", f"{len(study.front)} trials that no other beats in all"))
+        lines.append(("front", f"{counted(len(study.front), 'trial')} that no other beats in all"))
     cost = f"{duration(seconds)} of evaluations"
-    lines.append(("cost", cost + (f", {failed} failed trials" if failed else "")))
+    lines.append(("cost", cost + (f", {counted(failed, 'failed trial')}" if failed else "")))
     width = max(len(key) for key, _ in lines)
     return "\n".join(f"{key:<{width}}  {text}" for key, text in lines)
 

@@ -15,9 +15,12 @@ from transnas._errors import InputError
 from transnas.studies._statistics import Floats, bootstrap_mean, holm, paired_p
 from transnas.studies._whole import require_writable
 
-__all__ = ["Arm", "Comparison", "Row", "arm", "require_plottable"]
+__all__ = ["ALONE", "Arm", "Comparison", "Row", "arm", "require_plottable"]
 
 FORMAT = 1
+ALONE = (
+    "One seed says nothing of others: its interval has no width, and no test tells a difference."
+)
 
 
 @dataclass(frozen=True)

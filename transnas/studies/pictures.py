@@ -17,6 +17,7 @@ from transnas._errors import InputError
 from transnas.evaluation.training import Training, deterministic, fit, workplace
 from transnas.strategies import Strategy
 from transnas.studies import _methods
+from transnas.studies._counted import counted
 from transnas.studies._definition import is_of
 from transnas.studies._loop import evaluation_seed, promoted_seed
 from transnas.studies._study import Study
@@ -30,6 +31,8 @@ _SCORE = 0.5
 """Boxes with at least this score are drawn; where none has it, as many as there are true ones."""
 _LARGEST = 400
 """Pictures are enlarged up to about this width a half."""
+_COARSE = 6
+"""From this enlargement on, pictures show their pixels as squares."""
 _COLOURS = (
     (255, 214, 10), (10, 200, 255), (255, 70, 90), (90, 230, 110), (190, 110, 255), (255, 150, 40),
     (60, 110, 255), (240, 120, 200), (150, 150, 60), (40, 160, 140), (200, 200, 200), (120, 70, 40),
@@ -163,7 +166,9 @@ def _picture(pixels: Tensor, factor: int) -> Image.Image:
     channels = pixels if len(pixels) == 3 else pixels[:1].expand(3, -1, -1)
     values = (channels * 255).round().byte().permute(1, 2, 0).numpy()
     picture = Image.fromarray(np.ascontiguousarray(values))
-    return picture.resize((picture.width * factor, picture.height * factor))
+    # Smoothing hides what strongly enlarged images are made of: they would look out of focus.
+    way = Image.Resampling.NEAREST if factor >= _COARSE else Image.Resampling.BICUBIC
+    return picture.resize((picture.width * factor, picture.height * factor), way)
 
 
 _Drawn = tuple[tuple[Image.Image, ...], str, Mapping[str, str]]
@@ -175,10 +180,11 @@ def _detection(
 ) -> _Drawn:
     scores, true = found["scores"], len(target["boxes"])
     sure = int((scores >= _SCORE).sum())
-    caption = f"{true} true boxes, {sure} found with score {_SCORE} or more"
+    caption = f"{counted(true, 'true box', 'true boxes')}, {sure} found with score {_SCORE} or more"
     strongest = scores.argsort(descending=True)[: sure or true]
     if not sure and len(strongest):
-        caption += f"; drawn: the {len(strongest)} strongest, up to {float(scores.max()):.2f}"
+        few = "the strongest" if len(strongest) == 1 else f"the {len(strongest)} strongest"
+        caption += f"; drawn: {few}, up to {float(scores.max()):.2f}"
     shown = {name: values[strongest] for name, values in found.items()}
     halves = tuple(_with_boxes(image, factor, boxes, classes) for boxes in (target, shown))
     return halves, caption, {}
@@ -203,7 +209,7 @@ def _segmentation(
 ) -> _Drawn:
     guess, counted = found.argmax(0), target != IGNORED
     right = float((guess == target)[counted].float().mean())
-    caption = f"{100 * right:.1f} % of the pixels right"
+    caption = f"{100 * right:.1f}% of the pixels right"
     masks = (target, guess)
     seen = sorted({label for mask in masks for label in mask.flatten().tolist()})
     colours = {
@@ -232,7 +238,7 @@ def _classification(
     truth, guess = (classes[int(label)] for label in (target, found.argmax()))
     share = float(found.softmax(0).max())
     said = "recognised" if truth == guess else f"taken for {guess}"
-    return (image,), f"{truth}, {said} ({100 * share:.0f} %)", {}
+    return (image,), f"{truth}, {said} ({100 * share:.0f}%)", {}
 
 
 _DRAWINGS: dict[str, Callable[[Image.Image, int, Any, Any, Sequence[str]], _Drawn]] = {

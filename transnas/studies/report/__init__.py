@@ -51,8 +51,11 @@ def report_html(
     ]
     if not sections:
         raise InputError("report is empty; accepted: one study or comparison, or more")
-    alone = f"Search on {studies[0].task}" if studies else "Comparison of methods"
-    return page(title or (alone if len(sections) == 1 else "Searches"), sections)
+    if not studies:
+        usual = "Comparison of methods" if len(sections) == 1 else "Comparisons of methods"
+    else:
+        usual = f"Search on {studies[0].task}" if len(sections) == 1 else "Searches"
+    return page(title or usual, sections)
 
 
 def write_report(

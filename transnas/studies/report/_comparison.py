@@ -6,11 +6,12 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from transnas.studies._comparison import ALONE
+from transnas.studies._counted import counted
 from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
-from transnas.studies.report._format import escape, metric_name, sentence, value
+from transnas.studies.report._format import escape, metric_name, sentence, tick, value
 from transnas.studies.report._origin import origin
-from transnas.studies.report._study import tick
 
 if TYPE_CHECKING:
     from transnas.studies._comparison import Comparison, Row
@@ -22,14 +23,16 @@ def comparison_section(comparison: Comparison, anchor: str) -> str:
     """Return the whole section of `comparison`; `anchor` is its id on the page."""
     metric = metric_name(comparison.metric)
     seeds = len(comparison.seeds)
-    budget = f"{comparison.trials} trials"
+    budget = counted(comparison.trials, "trial")
     if comparison.epochs is not None:
-        budget += f" of {comparison.epochs} epochs"
+        budget += f" of {counted(comparison.epochs, 'epoch')}"
     intro = (
-        f"Every method has the same budget: {budget} on each task, with {seeds} seeds. Lines and "
-        f"numbers are means of the best {metric} so far; bands and brackets are 95% bootstrap "
-        "intervals over the seeds."
+        f"Every method has the same budget: {budget} on each task, with "
+        f"{counted(seeds, 'seed')}. Lines and numbers are means of the best {metric} so far; bands "
+        "and brackets are 95% bootstrap intervals over the seeds."
     )
+    if seeds == 1:
+        intro += f" {ALONE}"
     if comparison.info.get("learn_from"):
         intro += (
             " What was learnt from earlier studies is the same for every seed: its interval says "
@@ -48,7 +51,7 @@ def title(comparison: Comparison) -> str:
     """Return the section's heading."""
     tasks = len(comparison.tasks)
     where = comparison.tasks[0] if tasks == 1 else f"{tasks} tasks"
-    return f"Comparison of {len(comparison.methods)} methods on {where}"
+    return f"Comparison of {counted(len(comparison.methods), 'method')} on {where}"
 
 
 def _curves(comparison: Comparison, task: str) -> str:

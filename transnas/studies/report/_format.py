@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 
-__all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "value"]
+__all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "tick", "value"]
 
 _WORDS = {"miou": "mIoU", "map": "mAP", "ms": "(ms)", "mj": "(mJ)"}
 
@@ -41,7 +41,14 @@ def value(metric: str, number: float) -> str:
     if not math.isfinite(number):
         return "–"
     if metric.endswith("accuracy") and 0.0 <= number <= 1.0:
-        return f"{100 * number:.2f} %"
+        return f"{100 * number:.2f}%"
     if number == int(number) and abs(number) < 1e15:
         return f"{int(number):,}"
     return f"{number:.4g}" if abs(number) < 1e5 else f"{number:,.0f}"
+
+
+def tick(metric: str, number: float) -> str:
+    """Return a metric's value as short as an axis needs it."""
+    if metric.endswith("accuracy"):
+        return f"{round(100 * number, 6):g}%"
+    return f"{number:.4g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"

@@ -62,7 +62,7 @@ def importance_figure(space: Space, trials: Sequence[Trial], objective: Objectiv
         return panel(title, sentence(equal))
     note = (
         f"What each choice alone explains of the differences in {metric_name(objective.metric)} "
-        "between trials; all choices together are 100 % (fANOVA)."
+        "between trials; all choices together are 100% (fANOVA)."
     )
     shown = list(shares.items())[:_MOST_BARS]
-    return bars(title, shown, lambda share: f"{100 * share:.0f} %", note)
+    return bars(title, shown, lambda share: f"{100 * share:.0f}%", note)

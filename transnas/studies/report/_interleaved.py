@@ -8,7 +8,7 @@ from typing import Any
 from transnas.spaces import Space
 from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
-from transnas.studies.report._format import escape, panel, sentence, value
+from transnas.studies.report._format import escape, panel, sentence, tick, value
 from transnas.studies.report._graph import draw_architecture
 from transnas.studies.report._page import page
 
@@ -77,7 +77,7 @@ def _tiles(main: Record) -> str:
     training = sum(cell["seconds"] for cell in cells)
     tiles = (
         (duration(cost["seconds"]), "search", f"{cost['training_passes']:,} weight steps"),
-        (f"{100 * share:.1f} %", "of it for the transfer", f"{cost['matched_images']:,} images"),
+        (f"{100 * share:.1f}%", "of it for the transfer", f"{cost['matched_images']:,} images"),
         (duration(training), "training of the networks", "encoder and head, from new weights"),
         (f"{sum(c['metrics']['parameters'] for c in cells):,.0f}", "weights", "of all networks"),
     )
@@ -138,22 +138,29 @@ def _task(record: Record, name: str, anchor: str) -> str:
                 {f"round {m}": _of(name, f"transfer/{m}") for m in rounds})
         + _over(curve, "Network: training loss", {"train": _plain("train_loss")}, "epochs")
         + _over(curve, f"Network: validation {'/'.join(scored)}",
-                {n: _plain(f"validation_{n}") for n in scored}, "epochs")
+                {n: _plain(f"validation_{n}") for n in scored}, "epochs", *scored[:1])
         + f"</div>{panel('The trained network', f'<table class=plain>{final}</table>')}</section>"
     )  # fmt: skip
 
 
 def _over(
-    points: Sequence[Record], title: str, lines: Mapping[str, Any], along: str = "iterations"
+    points: Sequence[Record],
+    title: str,
+    lines: Mapping[str, Any],
+    along: str = "iterations",
+    metric: str = "",
 ) -> str:
-    """Return a chart of what each of `lines` reads from the points that have it."""
+    """Return a chart of what each of `lines` reads from the points that have it.
+
+    Numbers stand there as those of `metric` do.
+    """
     drawn = []
     for colour, (label, read) in enumerate(lines.items()):
         known = [(float(p["iteration"]), y) for p in points if (y := read(p)) is not None]
         if known:
             xs, ys = [x for x, _ in known], [y for _, y in known]
             drawn.append(Line(label, xs, ys, colour=colour))
-    return chart(title, along, drawn)
+    return chart(title, along, drawn, format_y=lambda y: tick(metric, y))
 
 
 def _of(task: str, key: str) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transnas.spaces import Space
+from transnas.studies._counted import counted
 from transnas.studies._trial import Trial
 from transnas.studies.report._charts import Line, chart
+from transnas.studies.report._format import tick
 
 __all__ = ["search_figures"]
 
@@ -44,7 +46,7 @@ def _course(curve: Sequence[Mapping[str, float]], title: str, names: Sequence[st
         if known:
             xs, ys = [e for e, _ in known], [y for _, y in known]
             lines.append(Line(name.replace("_", " "), xs, ys, colour=len(lines)))
-    return chart(title, "epochs of the search", lines)
+    return chart(title, "epochs of the search", lines, format_y=lambda y: tick(names[0], y))
 
 
 def _shares(space: Space, shares: Any) -> str:
@@ -64,5 +66,6 @@ def _shares(space: Space, shares: Any) -> str:
             for code, name in enumerate(names)
         ]
         charts.append(chart(title, "epochs of the search", lines))
-    note = "" if edges <= _MOST_EDGES else f"<p class='note'>{edges - _MOST_EDGES} more edges.</p>"
+    left = edges - _MOST_EDGES
+    note = f"<p class='note'>{counted(left, 'more edge')}.</p>" if left > 0 else ""
     return f"<div class='columns even'>{''.join(charts)}</div>{note}"

@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transnas.evaluation import Objective
+from transnas.studies._counted import counted
 from transnas.studies._duration import duration
 from transnas.studies._trial import Trial
 from transnas.studies.report._charts import Line, Point, chart
@@ -19,6 +20,7 @@ from transnas.studies.report._format import (
     metric_name,
     panel,
     sentence,
+    tick,
     value,
 )
 from transnas.studies.report._graph import draw_architecture
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from transnas.studies._study import Study
     from transnas.studies.pictures import Picture
 
-__all__ = ["study_section", "tick"]
+__all__ = ["study_section"]
 
 _TOP_CURVES = 5
 _SPREAD = 3.0
@@ -84,7 +86,7 @@ def _tiles(
         (shown, f"best {metric_name(objective.metric)}", f"trial {best.number}" if best else ""),
         (
             f"{len(trials):,}",
-            "trials",
+            "trial" if len(trials) == 1 else "trials",
             f"{failed:,} without a result" if failed else "all complete",
         ),
         (duration(seconds), "spent on evaluations", where),
@@ -153,7 +155,7 @@ def _progress(study: Study) -> str:
                 [line],
                 [Point(xs[i], v, text) for i, v, text in points],
                 format_y=lambda y: tick(metric, y),
-                note=f"{hidden} trials lie outside of the picture." if hidden else "",
+                note=f"Outside of the picture: {counted(hidden, 'trial')}." if hidden else "",
                 window=window if hidden else None,
             )
         )
@@ -219,6 +221,7 @@ def _front(study: Study, other: Objective) -> str:
             text = f"trial {trial.number}: {value(other.metric, x)}, {value(first.metric, y)}"
             points.append(Point(x, y, text, strong=trial.number in front))
     edge = sorted((p.x, p.y) for p in points if p.strong)
+    many = counted(len(front), "trial")
     line = Line("front", [x for x, _ in edge], [y for _, y in edge], colour=1)
     return chart(
         f"Pareto front: {metric_name(first.metric)} against {metric_name(other.metric)}",
@@ -227,7 +230,7 @@ def _front(study: Study, other: Objective) -> str:
         sorted(points, key=lambda p: p.strong),
         format_x=lambda x: tick(other.metric, x),
         format_y=lambda y: tick(first.metric, y),
-        note=f"{len(front)} trials are on the front (large dots): no other is better in all.",
+        note=f"On the front (large dots): {many} that no other beats in all.",
     )
 
 
@@ -272,18 +275,11 @@ def _facts(study: Study) -> dict[str, Any]:
         "epochs a trial": study.budget,
         "settings": study.settings or "defaults",
         "learnt from": [
-            f"{source['study']} ({source['trials']} trials, {source['storage']})"
+            f"{source['study']} ({counted(source['trials'], 'trial')}, {source['storage']})"
             for source in study.info.get("learn_from", ())
         ],
         "storage": study.storage,
     }
-
-
-def tick(metric: str, number: float) -> str:
-    """Return a metric's value as short as an axis needs it."""
-    if metric.endswith("accuracy"):
-        return f"{round(100 * number, 6):g}%"
-    return f"{number:.4g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"
 
 
 def _unit(seconds: float) -> tuple[float, str]:
