@@ -421,11 +421,18 @@ def _usage() -> Iterator[Case]:
     yield ["search", "--tsak", "digits"], "--tsak"
     yield ["search", "digits"], "--task|digits"
     yield ["--verbose"], "--verbose"
-    yield ["list"], "WHAT|what"
-    yield ["list", "everything"], "everything"
+    yield ["list"], "Missing argument.*spaces"
+    yield ["list", "everything"], "kind 'everything' is unknown; accepted: .*studies"
+    yield ["list", "space"], "kind 'space' is unknown; did you mean 'spaces'"
     yield ["list", "spaces", "tasks"], "tasks"
     yield ["show"], "ARCH|architecture"
     yield ["report", "a", "--out"], "--out"
+    for option, value in (("trials", "abc"), ("trials", "2.5"), ("epochs", ""), ("seed", "1e3")):
+        said = f"error: {option} '{value}' is not accepted; accepted: an integer$"
+        yield ["search", "--task", "digits", f"--{option}={value}"], said
+    for option, value in (("timeout", "soon"), ("latency-weight", "0,5")):
+        said = f"error: {option.replace('-', ' ')} '{value}' is not accepted; accepted: a number$"
+        yield ["search", "--task", "digits", f"--{option}={value}"], said
 
 
 CASES = cases()

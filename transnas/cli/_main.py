@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except InputError as error:
             return _say(f"error: {error}", BAD_INPUT)
         except _UsageError as error:
-            return _say(f"error: {error.format_message()}", BAD_INPUT)
+            return _say(f"error: {_usage(error)}", BAD_INPUT)
         except (KeyboardInterrupt, typer.Abort):
             return _say(_stopped(arguments), INTERRUPTED)
         except BrokenPipeError:
@@ -60,6 +60,19 @@ def _expected(error: Exception) -> bool:
     from transnas.studies import SearchError, StorageError
 
     return isinstance(error, (SearchError, StorageError, Stopped, Diverged))
+
+
+def _usage(error: Any) -> str:
+    """Return what typer does not accept; values of another type in the words of all others.
+
+    The cause of such an error is pydantic's, which says what the value was and what it should be.
+    """
+    if error.__cause__ is None or not hasattr(error.__cause__, "errors"):
+        return str(error.format_message())
+    fault = error.__cause__.errors()[0]
+    field = error.param.name.strip("_").replace("_", " ")
+    kind = "an integer" if fault["type"].startswith("int") else "a number"
+    return f"{field} {fault['input']!r} is not accepted; accepted: {kind}"
 
 
 def _stopped(arguments: Sequence[str]) -> str:
