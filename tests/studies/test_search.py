@@ -374,7 +374,10 @@ def test_reading_creates_nothing(tmp_path: Path, sqlite: str) -> None:
         ({"strategy": "regularized-evolution"}, "strategy 'regularized-evolution' does not fit"),
         ({"seed": 1}, "seed 1 does not fit study 'x' .* has 0"),
         ({"epochs": 12}, "epochs 12 does not fit .* has none"),
-        ({"objectives": "size"}, "objectives .* does not fit"),
+        (
+            {"objectives": ["size", Objective("latency_ms", False)]},
+            "^objectives size, latency_ms:min does not fit study 'x' .* has validation_accuracy;",
+        ),
         ({"evaluator": Troubled()}, "evaluator 'Troubled' does not fit .* 'Sum'"),
     ],
 )

@@ -95,6 +95,10 @@ class Objective:
     metric: str = "validation_accuracy"
     maximise: bool = True
 
+    def __str__(self) -> str:
+        """The objective as the command line takes it: `metric` or `metric:min`."""
+        return self.metric if self.maximise else f"{self.metric}:min"
+
     def value(self, measurement: Measurement) -> float:
         """Return the metric; NaN if the measurement failed or does not have it."""
         if measurement.status == "failed":

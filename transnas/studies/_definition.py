@@ -107,7 +107,14 @@ def is_of(name: str, data: str, task: Task) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value in (None, "", [], {}) else repr(value)
+    """Return a recorded value as it was given: objectives as the command line takes them."""
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(
+            str(Objective(**entry)) if isinstance(entry, dict) else str(entry) for entry in value
+        )
+    return repr(value)
 
 
 def default_name(definition: Definition, own_space: bool) -> str:
