@@ -19,7 +19,7 @@ from transnas import spaces, strategies, tasks
 from transnas.evaluation.table import Table
 from transnas.meta.store import SourceTask, learn, replicate_transfer
 from transnas.studies import Comparison, Study
-from transnas.studies.export import export
+from transnas.studies.export import describe, export
 from transnas.studies.final import train_final
 from transnas.studies.report import write_report
 
@@ -35,7 +35,8 @@ def search_digits(storage: str, folder: Path) -> Study:
     if not study.final_tests:
         task = tasks.get("digits")
         network, final = train_final(task, study.space, study.best.architecture, epochs=40)
-        export(network, task.signature, folder / "winner", formats=("safetensors", "torch"))
+        formats, about = ("safetensors", "torch"), describe(task)
+        export(network, task.signature, folder / "winner", formats, about)
         study.record_final_test(final.subject, final.metrics)
     accuracy = study.final_tests[-1]["metrics"]["test_accuracy"]
     print(f"digits: the trained winner has {accuracy:.2%} test accuracy")

@@ -25,7 +25,8 @@ from transnas.studies._counted import counted
 from transnas.studies._storage import label_of
 from transnas.studies.report import draw_graph, report_html, standalone_drawing
 from transnas.studies.report._axes import scale
-from transnas.studies.report._format import value
+from transnas.studies.report._charts import Line, chart
+from transnas.studies.report._format import tick, value
 from transnas.studies.report._importance import importance
 from transnas.studies.report._layout import ITEM_GAP, PART_GAP, layered, separated
 from transnas.studies.report._oneshot import search_figures
@@ -337,6 +338,17 @@ def test_importance_finds_the_choice_that_matters() -> None:
 )
 def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> None:
     assert scale(low, high, 0, 100).ticks == pytest.approx(ticks)
+    for metric in ("entropy", "validation_accuracy"):
+        labels = [tick(metric, number) for number in ticks]
+        assert len(set(labels)) == len(ticks), labels
+
+
+def test_counts_have_whole_ticks_and_single_points_are_drawn() -> None:
+    counts = chart("skips", "epochs", [Line("skips", [1.0, 2.0, 3.0], [1.0, 2.0, 2.0])])
+    assert ">1</text>" in counts
+    assert ">1.5</text>" not in counts
+    assert 'class="line c0 alone"' not in counts
+    assert 'class="line c0 alone"' in chart("curve", "epochs", [Line("trial 0", [4.0], [0.5])])
 
 
 def test_the_accuracy_of_one_shot_searches_is_in_percent() -> None:

@@ -142,7 +142,7 @@ def environment(command: str | None) -> dict[str, Any]:
     """Return what is worth knowing of a run: when, where, with which versions and command."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": label_of(command or shlex.join(sys.argv)),
+        "command": label_of(command or _running()),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "host": platform.node(),
@@ -150,6 +150,12 @@ def environment(command: str | None) -> dict[str, Any]:
             "cpus": os.cpu_count(),
         },
     }
+
+
+def _running() -> str:
+    """Return the command that this process was started with, as one would type it."""
+    script = sys.argv[0].endswith(".py")
+    return shlex.join(["python", *sys.argv] if script else sys.argv)
 
 
 def _versions(names: Sequence[str] = ("transnas", "torch", "optuna", "numpy")) -> dict[str, str]:

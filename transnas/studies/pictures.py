@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from transnas import networks
@@ -194,13 +194,16 @@ def _with_boxes(
     image: Image.Image, factor: int, entry: dict[str, Tensor], classes: Sequence[str]
 ) -> Image.Image:
     drawn = image.copy()
-    pencil = ImageDraw.Draw(drawn)
+    pencil, font = ImageDraw.Draw(drawn), ImageFont.load_default(16)
     for i, (box, label) in enumerate(zip(entry["boxes"], entry["labels"].tolist(), strict=True)):
         x0, y0, x1, y1 = (box * factor).tolist()
         colour = _colour(label)
         pencil.rectangle((x0, y0, x1, y1), outline=colour, width=2)
         score = f" {float(entry['scores'][i]):.2f}" if "scores" in entry else ""
-        pencil.text((x0 + 3, y0 + 1), classes[label] + score, fill=colour)
+        pencil.text(
+            (x0 + 4, y0 + 2), classes[label] + score, fill=colour, font=font,
+            stroke_width=2, stroke_fill=(0, 0, 0),
+        )  # fmt: skip
     return drawn
 
 

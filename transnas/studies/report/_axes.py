@@ -75,9 +75,8 @@ def frame(
     """Return the frame around finite data `xs`, `ys` (not empty)."""
     low, high = min(ys), max(ys)
     pad = 0.04 * (high - low)
-    counted = all(x == int(x) for x in xs)
-    x = scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, whole=counted)
-    y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP)
+    x = scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, whole=_counted(xs))
+    y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP, whole=_counted(ys))
     parts = []
     for tick in y.ticks:
         at = y(tick)
@@ -111,6 +110,10 @@ def figure(title: str, svg: str, legend: str = "", note: str = "") -> str:
         f"{svg}</svg>"
     )
     return panel(title, legend + drawing + (sentence(note) if note else ""))
+
+
+def _counted(numbers: Sequence[float]) -> bool:
+    return all(number == int(number) for number in numbers)
 
 
 def _rule(css: str, x0: float, y0: float, x1: float, y1: float) -> str:

@@ -91,6 +91,8 @@ def bars(
 def _line(box: Frame, line: Line) -> str:
     path = _path(box, _thin(list(zip(line.x, line.y, strict=True)), _MOST_STEPS), line.stepped)
     css = f"line c{line.colour % COLOURS}"
+    if len(line.x) == 1:  # a line of no length, whose round ends are a dot
+        css, path = f"{css} alone", path + "h0"
     return f'<path class="{css}" d="{path}"><title>{escape(line.label)}</title></path>'
 
 

@@ -48,7 +48,7 @@ def value(metric: str, number: float) -> str:
 
 
 def tick(metric: str, number: float) -> str:
-    """Return a metric's value as short as an axis needs it."""
+    """Return a metric's value as short as an axis needs it: ticks next to each other differ."""
     if metric.endswith("accuracy"):
         return f"{round(100 * number, 6):g}%"
-    return f"{number:.4g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"
+    return f"{number:.5g}" if abs(number) < 1e6 else f"{number / 1e6:g} M"

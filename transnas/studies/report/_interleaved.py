@@ -105,7 +105,7 @@ def _architectures(main: Record, space: Space) -> str:
 def _methods(record: Record, names: Sequence[str]) -> str:
     """Return a table of tasks and methods."""
     methods = record["methods"]
-    head = "".join(f"<th>{escape(h)}</th>" for h in ("task", *methods))
+    head = "<th>task</th>" + "".join(f"<th class='n'>{escape(name)}</th>" for name in methods)
     rows = [
         _cells(n, [headline(row["tasks"][n]["metrics"]) for row in methods.values()]) for n in names
     ]
