@@ -18,7 +18,7 @@ from transnas import InputError
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
 from transnas.studies import SearchError, Study, Trial, list_studies, load_study, search
-from transnas.studies._definition import Definition
+from transnas.studies._definition import Definition, environment
 from transnas.studies._whole import require_folder
 from transnas.tasks import DataTask, Signature
 
@@ -386,6 +386,12 @@ def test_another_definition_is_refused(options: dict[str, Any], message: str, sq
     with pytest.raises(InputError, match=message):
         run(sqlite, 9, name="x", **options)
     assert len(load_study("x", sqlite).trials) == 3
+
+
+def test_a_script_is_recorded_as_one_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["examples/demo.py", "a b"])
+    assert environment(None)["command"] == "python examples/demo.py 'a b'"
+    assert environment("transnas search")["command"] == "transnas search"
 
 
 def test_another_space_is_refused(sqlite: str) -> None:
