@@ -202,7 +202,7 @@ def _with_boxes(
         score = f" {float(entry['scores'][i]):.2f}" if "scores" in entry else ""
         pencil.text(
             (x0 + 4, y0 + 2), classes[label] + score, fill=colour, font=font,
-            stroke_width=2, stroke_fill=(0, 0, 0),
+            stroke_width=1, stroke_fill=(0, 0, 0),
         )  # fmt: skip
     return drawn
 

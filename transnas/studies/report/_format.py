@@ -7,7 +7,9 @@ import math
 
 __all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "tick", "value"]
 
-_WORDS = {"miou": "mIoU", "map": "mAP", "ms": "(ms)", "mj": "(mJ)"}
+_WORDS = {
+    "miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "ms": "(ms)", "mj": "(mJ)"
+}  # fmt: skip
 
 
 def escape(text: object) -> str:
