@@ -133,7 +133,7 @@ def test_an_interrupted_run_goes_on(
         (["--tasks", "PAIR", "--set", "colour=1"], "setting of interleaved search 'colour' is unk"),
         (["--tasks", "PAIR", "--set", "views=a"], "setting 'views' has value 'a'; accepted"),
         (["--tasks", "PAIR", "--set", "rounds=3"], "setting 'rounds' is an option of its own"),
-        (["--tasks", "PAIR", "--rounds", "0"], "rounds is 0; accepted: whole numbers from 1"),
+        (["--tasks", "PAIR", "--rounds", "0"], "'rounds' is 0; accepted: whole numbers from 1"),
         (["--tasks", "PAIR", "--epochs", "0"], "epochs"),
         (["--tasks", "PAIR", "--seed", "-1"], "seed -1 is not accepted"),
         (["--tasks", "PAIR", "--space", "nasbench"], "space 'nasbench' is unknown"),
