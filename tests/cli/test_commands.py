@@ -255,14 +255,17 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on() -> None:
     arguments = ["search", "--task", CIFAR, "--strategy", "tpe", "--trials", "15000",
                  "--storage", STORAGE, "--name", "long"]  # fmt: skip
     program = [sys.executable, "-c", "import sys; from transnas.cli import main; sys.exit(main())"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not trials_of("long") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not trials_of("long") and time.monotonic() < deadline:
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # one that did not stop would go on for hours
     assert process.returncode == 130
     assert "Traceback" not in err
     assert f"go on  transnas {shlex.join(arguments)}" in out
