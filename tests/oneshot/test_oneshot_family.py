@@ -506,6 +506,8 @@ def test_stages_have_fewer_operations_and_limit_skips() -> None:
         for _ in range(2):
             search.end_epoch()
             search.epoch += 1
+        assert search.stage == 0  # what is recorded after the last epoch is of its stage
+        search.begin_epoch()
     assert search.stage == 1
     assert [len(codes) for codes in search.net.allowed] == [2, 2]
 
