@@ -1,6 +1,6 @@
 """Recurrent cells searched on the Penn Treebank, beside an LSTM and random cells, at equal steps.
 
-    python benchmarks/recurrent.py [--seeds 2] [--rows LSTM 'darts searched']
+    python benchmarks/recurrent.py [--seeds 4] [--rows LSTM 'darts searched']
 
 Needs the text under TRANSNAS_DATA. A DARTS cell is searched with the published settings of the
 recurrent search but fewer streams, units and steps, an ENAS cell with as many steps. Found cells,
@@ -26,7 +26,7 @@ from transnas.evaluation.training import Recipe, deterministic, fit, measure, wo
 from transnas.spaces import Architecture
 from transnas.tasks import DataTask
 
-SEEDS = 2
+SEEDS = 4
 ROWS = ("LSTM", "darts searched", "darts random", "enas searched", "enas random")
 WINDOW = 35
 SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 2}
