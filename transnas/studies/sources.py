@@ -24,8 +24,8 @@ class SourceStudy:
 
     `data` is the digest of the user's own data (`Definition.data`). `rewards` [n] has one finite
     number an architecture, greater is better, in the study's own unit; scales differ between
-    studies. `trials` counts all trials that were read, so that the
-    same source can be read again later.
+    studies. `trials` counts all trials that were read, so that the same source can be read again
+    later.
     """
 
     storage: str
