@@ -214,13 +214,19 @@ def test_a_journal_needs_three_slashes(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+def journal_of_two_trials(folder: Path) -> tuple[Path, str]:
+    """Return the file and the URL of a journal with a study `x`."""
+    path = folder / "x.log"
+    url = f"journal:///{path}"
+    search(TASK, None, "random", 2, storage=url, name="x", evaluator=Sum())
+    return path, url
+
+
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_a_damaged_line_of_a_journal_is_told_before_anything_is_appended(
     place: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "x.log"
-    url = f"journal:///{path}"
-    search(TASK, None, "random", 2, storage=url, name="x", evaluator=Sum())
+    path, url = journal_of_two_trials(tmp_path)
     lines = path.read_bytes().splitlines(keepends=True)
     number = {"first": 1, "last": len(lines)}[place]
     lines[number - 1] = b'{"op_code": 7,\n'
@@ -238,9 +244,7 @@ def test_a_damaged_line_of_a_journal_is_told_before_anything_is_appended(
 def test_a_record_cut_short_is_passed_over_and_dropped_by_the_next_search(
     kept: int, tmp_path: Path
 ) -> None:
-    path = tmp_path / "x.log"
-    url = f"journal:///{path}"
-    search(TASK, None, "random", 2, storage=url, name="x", evaluator=Sum())
+    path, url = journal_of_two_trials(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines()[-1][:kept])
     assert len(load_study("x", url).trials) == 2

@@ -77,7 +77,7 @@ class OneShot(ABC):
         self.held_out = Stream(
             task.validation, size, device, seeded(seed, "validation data"), task.augmentation
         )
-        self._checked = Batches(task.validation, _CHECK_SIZE, device, torch.Generator())
+        self._checked = Batches(task.validation, _CHECK_SIZE, device, seeded(seed, "checks"))
         self.begin()
 
     # What a method defines --------------------------------------------------------------------
@@ -218,8 +218,7 @@ class OneShot(ABC):
 
         Splits are often sorted by class, of which a few batches would hold one or two.
         """
-        assert self._checked.generator is not None
-        self._checked.generator.set_state(seeded(self.seed, "checks").get_state())
+        self._checked.generator = seeded(self.seed, "checks")
         yield from self._checked.epoch()
 
     def accuracy(self, arch: Architecture, batches: Iterator[Batch]) -> float:

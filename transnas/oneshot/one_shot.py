@@ -21,13 +21,14 @@ __all__ = ["PathDropoutSearch", "PathDropoutSettings"]
 
 @dataclass(frozen=True)
 class PathDropoutSettings(CandidateSettings):
-    """The rate of the paper; the rest, which it leaves open, as DARTS."""
+    """The rate of the paper; the rest, which it leaves open, as DARTS.
+
+    Published: 20,000 `candidates`.
+    """
 
     epochs: int = 150
     dropout: float = 0.1
     """r of the last epoch."""
-    candidates: int = 1000
-    """Random architectures that are scored (published: 20,000)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

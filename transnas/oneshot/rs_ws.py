@@ -17,12 +17,13 @@ __all__ = ["RSWS", "RSWSSettings"]
 
 @dataclass(frozen=True)
 class RSWSSettings(CandidateSettings):
-    """The paper's best setting on CIFAR-10, "Random (5)" (there with 24 channels, 8 cells)."""
+    """The paper's best setting on CIFAR-10, "Random (5)" (there with 24 channels, 8 cells).
+
+    One round of `candidates`; the paper takes five.
+    """
 
     epochs: int = 150
     gradient_clip: float = 1.0
-    candidates: int = 1000
-    """Random architectures that are scored; the paper takes five such rounds."""
 
 
 @register("rs-ws")

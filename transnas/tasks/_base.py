@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from transnas._errors import InputError
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-__all__ = ["KINDS", "DataTask", "FinalTest", "Signature", "TableTask", "Task"]
+__all__ = ["KINDS", "DataTask", "FinalTest", "Signature", "TableTask", "Task", "own_data"]
 
 KINDS = ("classification", "detection", "segmentation", "language")
 IGNORED = 255
@@ -142,6 +142,15 @@ class DataTask(Task):
         result = FinalTest(subject, measure(self._test), datetime.now(timezone.utc).isoformat())
         self.final_tests.append(result)
         return result
+
+
+def own_data(tasks: Sequence[DataTask]) -> dict[str, list[str]]:
+    """Return what a record of `tasks` says beside their names, which own files share with others.
+
+    {"data": the digest of each}; {} where all are built in.
+    """
+    digests = [task.digest for task in tasks]
+    return {"data": digests} if any(digests) else {}
 
 
 def _missing(split: str) -> Dataset[Any]:

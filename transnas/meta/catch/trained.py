@@ -12,7 +12,7 @@ from transnas.evaluation.training import Training
 from transnas.meta.catch.coding import Codes
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily, turn
 from transnas.spaces import Architecture, Space
-from transnas.tasks import DataTask
+from transnas.tasks import DataTask, own_data
 
 __all__ = ["TrainedFamily"]
 
@@ -34,7 +34,7 @@ class TrainedFamily(TaskFamily):
         self.space = space
         self.epochs = epochs
         self.names = tuple(task.name for task in tasks)
-        self._digests = [task.digest for task in tasks]
+        self._data = own_data(tasks)
         self._trainings = [Training(task, space, device=device) for task in tasks]
         self._objectives = [Objective(task.metric) for task in tasks]
 
@@ -57,6 +57,5 @@ class TrainedFamily(TaskFamily):
         return self._objectives[task].reward(measurement)
 
     def describe(self) -> dict[str, Any]:
-        # Of the user's own data, which have only the name of their folder.
-        data = {"data": self._digests} if any(self._digests) else {}
-        return {"kind": "trained", "tasks": list(self.names), "budget": self.epochs, **data}
+        names = list(self.names)
+        return {"kind": "trained", "tasks": names, "budget": self.epochs, **self._data}

@@ -173,7 +173,6 @@ class FewShotPrior(Prior):
         Where the task has another way, the head starts from random weights. Raises `InputError`
         for a task with fewer images, or on which the adaptation does not stay finite.
         """
-
         from transnas.meta.few_shot.adapted import normalised, require_finite
         from transnas.meta.few_shot.support import drawn
         from transnas.networks.few_shot import HEAD, LOGITS

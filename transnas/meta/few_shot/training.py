@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,16 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field_ in fields(self):
-            name, value = field_.name, getattr(self, field_.name)
-            least = int(name != "seed")
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if name != "spec" and not (whole and value >= least):
+        counts = (
+            "tasks",
+            "meta_steps",
+            "validate_every",
+            "validation_episodes",
+            "checkpoint_every",
+        )
+        for name, least in (*((count, 1) for count in counts), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
 
 

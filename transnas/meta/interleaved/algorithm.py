@@ -44,7 +44,7 @@ from transnas.meta.interleaved.stages import Stage, Summed, stages
 from transnas.meta.interleaved.summed import SummedStep
 from transnas.networks import Supernet
 from transnas.spaces import Architecture, Space
-from transnas.tasks import DataTask
+from transnas.tasks import DataTask, own_data
 
 __all__ = ["Interleaving", "Progress"]
 
@@ -243,11 +243,9 @@ class Interleaving:
     def definition(self) -> dict[str, Any]:
         """Return what determines the search; a checkpoint of another one is refused."""
         fixed = None if self.fixed is None else self.space.to_text(self.fixed)
-        digests = [t.digest for t in self.tasks]
         return {
             "tasks": [t.name for t in self.tasks],
-            # Of the user's own data, which have only the name of their folder.
-            **({"data": digests} if any(digests) else {}),
+            **own_data(self.tasks),
             "space": self.space.name,
             "skeleton": json.loads(json.dumps(self.skeleton)),
             "seed": self.seed,
