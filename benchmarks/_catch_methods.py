@@ -240,6 +240,7 @@ METHODS: dict[str, Method] = {
     "CATCH without masking": meta("D", replace(FULL, masking=False)),
     "CATCH, KL weight 0.01": meta("D", replace(FULL, kl_weight=0.01)),
     "CATCH, KL weight 0.01, C500": meta("C500", replace(FULL, kl_weight=0.01)),
+    "CATCH, twice the updates": meta("D", replace(FULL, updates=10, policy_updates=4), (50, 10)),
     "CATCH, pool permuted": meta("D, permuted", FULL),
     "random, protocol F": baseline("random", protocol="F"),
     "regularized evolution 10/10, protocol F": baseline(

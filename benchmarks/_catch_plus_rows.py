@@ -17,6 +17,8 @@ from transnas.meta.store import StorePrior, learn, replicate_transfer, source_va
 from transnas.strategies.bayesian import listed
 
 TRAINED_TOGETHER = 25
+SUBSET_ROWS = {"C500": 500, "C4000": 4000}
+"""Rows of ImageNet subsets by pool; the larger one shows what the smaller one lacks."""
 
 
 @cache
@@ -28,7 +30,8 @@ def tables() -> Tables:
 @cache
 def priors(pool: str, seeds: int) -> tuple[StorePrior, ...]:
     """Return the priors of seeds 0..seeds - 1, the draws of docs/results/learning-from-studies."""
-    draw = subset_pool(tables(), 500) if pool == "C500" else micro_pool(tables(), 71)
+    rows = SUBSET_ROWS.get(pool)
+    draw = micro_pool(tables(), 71) if rows is None else subset_pool(tables(), rows)
     return tuple(learn(draw(np.random.default_rng([201, s])), SPACE) for s in range(seeds))
 
 
@@ -62,14 +65,14 @@ def scratch(protocol: str = "12") -> Method:
     return _row("–", run, protocol)
 
 
-def store(pool: str, protocol: str = "12") -> Method:
+def store(pool: str, protocol: str = "12", seeds: int = 500) -> Method:
     """Learning from earlier studies."""
 
     def run(n: int, name: str) -> Ints:
         reward = target(name).reward(protocol)
         return replicate_transfer(SPACE, reward, range(n), QUERIES[name], priors(pool, n))
 
-    return _row(pool, run, protocol)
+    return _row(pool, run, protocol, seeds)
 
 
 def fixed_order(pool: str) -> Method:
@@ -103,6 +106,7 @@ ROWS: dict[str, Method] = {
     "rank transfer in fixed order, C500": fixed_order("C500"),
     "learning from earlier studies, D71": store("D71"),
     "learning from earlier studies, C500": store("C500"),
+    "learning from earlier studies, C4000": store("C4000", seeds=100),
     "catch+, D71": plus("D71", ALL),
     "catch+, C500": plus("C500", ALL),
     "catch+ without ensemble, D71": plus("D71", replace(ALL, ensemble=False)),
