@@ -17,7 +17,7 @@ from transnas._errors import InputError, unknown
 from transnas.spaces._base import Architecture, Choice, Graph, Space
 from transnas.spaces._registry import register
 
-__all__ = ["EDGES", "OPERATIONS", "NASBench201"]
+__all__ = ["EDGES", "INPUT", "OPERATIONS", "SKIP", "NASBench201", "output_term"]
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -123,10 +123,14 @@ def _representatives() -> list[tuple[int, ...]]:
     """Return the class representative (codes) of each official index."""
     order, _ = _official_order()
     first: dict[_Term, tuple[int, ...]] = {}
-    return [first.setdefault(_output_term(values), values) for values in order]
+    return [first.setdefault(output_term(values), values) for values in order]
 
 
-def _output_term(values: Sequence[int]) -> _Term:
+def output_term(values: Sequence[int]) -> _Term:
+    """Return what the output node sums; equal terms are equal functions, weights renamed.
+
+    Codes other than `none` and `skip_connect` are operations with weights or a kernel.
+    """
     nodes: list[_Term] = [("x",)]
     for j in range(1, 4):
         summands: list[str] = []
