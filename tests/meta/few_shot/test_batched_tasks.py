@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
-from typing import Any
+from itertools import repeat
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from few_shot_toys import Smooth, episodes, in_double
@@ -14,6 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from transnas.meta.few_shot import Execution, Learner, _execution, methods
 from transnas.meta.few_shot.auto_maml import AutoMAML
+from transnas.meta.few_shot.decoding import SPACE, one_hot
+from transnas.meta.few_shot.derived import decoded_network, inherited
+from transnas.meta.few_shot.maml import MAML
 from transnas.meta.few_shot.tnas import TNAS
 from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
 from transnas.tasks import Signature
@@ -192,8 +197,31 @@ def test_auto_maml_logits_get_the_query_gradient_alone() -> None:
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-13)
 
 
-def test_t_nas_without_logit_rates_is_maml_on_the_mixture() -> None:
-    settings = TNAS.Settings(steps=2, inner_rate=0.1, logits_rate=0.0, outer_logits_rate=0.0)
+def test_auto_maml_logits_see_neither_support_losses_nor_the_order_of_tasks() -> None:
+    """The published code adds support losses, and counts the first task most."""
+    network = FewShotSupernet(SIGNATURE, 2)
+    batch, order = episodes(3, SIGNATURE.input_shape), torch.tensor([2, 0, 1])
+    turned = replace(batch, **{n: getattr(batch, n)[order] for n in ("xs", "ys", "xq", "yq")})
+    others = replace(batch, ys=batch.ys.flip(1))
+    for rate, same in ((0.0, True), (0.1, False)):
+        settings = AutoMAML.Settings(steps=2, inner_rate=rate)
+        one = AutoMAML(network, settings, Execution("grouped"))
+        state = in_double(one.init(0))
+        found, moved, relabelled = (
+            one.meta_gradient(state, tasks, 0, (LOGITS,)).gradients[LOGITS]
+            for tasks in (batch, turned, others)
+        )
+        torch.testing.assert_close(moved, found, rtol=1e-10, atol=1e-14)
+        assert torch.allclose(relabelled, found, rtol=1e-10, atol=1e-14) == same
+
+
+@pytest.mark.parametrize("inner", ["joint", "alternating"])
+def test_t_nas_without_logit_rates_is_maml_on_the_mixture(
+    inner: Literal["joint", "alternating"],
+) -> None:
+    settings = TNAS.Settings(
+        steps=2, inner_rate=0.1, logits_rate=0.0, outer_logits_rate=0.0, inner=inner
+    )
     tnas = TNAS(FewShotSupernet(SIGNATURE, 2), settings, Execution("grouped"))
     state = in_double(tnas.init(0))
     batch = episodes(2, SIGNATURE.input_shape)
@@ -203,3 +231,44 @@ def test_t_nas_without_logit_rates_is_maml_on_the_mixture() -> None:
     two = fixed.meta_gradient(state, batch, 0, weights).gradients
     for name in weights:
         torch.testing.assert_close(one[name], two[name], rtol=1e-10, atol=1e-14)
+
+
+class Unscaled(MAML):
+    """Leaves the scales and shifts of the cells, which a supernet has not, at one and zero."""
+
+    def adapts(self, name: str) -> bool:
+        """See `Learner.adapts`."""
+        return not (name.startswith("cells") and name.endswith((".scale", ".shift")))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_t_nas_with_one_operation_an_edge_is_maml_on_the_decoded_network(order: int) -> None:
+    """Without pooling, whose normalisation the supernet has alone; at any rate of the logits."""
+    settings = TNAS.Settings(steps=2, inner_rate=0.1, logits_rate=30.0, order=order)
+    tnas = TNAS(FewShotSupernet(SIGNATURE, 2), settings, Execution("grouped"))
+    state, batch = in_double(tnas.init(0)), episodes(2, SIGNATURE.input_shape)
+    rng = np.random.default_rng(0)
+    arch = next(
+        arch for arch in map(SPACE.sample, repeat(rng)) if "pool" not in SPACE.to_text(arch)
+    )
+    state.meta[LOGITS].data = one_hot([arch], tnas.network)[0].double()
+    maml = Unscaled(
+        decoded_network(arch, tnas.network),
+        Unscaled.Settings(steps=2, inner_rate=0.1, order=order),
+        tnas.execution,
+    )
+    decoded = maml.init(0)
+    own = inherited(arch, tnas.network, state.meta)
+    for name, value in decoded.meta.items():
+        value.data = own.get(name, value).double()
+    wanted = maml.meta_gradient(decoded, batch, 0, tuple(own)).gradients
+    found = tnas.meta_gradient(state, batch, 0, tuple(state.meta)).gradients
+    assert not bool(found[LOGITS].any())
+    kept = inherited(arch, tnas.network, found)
+    assert kept.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(kept[name], gradient, rtol=1e-9, atol=1e-12)
+    total = sum(float(g.abs().sum()) for n, g in kept.items() if n.startswith("cells"))
+    assert total == pytest.approx(
+        sum(float(g.abs().sum()) for n, g in found.items() if n.startswith("cells"))
+    ), "operations that were not kept have a gradient"
