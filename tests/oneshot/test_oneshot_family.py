@@ -613,13 +613,34 @@ def test_switches_without_effect_lose_their_variance() -> None:
     assert float(gamma[:3].min()) > 0.1
 
 
-def test_small_variances_are_updated_as_in_double_precision() -> None:
-    gamma, h, s = 10.0 ** -torch.arange(0.0, 13.0), torch.tensor(1.3), torch.tensor(1e-3)
-    _, found = reweighted(s, gamma, h, 0.5)
+@pytest.mark.parametrize("curvature", [1.3, -1.3, -1e-4])
+def test_small_variances_are_updated_as_in_double_precision(curvature: float) -> None:
+    gamma, h, s = 10.0 ** -torch.arange(0.0, 13.0), torch.tensor(curvature), torch.tensor(1e-3)
+    next_gamma, found = reweighted(s, gamma, h, 0.5)
     exact = [Fraction(float(g)) for g in gamma]
     ratio = Fraction(float(h)) / Fraction(0.5)
     squares = [1 / g - 1 / (1 / g + ratio) / g**2 for g in exact]
-    assert found.tolist() == pytest.approx([math.sqrt(float(q)) for q in squares], rel=1e-5)
+    assert found.tolist() == pytest.approx([math.sqrt(abs(float(q))) for q in squares], rel=1e-5)
+    assert next_gamma.tolist() == pytest.approx((s / found).tolist())
+
+
+def test_switches_of_negative_curvature_do_not_outweigh_all_others() -> None:
+    kind: Any = oneshot.get("bayesnas")
+
+    class Saddle(kind):  # type: ignore[misc]
+        """A loss that curves down along one switch of the first edge, and up along all others."""
+
+        def loss(self, batch: Any, mix: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+            bends = torch.ones_like(self.net.logits)
+            bends[0, 3] = -0.05
+            return (bends * self.net.logits.square()).sum() / 2, torch.zeros(())
+
+    space, skeleton = spaces.get("nasbench201"), {"channels": 2, "cells": 1}
+    search = Saddle(brighter(32), space, kind.Settings(), skeleton, 0, workplace("cpu"))
+    assert float(search.curvature()[0, 3]) == pytest.approx(-0.05)
+    search.epoch = 1
+    search.end_epoch()
+    assert float(search.gamma.max()) < 2 * float(search.gamma[1].max())
 
 
 def test_operations_of_largest_variance_are_derived_whatever_their_switches() -> None:

@@ -11,8 +11,8 @@ one after each pair of epochs):
 
 An operation needs its edge: 1 / gamma_child = 1 / gamma + 1 / gamma_edge. Deviations: an edge's
 gamma is that of its switches as one group; H comes from differentiation, on a batch of validation
-data, in place of the release's recursion through layers on training data; switches move by Adam at
-0.01 in place of SGD at 0.1.
+data, in place of the release's recursion through layers on training data, which has no negative
+values; switches move by Adam at 0.01 in place of SGD at 0.1.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class BayesNAS(OneShot):
         product = hessian_product(loss, logits)
         unit = torch.eye(logits.numel(), device=logits.device)
         diagonal = [product(unit[i])[i] if on else unit[i, i] * 0 for i, on in self._numbered()]
-        return torch.stack(diagonal).view_as(logits).clamp_min(0.0)
+        return torch.stack(diagonal).view_as(logits)
 
     def _numbered(self) -> list[tuple[int, bool]]:
         return list(enumerate(self.live.flatten().tolist()))
@@ -150,13 +150,13 @@ class BayesNAS(OneShot):
 def reweighted(
     switches: Tensor, gamma: Tensor, curvature: Tensor, sparsity: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the next gamma and omega, of the shape of all arguments; curvature is not negative.
+    """Return the next gamma and omega, of the shape of all arguments.
 
     1 / gamma - C / gamma^2 is h / (1 + gamma h) with h = H / lambda: no digits are lost where
-    gamma is small.
+    gamma is small. Its absolute value is for curvature below 0.
     """
     h = curvature / sparsity
-    omega = (h / (1 + gamma * h)).sqrt().clamp_min(_TINY)
+    omega = (h / (1 + gamma * h)).abs().sqrt().clamp_min(_TINY)
     return switches.abs() / omega, omega
 
 
