@@ -46,6 +46,7 @@ SHORT = {
     "earliest": 4,
     "every": 1,
     "delta": 2,
+    "drop_path": 0.0,
 }
 """What replaces published settings in a search of a few epochs, where a method has the setting."""
 COLD = ("bayesnas", "enas", "one-shot", "rs-ws", "snas")

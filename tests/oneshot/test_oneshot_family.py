@@ -613,6 +613,20 @@ def test_switches_without_effect_lose_their_variance() -> None:
     assert float(gamma[:3].min()) > 0.1
 
 
+@pytest.mark.parametrize(("rate", "same"), [(0.0, True), (0.3, False)])
+def test_snas_drops_operations_in_training_and_not_in_checks(rate: float, same: bool) -> None:
+    kind: Any = oneshot.get("snas")
+    settings = kind.Settings(drop_path=rate)
+    skeleton = {"channels": 4, "cells": 1}
+    search = kind(brighter(32), spaces.get("nasbench201"), settings, skeleton, 0, workplace("cpu"))
+    search.begin_epoch()
+    batch, mix = search.training.next(), search.net.mix()
+    losses = [search.loss(batch, mix)[0].item() for _ in range(2)]
+    assert (losses[0] == losses[1]) == same
+    arch = search.present()
+    assert search.checked_accuracy(arch) == search.checked_accuracy(arch)
+
+
 @pytest.mark.parametrize("curvature", [1.3, -1.3, -1e-4])
 def test_small_variances_are_updated_as_in_double_precision(curvature: float) -> None:
     gamma, h, s = 10.0 ** -torch.arange(0.0, 13.0), torch.tensor(curvature), torch.tensor(1e-3)

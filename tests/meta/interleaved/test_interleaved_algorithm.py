@@ -417,3 +417,15 @@ def test_uncertainty_weights_settle_at_one_over_the_loss() -> None:
         joint = balance.join(g, {0: 4.0, 1: 0.5}, {0: 0.5, 1: 0.5})
     assert [math.exp(-s) for s in balance.log_variance] == pytest.approx([0.25, 2.0], rel=1e-3)
     assert float(joint) == pytest.approx(0.5 * 2.25, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["snas", "gdas"])
+def test_temperatures_are_those_of_a_search_on_one_task(name: str) -> None:
+    alone: Any = oneshot.get(name).Settings()
+    method = METHODS[name]
+    relaxation = method.alpha(torch.Generator())
+    found = []
+    for done in (0.0, 1.0):
+        method.cool(relaxation, done)
+        found.append(relaxation.temperature)  # type: ignore[attr-defined]
+    assert found == pytest.approx([alone.first_temperature, alone.last_temperature])

@@ -54,7 +54,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "darts": Method(lambda generator: Softmax()),
         "pc-darts": Method(lambda generator: Softmax(), partial=True),
         "snas": Method(
-            lambda generator: Concrete(1.0, generator), samples=True, temperatures=(1.0, 0.1)
+            lambda generator: Concrete(1.0, generator), samples=True, temperatures=(1.0, 0.03)
         ),
         "gdas": Method(
             lambda generator: StraightThrough(10.0, generator),
