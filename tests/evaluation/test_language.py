@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from transnas import networks, spaces, tasks
+from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import CostEvaluator
 from transnas.evaluation._averaging import Averaging
 from transnas.evaluation.training import Batches, Recipe, Training, measure, workplace
 from transnas.networks.darts_recurrent import LanguageModel
+from transnas.studies.final import final_recipe, train_final
 from transnas.tasks import DataTask, Signature
 from transnas.tasks._text import TextSplit
 
@@ -92,6 +95,17 @@ def test_averaging_starts_by_the_published_rule() -> None:
     assert weight.item() == 6.0
     averaging.settle()
     assert weight.item() == pytest.approx(9 / 4)
+
+
+def test_a_final_training_has_no_averages_and_refuses_to_be_asked_for_them(tmp_path: Path) -> None:
+    task, space = tasks.get(folder(tmp_path, 240)), spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    settings: dict[str, Any] = {"epochs": 1, "device": "cpu", "skeleton": {"hidden": 8}}
+    asked = replace(final_recipe("language"), average_after=5)
+    with pytest.raises(InputError, match="'average_after' is 5; accepted without validation data"):
+        train_final(task, space, arch, recipe=asked, **settings)
+    _, test = train_final(task, space, arch, **settings)
+    assert test.metrics["test_perplexity"] > 1
 
 
 def test_a_constant_schedule_stays() -> None:

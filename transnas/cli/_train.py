@@ -171,16 +171,16 @@ def _skeleton(space: Space, task: Task, given: Sequence[str] | None) -> dict[str
 
 
 def _recipe(task: Task, given: Sequence[str] | None) -> Recipe | None:
-    """Return the recipe of the task's kind with what is `given` changed."""
+    """Return the final recipe of the task's kind with what is `given` changed."""
     from dataclasses import replace
 
     from transnas.evaluation import Recipe
-    from transnas.evaluation._kinds import kind_of
     from transnas.studies._settings import typed
+    from transnas.studies.final import final_recipe
 
     if not given:
         return None
-    return replace(kind_of(task.kind).recipe, **typed(Recipe, "the recipe", given))
+    return replace(final_recipe(task.kind), **typed(Recipe, "the recipe", given))
 
 
 # Networks that are there already ----------------------------------------------------------------

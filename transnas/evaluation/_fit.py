@@ -139,7 +139,7 @@ def fit(
     network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
     finite, or when `deadline` seconds have passed.
     """
-    _check_recipe(recipe, network, kind)
+    _check_recipe(recipe, network, kind, validation)
     started = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     task_kind = kind_of(kind)
@@ -194,8 +194,10 @@ def fit(
     return curve
 
 
-def _check_recipe(recipe: Recipe, network: nn.Module, kind: str) -> None:
-    """Raise `InputError` for a field that this network or kind of task makes no use of."""
+def _check_recipe(
+    recipe: Recipe, network: nn.Module, kind: str, validation: Dataset[Any] | None
+) -> None:
+    """Raise `InputError` for a field that this training makes no use of."""
     if recipe.drop_path and not hasattr(network, "drop_path"):
         raise InputError(
             f"recipe field 'drop_path' is {recipe.drop_path}; accepted above 0 only for networks "
@@ -208,6 +210,11 @@ def _check_recipe(recipe: Recipe, network: nn.Module, kind: str) -> None:
         )
     if recipe.cutout and kind != "classification":
         raise InputError(f"recipe field 'cutout' is {recipe.cutout}; accepted for a {kind}: 0")
+    if recipe.average_after and validation is None:
+        raise InputError(
+            f"recipe field 'average_after' is {recipe.average_after}; accepted without validation "
+            "data, as in a final training: 0"
+        )
 
 
 def measure(

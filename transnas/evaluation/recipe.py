@@ -44,7 +44,8 @@ class Recipe:
     schedule: str = "cosine"
     """How the learning rate goes on after the warm-up: `cosine` (to 0) or `constant`."""
     average_after: int = 0
-    """Epochs without a better validation loss after which weights are averaged; 0: never."""
+    """Epochs without a better validation loss after which weights are averaged; 0: never, as in
+    final trainings, which have no validation data."""
     precision: str = "auto"
     """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on a GPU, else 32-true."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,12 @@ from transnas.evaluation.training import Progress, Recipe, deterministic, fit, m
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask, FinalTest, Task
 
-__all__ = ["train_final"]
+__all__ = ["final_recipe", "train_final"]
+
+
+def final_recipe(kind: str) -> Recipe:
+    """Return the recipe of a kind of task, without averages: they start by validation data."""
+    return replace(kind_of(kind).recipe, average_after=0)
 
 
 def train_final(
@@ -34,8 +40,9 @@ def train_final(
 
     Returns the network (on the CPU, in evaluation mode) and the test's metrics, `test_accuracy`
     (0..1) and `test_loss` or those of the task's kind; the look is also kept in
-    `task.final_tests`. Raises `InputError` for a task without data or test split before any
-    training, and `Stopped` if the loss is not finite.
+    `task.final_tests`. `recipe` is by default `final_recipe` of the task's kind. Raises
+    `InputError` for a task without data or test split, or a recipe of no use, before any training,
+    and `Stopped` if the loss is not finite.
     """
     if not isinstance(task, DataTask):
         raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
@@ -44,7 +51,7 @@ def train_final(
     whole("epochs", epochs, 1)
     space.validate(arch)
     kind_of(task.kind).require()
-    recipe = recipe or kind_of(task.kind).recipe
+    recipe = recipe or final_recipe(task.kind)
     chosen = resolve_skeleton(space, task.signature, skeleton)
     at = workplace(device, recipe.precision)
     with deterministic(seed, at.device):
