@@ -186,6 +186,17 @@ class SpaceContract:
         }
         assert {a.values for a in listed} == valid
 
+    def test_neighbours_lead_from_any_architecture_to_every_other(self, space: Space) -> None:
+        if not self.listable(space):
+            pytest.skip("too many architectures to list")
+        start = space.at(0)
+        seen, frontier = {start.values}, [start]
+        while frontier:
+            found = {a.values: a for arch in frontier for a in space.neighbours(arch)}
+            frontier = [a for values, a in found.items() if values not in seen]
+            seen |= found.keys()
+        assert len(seen) == space.size
+
     def test_sampling_is_uniform(self, space: Space) -> None:
         if not self.listable(space):
             pytest.skip("too many architectures to list")
