@@ -158,6 +158,33 @@ def test_multi_step_weights() -> None:
     assert multi_step_weights(5, 99, 100)[-1] == pytest.approx(1 - 4 * 0.03 / 5)
 
 
+@pytest.mark.parametrize(("epoch", "order"), [(1, 1), (2, 2)])
+def test_derivatives_are_of_first_order_at_the_start(epoch: int, order: int) -> None:
+    batch, found = episodes(2, SIGNATURE.input_shape), []
+    for settings in (
+        MAMLPlusSettings(steps=2, inner_rate=0.3, order=2, first_order_epochs=2),
+        MAMLPlusSettings(steps=2, inner_rate=0.3, order=order),
+        MAMLPlusSettings(steps=2, inner_rate=0.3, order=3 - order),
+    ):
+        learner = MAMLPlus(Smooth(SIGNATURE), settings, GROUPED)
+        state = in_double(learner.init(0))
+        found.append(learner.meta_gradient(state, batch, epoch, ("one.weight",)).gradients)
+    annealed, same, other = (gradients["one.weight"] for gradients in found)
+    assert torch.equal(annealed, same)
+    assert not torch.allclose(annealed, other, rtol=1e-2)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3])
+def test_meta_gradients_are_clipped_element_by_element(clip: float) -> None:
+    learner = MAML(Smooth(SIGNATURE), Settings(steps=1, inner_rate=0.1, clip=clip), GROUPED)
+    state, batch = in_double(learner.init(0)), episodes(2, SIGNATURE.input_shape)
+    found = learner.meta_step(state, [batch], 0).gradients
+    assert max(float(g.abs().max()) for g in found.values()) > 1e-3
+    for name, gradient in found.items():
+        wanted = gradient.clamp(-clip, clip) if clip else gradient
+        assert torch.equal(state.meta[name].grad, wanted)  # type: ignore[arg-type]
+
+
 def test_all_parts_off_is_maml() -> None:
     off = MAMLPlusSettings(
         steps=3, inner_rate=0.2, order=2, multi_step_epochs=0, learnt_rates=False,
