@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +13,20 @@ import torch
 from interleaved_toys import stripes
 from torch import Tensor
 from torch.nn import functional as F
+from two_memories import ACCELERATOR, two_memories
 
 from transnas import networks, oneshot, spaces
 from transnas import tasks as built_in
-from transnas.evaluation.training import Batches, deterministic
-from transnas.meta.interleaved import METHODS, PRESETS, InterleaveSettings, Interleaving, stages
+from transnas.evaluation.training import Batches, Recipe, deterministic, workplace
+from transnas.meta.interleaved import (
+    METHODS,
+    PRESETS,
+    InterleaveSettings,
+    Interleaving,
+    algorithm,
+    phase2,
+    stages,
+)
 from transnas.meta.interleaved.normalise import Balance, Normaliser
 from transnas.meta.interleaved.order import order, path
 from transnas.meta.interleaved.streams import stream_seed
@@ -353,6 +363,32 @@ def test_with_offload_two_encoders_are_at_hand(space: Space, tasks: list[DataTas
         resident.append(sum(x.resident for x in search.learners))
     plain.run()
     assert max(resident) == 2
+    assert equal(plain, search)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"method": "pc-darts"}, {"hyper": "film"}, {"order": "similar"}]
+)
+def test_with_offload_nothing_mixes_the_two_memories(
+    space: Space, tasks: list[DataTask], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a search nor in phase 2, whose networks are measured in the end."""
+    at = SimpleNamespace(device=ACCELERATOR, fabric=workplace("cpu", "32-true").fabric)
+    for module in (algorithm, phase2):
+        monkeypatch.setattr(module, "workplace", lambda *_: at)
+    given = InterleaveSettings(**{**SMALL, "match_every": 1, "offload": True, **settings})
+    with two_memories():
+        search = Interleaving(tasks, space, given, skeleton={})
+        search.run()
+        trained = Interleaving(
+            tasks, space, phase2.at_fixed(given, Recipe(batch_size=8), 1), skeleton={},
+            architecture=search.derive(),
+        )  # fmt: skip
+        trained.run()
+        found = phase2.finished(trained)
+    assert [x.task for x in found] == [t.name for t in tasks]
+    plain = make(space, tasks, **{"match_every": 1, **settings})
+    plain.run()
     assert equal(plain, search)
 
 

@@ -135,6 +135,8 @@ BAD = [
     ),
     ({"preset": "hard", "paths": "last"}, "paths is 'last' with preset 'hard'"),
     ({"preset": "hard", "hyper": "film"}, "hyper is 'film' with preset 'hard'"),
+    ({"preset": "hard", "offload": True}, "offload is True with preset 'hard'"),
+    ({"paths": "last", "offload": True}, "paths is 'last' with offload"),
     ({"updates": "summed"}, "updates is 'summed' with preset 'joint'"),
     ({"order": "alphabetic"}, "setting 'order' is 'alphabetic'; accepted: 'fixed' or"),
     ({"paths": 3}, "setting 'paths' is 3; accepted: text"),

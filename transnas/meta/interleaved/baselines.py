@@ -221,6 +221,7 @@ def summed(settings: InterleaveSettings) -> InterleaveSettings:
         paths="direct",
         init_from="own",
         architecture="shared",
+        offload=False,
     )
 
 

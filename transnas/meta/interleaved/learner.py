@@ -218,14 +218,15 @@ class Learner:
     # State --------------------------------------------------------------------------------------
 
     def place(self, device: torch.device) -> None:
-        """Move weights and momentum to `device`; the shared architecture stays."""
+        """Move weights and momentum to `device`; the shared architecture and its masks stay."""
         shared = {id(a) for a in self.alpha}
         for module in (self.encoder, self.head, self.project):
             for p in module.parameters():
                 if id(p) not in shared:
-                    p.data = p.data.to(device)
+                    p.data, p.grad = p.data.to(device), None
             for buffer in module.buffers():
-                buffer.data = buffer.data.to(device)
+                if buffer.dtype != torch.bool:
+                    buffer.data = buffer.data.to(device)
         for state in self.optimiser.state.values():
             for key, value in state.items():
                 if isinstance(value, Tensor):

@@ -134,7 +134,7 @@ def finished(search: Interleaving) -> list[Trained]:
     tasks = search.tasks
     at, found = workplace(str(search.device), "32-true"), []
     for learner in search.learners:
-        network = learner.whole()
+        network = learner.whole().to(search.device)
         held = measure(network, learner.task.validation, at, learner.task.kind)
         size = _size(network, learner.task)
         seconds = search.cost.task_seconds[learner.task.name]

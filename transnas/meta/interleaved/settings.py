@@ -173,7 +173,8 @@ class InterleaveSettings:
     """Divergences after which a task is dropped; each before halves its learning rate and its
     weight in the architecture's gradient. Ours."""
     offload: bool = False
-    """Whether encoders other than a stage's two wait in main memory."""
+    """Whether encoders other than a stage's two wait in main memory; with `paths` direct and
+    encoders of the tasks' own."""
 
     def __post_init__(self) -> None:
         check_types(type(self), vars(self))
@@ -260,6 +261,11 @@ class InterleaveSettings:
                 f"paths is {self.paths!r} with {first}, where no stage of the iteration comes "
                 "before the architecture's step; accepted: direct"
             )
+        if self.paths != "direct" and self.offload:
+            raise InputError(
+                f"paths is {self.paths!r} with offload, although each recorded step keeps its "
+                "weights on the device; accepted: direct, or offload false"
+            )
         labelled = self.variant.term in ("match", "example")
         if depth and (self.variant.term == "none" or (labelled and not self.soft_labels)):
             raise InputError(
@@ -269,7 +275,9 @@ class InterleaveSettings:
             )
 
     def _check_one_encoder(self) -> None:
-        for name, accepted in (("paths", "direct"), ("hyper", "off"), ("architecture", "shared")):
+        for name, accepted in (
+            ("paths", "direct"), ("hyper", "off"), ("architecture", "shared"), ("offload", False)
+        ):  # fmt: skip
             given = getattr(self, name)
             if given != accepted:
                 raise InputError(
