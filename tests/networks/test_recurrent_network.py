@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from transnas import InputError, networks, spaces
-from transnas.networks.darts_recurrent import LanguageModel, RecurrentCell
+from transnas.networks.darts_recurrent import Dropout, LanguageModel, RecurrentCell
+from transnas.networks.relaxations import Softmax
 from transnas.tasks import Signature
 
 
@@ -159,3 +161,31 @@ def test_dropouts_that_are_no_shares_are_refused(rate: object) -> None:
     arch = space.sample(np.random.default_rng(0))
     with pytest.raises(InputError, match="hidden_dropout"):
         networks.build(space, arch, Signature((4,), 11, "language"), hidden_dropout=rate)
+
+
+@pytest.mark.parametrize("name", ["darts-recurrent", "enas-recurrent"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_supernet_drops_what_its_discrete_networks_drop(name: str, checkpoint: bool) -> None:
+    space, language = spaces.get(name), Signature((4,), 11, "language")
+    rates = {"embedding_dropout": 0.2, "input_dropout": 0.3, "hidden_dropout": 0.4}
+    form, skeleton = networks.Form(checkpoint=checkpoint), {"output_dropout": 0.5, **rates}
+    torch.manual_seed(0)
+    net = networks.supernet(space, language, Softmax(), form, hidden=6, **skeleton).double()
+    tokens = torch.randint(11, (4, 4))
+    for seed in range(3):
+        arch = space.sample(np.random.default_rng(seed))
+        path, twin = net.path(arch), net.twin(arch).train()
+
+        def outputs(network: Any, *more: Any) -> torch.Tensor:
+            torch.manual_seed(1)
+            found: torch.Tensor = network(tokens, *more)
+            return found
+
+        torch.testing.assert_close(outputs(net, path), outputs(twin), rtol=0, atol=1e-12)
+        dropped = outputs(net, path)
+        with net.undropped():
+            whole = outputs(net, path)
+        assert not torch.equal(whole, dropped)
+        assert torch.equal(outputs(net, path), dropped)
+        twin.dropout = Dropout()
+        torch.testing.assert_close(whole, outputs(twin), rtol=0, atol=1e-12)

@@ -113,7 +113,7 @@ def every_operation_by_itself(edges: MixedEdges, x: Tensor, mix: Mix) -> Iterato
             yield row, torch.stack(terms).sum(0)
 
 
-def plain_darts_cell(cell: DARTSCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+def plain_darts_cell(cell: DARTSCell, x: Tensor, hidden: Tensor, mix: Mix, _: None) -> Tensor:
     """Compute one step edge by edge and activation by activation."""
     mapped = torch.cat([x, hidden], dim=-1) @ cell.first
     states, row = [cell.norm(highway_step(mapped, hidden, "tanh"))], 0
@@ -128,7 +128,7 @@ def plain_darts_cell(cell: DARTSCell, x: Tensor, hidden: Tensor, mix: Mix) -> Te
     return torch.stack(states[1:]).mean(dim=0)
 
 
-def plain_enas_cell(cell: ENASCell, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+def plain_enas_cell(cell: ENASCell, x: Tensor, hidden: Tensor, mix: Mix, _: None) -> Tensor:
     """Compute one step state by state and activation by activation."""
     names, mapped = list(ACTIVATIONS), torch.cat([x, hidden], dim=-1) @ cell.first
     weights = torch.stack([row / max(1.0, float(row.detach().sum())) for row in mix.weights])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -22,10 +23,12 @@ from transnas.networks._registry import skeleton_from
 from transnas.networks._supernet import Form, Operation, Supernet, register_supernet
 from transnas.networks.darts_recurrent import ACTIVATIONS as FUNCTIONS
 from transnas.networks.darts_recurrent import (
+    Dropout,
     LanguageModel,
     RecurrentCell,
     Skeleton,
     highway_step,
+    masked,
     uniform,
     vocabulary,
 )
@@ -72,14 +75,14 @@ class _MixedCell(nn.Module):
         self.checkpoint = checkpoint
         self.first = nn.Parameter(uniform(2 * hidden, 2 * hidden))
 
-    def forward(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
-        """[B, H], [B, H] -> [B, H]."""
+    def forward(self, x: Tensor, hidden: Tensor, mix: Mix, keep: Tensor | None = None) -> Tensor:
+        """[B, H], [B, H] -> [B, H]; `keep` as for `RecurrentCell.forward`."""
         if self.checkpoint:
-            return recomputed(self._step, x, hidden, mix)
-        return self._step(x, hidden, mix)
+            return recomputed(self._step, x, hidden, mix, keep)
+        return self._step(x, hidden, mix, keep)
 
     @abstractmethod
-    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor: ...
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix, keep: Tensor | None) -> Tensor: ...
 
 
 class DARTSCell(_MixedCell):
@@ -90,8 +93,8 @@ class DARTSCell(_MixedCell):
         self.weights = nn.ParameterList(uniform(hidden, 2 * hidden) for _ in range(nodes))
         self.norm = nn.BatchNorm1d(hidden, affine=False, track_running_stats=False)
 
-    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
-        mapped = torch.cat([x, hidden], dim=-1) @ self.first
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix, keep: Tensor | None) -> Tensor:
+        mapped = torch.cat([x, masked(hidden, keep)], dim=-1) @ self.first
         states, row = [self.norm(highway_step(mapped, hidden, "tanh"))], 0
         for weight in self.weights:
             active = [
@@ -101,7 +104,8 @@ class DARTSCell(_MixedCell):
             read = [state for state, codes in enumerate(active) if codes]
             before = torch.stack([states[state] for state in read or [0]])
             shares = mix.weights[row : row + len(states), 1:][read]
-            total = mixed_steps(before @ weight, before, shares, [active[s] for s in read])
+            mapped = masked(before, keep) @ weight
+            total = mixed_steps(mapped, before, shares, [active[s] for s in read])
             row += len(states)
             states.append(self.norm(total))
         return torch.stack(states[1:]).mean(dim=0)
@@ -121,17 +125,17 @@ class ENASCell(_MixedCell):
             uniform(node, hidden, 2 * hidden) for node in range(1, nodes)
         )
 
-    def _step(self, x: Tensor, hidden: Tensor, mix: Mix) -> Tensor:
+    def _step(self, x: Tensor, hidden: Tensor, mix: Mix, keep: Tensor | None) -> Tensor:
         n = len(ACTIVATIONS)
         rows = mix.weights / mix.weights.detach().sum(dim=1, keepdim=True).clamp_min(1.0)
-        mapped = torch.cat([x, hidden], dim=-1) @ self.first
+        mapped = torch.cat([x, masked(hidden, keep)], dim=-1) @ self.first
         first = [[code for code in mix.active(0) if code < n]]
         states = [mixed_steps(mapped[None], hidden[None], rows[:1, :n], first)]
         for node, weight in enumerate(self.weights, start=1):
             active = [[c % n for c in mix.active(node) if c // n == s] for s in range(node)]
             read = [state for state, codes in enumerate(active) if codes]
             before = torch.stack([states[state] for state in read or [0]])
-            mapped = before @ (weight if len(read) == node else weight[read or [0]])
+            mapped = masked(before, keep) @ (weight if len(read) == node else weight[read or [0]])
             shares = rows[node, : node * n].view(node, n)[read]
             states.append(mixed_steps(mapped, before, shares, [active[s] for s in read]))
         unread = []
@@ -143,12 +147,19 @@ class ENASCell(_MixedCell):
 
 
 class _RecurrentSupernet(Supernet):
-    """A language model around a mixed cell; keywords are the fields of `Skeleton`.
-
-    Dropouts are for stand-alone training (`discrete` networks have them); a supernet has none.
-    """
+    """A language model around a mixed cell; keywords are the fields of `Skeleton`."""
 
     network: LanguageModel
+
+    @contextmanager
+    def undropped(self) -> Iterator[None]:
+        """Let the language model drop nothing either; see `Supernet.undropped`."""
+        rates, self.network.dropout = self.network.dropout, Dropout()
+        try:
+            with super().undropped():
+                yield
+        finally:
+            self.network.dropout = rates
 
     def run(self, x: Tensor, mix: Mix) -> Tensor:
         """Token ids [B, T] -> logits [B, T, vocabulary] under `mix`, from a zero state."""
@@ -194,9 +205,9 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
         super().__init__(space, signature, relaxation, form, available, skeleton)
         self.recurrent = space
         self.edges = [(state, node) for node in range(1, nodes + 1) for state in range(node)]
-        hidden = skeleton_from(Skeleton, skeleton).hidden
-        cell = DARTSCell(nodes, hidden, form.checkpoint)
-        self.network = LanguageModel(cell, vocabulary(space, signature), hidden)
+        chosen, tokens = skeleton_from(Skeleton, skeleton), vocabulary(space, signature)
+        cell = DARTSCell(nodes, chosen.hidden, form.checkpoint)
+        self.network = LanguageModel(cell, tokens, chosen.hidden, chosen.dropout)
 
     def twin(self, arch: Architecture) -> nn.Module:
         """Return the discrete network of `arch` with normalised states."""
@@ -204,7 +215,9 @@ class DARTSRecurrentSupernet(_RecurrentSupernet):
         outputs = self.recurrent.outputs(nodes)
         with torch.random.fork_rng(devices=[]):
             cell = RecurrentCell(nodes, outputs, hidden, hidden, normalise=True)
-            network = LanguageModel(cell, self.signature.outputs, hidden).to(self.logits)
+            network = LanguageModel(cell, self.signature.outputs, hidden, self.network.dropout).to(
+                self.logits
+            )
         self.copy_into(network, arch)
         return network
 
@@ -252,9 +265,9 @@ class ENASRecurrentSupernet(_RecurrentSupernet):
         available = [range(max(1, node) * len(ACTIVATIONS)) for node in range(nodes)]
         super().__init__(space, signature, relaxation, form, available, skeleton)
         self.recurrent = space
-        hidden = skeleton_from(Skeleton, skeleton).hidden
-        cell = ENASCell(nodes, hidden, form.checkpoint)
-        self.network = LanguageModel(cell, vocabulary(space, signature), hidden)
+        chosen, tokens = skeleton_from(Skeleton, skeleton), vocabulary(space, signature)
+        cell = ENASCell(nodes, chosen.hidden, form.checkpoint)
+        self.network = LanguageModel(cell, tokens, chosen.hidden, chosen.dropout)
 
     def codes(self, arch: Architecture) -> tuple[int, ...]:
         """Return `state * 4 + activation` of each node (of node 0 its activation)."""
