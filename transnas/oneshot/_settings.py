@@ -37,7 +37,8 @@ class Settings:
     logits_every: int = 1
     """Steps of the weights for one of the logits; 0: after each epoch, a pass over validation."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """`32-true`, or `bf16-mixed` to compute in half precision."""
+    """`32-true`, or `bf16-mixed` to compute in half precision, but for gradients of order 2, whose
+    second derivatives its rounding spoils."""
 
     def __post_init__(self) -> None:
         check_types(type(self), vars(self))

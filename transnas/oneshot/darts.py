@@ -94,8 +94,9 @@ class SecondOrder(Bilevel):
     def functional_loss(self, batch: Batch, forgets: bool = False) -> Loss:
         """Return the loss of a batch as a function of weights and logits.
 
-        Every call draws the same noise, so that differences of losses are not those of noise. If
-        it `forgets`, the state that a language model carries on stays as it was.
+        Every call draws the same noise, so that differences of losses are not those of noise, and
+        computes in 32 bits, whatever the precision. If it `forgets`, the state that a language
+        model carries on stays as it was.
         """
         own = {id(weight) for weight in self.weights}
         names = [name for name, p in self.net.named_parameters() if id(p) in own]
