@@ -43,7 +43,7 @@ class FourConv(FewShotNetwork):
             name = f"layers.{layer}"
             x = conv(x, params[f"{name}.weight"], params[f"{name}.bias"], padding=1)
             scale, shift = params[f"{name}.norm.scale"], params[f"{name}.norm.shift"]
-            x = F.relu(norm(f"{name}.norm", x, scale, shift))
-            if pools:
-                x = F.max_pool2d(x, 2)
+            x = norm(f"{name}.norm", x, scale, shift)
+            # ReLU and pooling change places: the same, and a quarter of the numbers to rectify.
+            x = F.relu(F.max_pool2d(x, 2) if pools else x)
         return linear(x.flatten(1), params[f"{HEAD}weight"], params[f"{HEAD}bias"])
