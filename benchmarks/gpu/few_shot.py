@@ -38,12 +38,12 @@ LAYOUTS = ("loop", "grouped", "vmap")
 PARTS = ("maml", "maml++", "t-nas", "auto-maml", "random")
 
 
-def seconds(step: Callable[[], object], device: str) -> float:
+def seconds(step: Callable[[], object], device: torch.device) -> float:
     """Return the wall time of a step, the device's work included."""
     begun = time.perf_counter()
     step()
-    if device == "cuda":
-        torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begun
 
 
@@ -60,7 +60,7 @@ def meta_step(
 
 def compared(source: EpisodeSource, channels: int, tasks: int, rounds: int) -> dict[str, Any]:
     """Time the layouts in turn, after one round that does not count."""
-    device = source.images.device.type
+    device = source.images.device
     network = FewShotSupernet(Signature(source.input_shape, 5), channels)
     steps = {layout: meta_step(network, source, layout, tasks) for layout in LAYOUTS}
     times: dict[str, list[float]] = {layout: [] for layout in LAYOUTS}
@@ -90,7 +90,7 @@ def speed(device: str, smoke: bool) -> None:
     """Measure both, and write them."""
     channels, tasks, rounds, episodes = (2, 2, 1, 4) if smoke else (16, 4, 5, 600)
     small, large = get_source("omniglot").to(device), get_source("mini-imagenet").to(device)
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     result: dict[str, Any] = {"device": name}
     result["T-NAS, 28 pixels"] = compared(small, channels, tasks, rounds)
     if not smoke:

@@ -3,8 +3,8 @@
     python benchmarks/gpu/supernets.py                        # under 10 minutes on one GPU
     python benchmarks/gpu/supernets.py --device cpu --tiny    # to see that it runs
 
-A step is the gradients of the logits, then of the weights. Variants run in one process,
-interleaved; the median of each and the peak of its allocated memory are written to
+A step is the gradients of the logits, then of the weights. Variants run in one process, one after
+the other; the median of each and the peak of its allocated memory are written to
 benchmarks/results/supernets-gpu.json. `goal`: 4 times the reference at half its memory.
 """
 

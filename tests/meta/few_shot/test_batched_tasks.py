@@ -131,9 +131,10 @@ def test_automatic_layout_takes_fewer_tasks_at_a_time_where_that_is_faster() -> 
         size = 20 if candidate.chunk == 3 else 400
         return float((torch.ones(size, size) @ torch.ones(size, size)).sum())
 
-    assert _execution.choose(Execution(), step, True, True, cached=3).chunk == 3
-    assert _execution.choose(Execution(), step, True, True, cached=None).chunk is None
-    assert _execution.choose(Execution(chunk=5), step, True, False, cached=3).chunk == 5
+    cpu = torch.device("cpu")
+    assert _execution.choose(Execution(), step, cpu, True, cached=3).chunk == 3
+    assert _execution.choose(Execution(), step, cpu, True, cached=None).chunk is None
+    assert _execution.choose(Execution(chunk=5), step, cpu, False, cached=3).chunk == 5
 
 
 def test_bytes_of_an_image_are_those_of_its_maps() -> None:

@@ -52,7 +52,7 @@ and not worth measuring."""
 def choose(
     execution: Execution,
     step: Callable[[Execution], object],
-    cpu: bool,
+    device: torch.device,
     fuses: bool,
     cached: int | None = None,
 ) -> Execution:
@@ -72,27 +72,29 @@ def choose(
     ]
     if fuses:  # several times faster than any other layout
         candidates = [replace(execution, layout="compiled", channels_last=True)]
-    if not cpu:
+    if device.type != "cpu":
         candidates.append(replace(execution, layout="vmap"))
     elif cached is not None and execution.chunk is None:
         candidates += [replace(c, chunk=cached) for c in candidates if c.layout != "loop"]
     if len(candidates) == 1:
         return candidates[0]
-    first = {candidate: _seconds(step, candidate, cpu) for candidate in candidates}
+    first = {candidate: _seconds(step, candidate, device) for candidate in candidates}
     close = [c for c in candidates if first[c] <= 2 * min(first.values())]
     least = dict.fromkeys(close, float("inf"))
     for _ in range(_ROUNDS):
         for candidate in close:
-            least[candidate] = min(least[candidate], _seconds(step, candidate, cpu))
+            least[candidate] = min(least[candidate], _seconds(step, candidate, device))
     return min(close, key=least.__getitem__)
 
 
-def _seconds(step: Callable[[Execution], object], candidate: Execution, cpu: bool) -> float:
-    clock = time.process_time if cpu else time.perf_counter
+def _seconds(
+    step: Callable[[Execution], object], candidate: Execution, device: torch.device
+) -> float:
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     begun = clock()
     step(candidate)
-    if not cpu:
-        torch.cuda.synchronize()
+    if device.type != "cpu":
+        torch.cuda.synchronize(device)
     return clock() - begun
 
 

@@ -228,10 +228,9 @@ class Learner:
             return trial.meta_gradient(state, batch, 0, tuple(state.meta))
 
         fuses = self.settings.order == 1 and self.network.fuses(batch.xs)
-        on_cpu = batch.xs.device.type == "cpu"
         few = max(1, _execution.CACHE // self._task_bytes(state.meta, batch))
         cached = few if few < len(batch) else None
-        self.execution = _execution.choose(self.execution, step, on_cpu, fuses, cached)
+        self.execution = _execution.choose(self.execution, step, batch.xs.device, fuses, cached)
         chunk = self.tasks_at_once(state.meta, batch)
         self.execution = replace(self.execution, chunk=chunk)
 
