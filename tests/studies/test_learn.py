@@ -231,6 +231,13 @@ def test_an_interrupted_write_leaves_the_old_prior(tmp_path: Path) -> None:
     (tmp_path / arrays.name).write_bytes(arrays.read_bytes())  # and then the power went
     np.testing.assert_array_equal(read_prior(tmp_path, "k", 1, CELLS)[1]["a"], np.zeros(3))
     assert (tmp_path / "prior.json").read_bytes() == before
+    (tmp_path / f"{arrays.name}.part").write_bytes(b"half")  # or in the middle of the file
+    (tmp_path / "own.safetensors.part").touch()
+    write_prior(tmp_path, "k", 1, {"space": "nasbench201"}, {"a": np.full(3, 2.0)})
+    left = sorted(path.name for path in tmp_path.glob("*.safetensors*"))
+    assert left == sorted(
+        [read_prior(tmp_path, "k", 1, CELLS)[0]["arrays"], "own.safetensors.part"]
+    )
 
 
 def test_changed_arrays_are_noticed(prior: tuple[Path, Any], tmp_path: Path) -> None:

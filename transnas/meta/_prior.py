@@ -175,7 +175,7 @@ def write_prior(
 
     The arrays' file is named by its contents and the JSON, renamed into place, names it: whenever
     the write is interrupted, `folder` holds the old prior or the new one. Of other files only
-    arrays with such a name, which an earlier write left, are removed.
+    arrays with such a name, whole or in part, which an earlier write left, are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
@@ -183,7 +183,8 @@ def write_prior(
     _replace(folder / name, content)
     head = {"kind": kind, "format": version, "arrays": name}
     _replace(folder / _DATA, json.dumps({**head, **data}, indent=1).encode())
-    for old in folder.glob("[0-9a-f]" * _DIGITS + _ARRAYS):
+    written = "[0-9a-f]" * _DIGITS + _ARRAYS
+    for old in (*folder.glob(written), *folder.glob(f"{written}.part")):
         if old.name != name:
             old.unlink(missing_ok=True)
 
