@@ -249,6 +249,7 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
         ("bayesnas", {"logits_from": 1}, "0"),
         ("bayesnas", {"epochs": 1}, "whole numbers from 2"),
         ("darts", {"gradient_clip": 0.0}, "finite numbers above 0"),
+        ("enas", {"momentum": 0.0}, "above 0 with nesterov true"),
         ("enas", {"logits_every": 0}, "1"),
         ("one-shot", {"logits_from": 3}, "0"),
         ("rs-ws", {"logits_every": 2}, "1"),

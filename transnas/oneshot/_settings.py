@@ -49,6 +49,10 @@ class Settings:
         check_range(self, "weight_decay", "logits_decay", least=0)
         check_range(self, "gradient_clip", above=0)
         check_range(self, "momentum", "logits_beta", least=0, below=1)
+        if self.nesterov and self.momentum == 0:
+            raise InputError(
+                f"setting 'momentum' is {self.momentum!r}; accepted: above 0 with nesterov true"
+            )
         if self.warm_up >= self.epochs:
             raise InputError(
                 f"epochs is {self.epochs}, in which no logits are learnt with logits_from "
