@@ -29,7 +29,7 @@ from transnas.tasks import DataTask
 SEEDS = 4
 ROWS = ("LSTM", "darts searched", "darts random", "enas searched", "enas random")
 WINDOW = 35
-SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 2}
+SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 10}
 """Steps are those of an epoch."""
 TRAINING = {"hidden": 64, "streams": 20, "steps": 200}
 PUBLISHED = {
