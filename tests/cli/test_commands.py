@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import transnas
 from transnas import spaces
 from transnas.cli import main
 from transnas.cli._main import _stopped
-from transnas.cli._search import _with_trials
+from transnas.cli._search import _next_steps, _with_trials
 from transnas.cli._variadic import spread
 from transnas.evaluation import Evaluator, Measurement
 from transnas.spaces import Architecture
@@ -73,6 +74,15 @@ def test_a_search_prints_its_best_and_commands_that_work(
     again = run(f"search --task {CIFAR} --trials 12 --set sample=2 --storage {STORAGE}", capsys)
     assert study.name in again
     assert len(load_study(study.name, STORAGE).trials) == 24
+
+
+def test_a_folder_with_the_name_of_a_built_in_task_is_named_in_the_next_steps() -> None:
+    study = transnas.search(
+        "digits", "nasbench201", "random", 1, storage="memory://own", evaluator=Half()
+    )
+    study = replace(study, definition=replace(study.definition, evaluator="Training", data="aa"))
+    assert "--task ./digits " in _next_steps(study, "./digits", 1, ["search"])
+    assert "--task" not in _next_steps(study, "digits", 1, ["search"])
 
 
 def test_every_option_of_search_reaches_the_study(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,9 @@ def test_ranks_are_those_of_finished_searches_of_the_studys_own_data(
     mine = replace(study, definition=replace(study.definition, task="mine"))
     with pytest.raises(InputError, match=r"task 'mine' of study .* not at hand; accepted: --task"):
         diagnose(mine, storage, truth, 10)
+    own = replace(study, definition=replace(study.definition, data="aa"))  # a folder ./digits
+    with pytest.raises(InputError, match=r"task 'digits' of .* not at hand; accepted: --task with"):
+        diagnose(own, storage, truth, 10)
 
 
 def test_what_cannot_be_diagnosed_is_refused(studied: tuple[str, str]) -> None:

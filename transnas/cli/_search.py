@@ -192,7 +192,7 @@ def _next_steps(study: Study, task: str, trials: int, arguments: Sequence[str]) 
     from transnas.studies._storage import label_of
 
     here = f"{shlex.quote(study.name)} --storage {shlex.quote(study.storage)}"
-    own = "" if tasks.is_builtin(study.task) else f" --task {shlex.quote(task)}"
+    own = "" if tasks.is_builtin(task) else f" --task {shlex.quote(task)}"
     trained = "Training" in study.definition.evaluator and study.best is not None
     drawn = f"{own} --pictures 6" if trained and _drawable(study) else ""
     steps = [("look", f"transnas report {here}{drawn} --out report.html")]

@@ -148,10 +148,12 @@ def task_of(study: Study, given: str | Path | Task | None = None) -> Task:
     """Return the `given` task, or the study's own; raises `InputError` if that is not at hand."""
     if isinstance(given, Task):
         return given
-    if given is None and not tasks.is_builtin(study.task):
+    own = study.definition.data  # a folder or file, which may have the name of a built-in task
+    if given is None and (own or not tasks.is_builtin(study.task)):
+        other = "" if own else ", or TRANSNAS_DATA set to the folder that holds it"
         raise InputError(
             f"task {study.task!r} of study {study.name!r} is not at hand; accepted: --task with "
-            "the folder or file of its data, or TRANSNAS_DATA set to the folder that holds it"
+            f"the folder or file of its data{other}"
         )
     return tasks.get(study.task if given is None else str(given))
 
