@@ -396,3 +396,45 @@ def test_nothing_sticks_out_in_a_browser(study: Study, tmp_path: Path, width: in
     assert found is not None
     assert int(found[1]) <= 0
     assert found[2] == "true"
+
+
+class Priced(Sum):
+    """Gives each cell a price that better cells have to pay: a high one, or a low one."""
+
+    def __init__(self, cheap: bool) -> None:
+        super().__init__()
+        self.sign = 1.0 if cheap else -1.0
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        found = super().evaluate(arch, budget, seed)
+        return replace(
+            found, metrics={**found.metrics, "price": 50.0 + self.sign * sum(arch.values)}
+        )
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+def test_the_front_is_a_staircase_without_what_is_far_off(cheap: bool) -> None:
+    objectives = (Objective(), Objective("price", not cheap))
+    found = toy(40, Priced(cheap), objectives=objectives)
+    far = replace(
+        found.trials[0].measurement,
+        metrics={"validation_accuracy": -30.0, "price": 0.0 if cheap else 900.0},
+    )
+    found.trials[0] = replace(found.trials[0], measurement=far)
+    assert 0 in {t.number for t in found.front}
+    html = report_html([found])
+    card = html[html.index("Pareto front") :].partition("</figure>")[0]
+    assert "Outside of the picture: 1 trial, 1 of the front." in card
+    dots = {
+        (float(x), float(y))
+        for x, y in re.findall(r'class="dot strong" cx="([\d.]+)" cy="([\d.]+)"', card)
+    }
+    path = re.findall(r'<path class="line c1[^"]*" d="M([^"h]+)', card)[0]
+    corners = [tuple(float(v) for v in p.split()) for p in path.split("L")]
+    assert dots <= set(corners)
+    assert len(dots) > 1
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        assert x0 == x1 or y0 == y1
+    for x, y in set(corners) - dots:  # the pixels of an inner corner: worse than two of the front
+        assert any(x == a and y > b for a, b in dots)
+        assert any(y == b and (x > a) == cheap for a, b in dots if a != x)

@@ -220,18 +220,33 @@ def _front(study: Study, other: Objective) -> str:
         if math.isfinite(x) and math.isfinite(y):
             text = f"trial {trial.number}: {value(other.metric, x)}, {value(first.metric, y)}"
             points.append(Point(x, y, text, strong=trial.number in front))
-    edge = sorted((p.x, p.y) for p in points if p.strong)
-    many = counted(len(front), "trial")
-    line = Line("front", [x for x, _ in edge], [y for _, y in edge], colour=1)
+    shown = _within(points, other, first)
+    # A front is a staircase: up to the next point, what is given up on `other` brings nothing.
+    edge = sorted(((p.x, p.y) for p in shown if p.strong), reverse=other.maximise)
+    line = Line("front", [x for x, _ in edge], [y for _, y in edge], stepped=True, colour=1)
+    note = f"On the front (large dots): {counted(len(front), 'trial')} that no other beats in all."
+    if len(shown) < len(points):
+        lost = sum(p.strong for p in points) - len(edge)
+        among = f", {lost:,} of the front" if lost else ""
+        note += f" Outside of the picture: {counted(len(points) - len(shown), 'trial')}{among}."
     return chart(
         f"Pareto front: {metric_name(first.metric)} against {metric_name(other.metric)}",
         metric_name(other.metric),
         [line] if len(study.objectives) == 2 else [],
-        sorted(points, key=lambda p: p.strong),
+        sorted(shown, key=lambda p: p.strong),
         format_x=lambda x: tick(other.metric, x),
         format_y=lambda y: tick(first.metric, y),
-        note=f"On the front (large dots): {many} that no other beats in all.",
+        note=note,
     )
+
+
+def _within(points: Sequence[Point], across: Objective, up: Objective) -> list[Point]:
+    """Return the points worth drawing on both axes; a point far off would flatten all others."""
+    if not points:
+        return []
+    left, right = _window([p.x for p in points], across)
+    low, high = _window([p.y for p in points], up)
+    return [p for p in points if left <= p.x <= right and low <= p.y <= high]
 
 
 def _curves(ranked: Sequence[Trial], metric: str) -> str:
