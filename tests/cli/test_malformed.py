@@ -249,7 +249,7 @@ def _architectures() -> Iterator[Case]:
     for word, said in (
         (text.replace("nor_conv_3x3", "nor_conv_5x5"), "did you mean 'nor_conv_3x3'"),
         (text.replace("~2", "~3"), "architecture text"), (text + text, "architecture text"),
-        ("15625", "accepted: 0..15624"), ("-1", "No such option|architecture"), ("", "text"),
+        ("15625", "accepted: 0..15624"), ("-1", "'-1' is unknown|architecture"), ("", "text"),
         ("1e3", "architecture text"), ("{}", "accepted: .*space"), ("{", "JSON"),
         ('{"space": "nasbench201"}', "JSON"), ('{"space": "x", "values": {}}', "space 'x'"),
         ('{"space": "nasbench201", "values": {}}', "choice '0>1' is missing"),
@@ -316,8 +316,8 @@ def _comparisons() -> Iterator[Case]:
         few = ["--seeds", "2", "--trials", "3"]
         return ["compare", "--methods", *methods.split(), "--tasks", *tasks.split(), *few, *words]
 
-    yield ["compare"], "Missing option"
-    yield ["compare", "--methods", "random"], "Missing option '--tasks'"
+    yield ["compare"], "methods is missing; accepted: --methods with a value$"
+    yield ["compare", "--methods", "random"], "tasks is missing; accepted: --tasks with a value$"
     yield compare(methods="random randon"), "did you mean 'random'"
     yield compare(methods="random random"), "twice"
     yield compare(methods="random:x=1"), "'x' is unknown"
@@ -416,16 +416,22 @@ def _training() -> Iterator[Case]:
 
 def _usage() -> Iterator[Case]:
     yield ["serach"], "serach"
-    yield ["search"], "Missing option '--task'"
-    yield ["search", "--task"], "--task"
-    yield ["search", "--tsak", "digits"], "--tsak"
+    yield ["search"], "task is missing; accepted: --task with a value$"
+    yield ["search", "--task"], "task has no value; accepted: --task with a value$"
+    yield ["search", "--task", "digits", "--learn-from"], "learn from has no value"
+    yield (
+        ["search", "--tsak", "digits"],
+        "option '--tsak' is unknown; did you mean '--task'.*--seed",
+    )
     yield ["search", "digits"], "--task|digits"
-    yield ["--verbose"], "--verbose"
-    yield ["list"], "Missing argument.*spaces"
+    yield ["--verbose"], "option '--verbose' is unknown; did you mean '--version'"
+    yield ["list"], r"what is missing; accepted: spaces\|tasks"
     yield ["list", "everything"], "kind 'everything' is unknown; accepted: .*studies"
     yield ["list", "space"], "kind 'space' is unknown; did you mean 'spaces'"
     yield ["list", "spaces", "tasks"], "tasks"
-    yield ["show"], "ARCH|architecture"
+    yield ["show"], "architecture is missing; accepted: ARCH$"
+    yield ["adapt"], "prior is missing; accepted: PRIOR$"
+    yield ["interleave", "--baselines=3"], "accepted: --baselines without a value$"
     yield ["report", "a", "--out"], "--out"
     for option, value in (("trials", "abc"), ("trials", "2.5"), ("epochs", ""), ("seed", "1e3")):
         said = f"error: {option} '{value}' is not accepted; accepted: an integer$"

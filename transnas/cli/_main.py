@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import typer
 
-from transnas._errors import InputError
+from transnas._errors import InputError, unknown
 from transnas.cli._app import app
 
 __all__ = ["main"]
@@ -63,16 +63,32 @@ def _expected(error: Exception) -> bool:
 
 
 def _usage(error: Any) -> str:
-    """Return what typer does not accept; values of another type in the words of all others.
+    """Return what typer does not accept, in the words of all other errors.
 
-    The cause of such an error is pydantic's, which says what the value was and what it should be.
+    Errors are told apart by what they know: their classes have no public names. The cause of one
+    about a value's type is pydantic's, which says what the value was and what it should be.
     """
-    if error.__cause__ is None or not hasattr(error.__cause__, "errors"):
-        return str(error.format_message())
-    fault = error.__cause__.errors()[0]
-    field = error.param.name.strip("_").replace("_", " ")
-    kind = "an integer" if fault["type"].startswith("int") else "a number"
-    return f"{field} {fault['input']!r} is not accepted; accepted: {kind}"
+    if hasattr(error.__cause__, "errors"):
+        fault = error.__cause__.errors()[0]
+        kind = "an integer" if fault["type"].startswith("int") else "a number"
+        return f"{_field(error.param.name)} {fault['input']!r} is not accepted; accepted: {kind}"
+    if hasattr(error, "possibilities"):
+        accepted = [name for param in error.ctx.command.params for name in param.opts]
+        return str(unknown("option", error.option_name, (n for n in accepted if n[0] == "-")))
+    if hasattr(error, "option_name"):
+        name, wants = error.option_name, "requires" in error.message  # else: it is a switch
+        has, given = ("no value", "with a") if wants else ("a value", "without a")
+        return f"{_field(name)} has {has}; accepted: {name} {given} value"
+    if hasattr(error, "param_type"):
+        name, shown = error.param.opts[0], error.param.metavar or error.param.name.upper()
+        given = f"{name} with a value" if name.startswith("-") else shown
+        return f"{_field(error.param.name)} is missing; accepted: {given}"
+    return str(error.format_message())
+
+
+def _field(name: str) -> str:
+    """Return the name of an option or argument as sentences have it."""
+    return name.strip("-_").replace("_", " ").replace("-", " ")
 
 
 def _stopped(arguments: Sequence[str]) -> str:
