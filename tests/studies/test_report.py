@@ -30,6 +30,7 @@ from transnas.studies.report._format import tick, value
 from transnas.studies.report._importance import importance
 from transnas.studies.report._layout import ITEM_GAP, PART_GAP, layered, separated
 from transnas.studies.report._oneshot import search_figures
+from transnas.studies.report._parallel import parallel_figure
 from transnas.tasks import Signature, TableTask
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -438,3 +439,17 @@ def test_the_front_is_a_staircase_without_what_is_far_off(cheap: bool) -> None:
     for x, y in set(corners) - dots:  # the pixels of an inner corner: worse than two of the front
         assert any(x == a and y > b for a, b in dots)
         assert any(y == b and (x > a) == cheap for a, b in dots if a != x)
+
+
+def test_headings_of_parallel_axes_are_inside_of_the_picture() -> None:
+    space = spaces.get("darts-recurrent")  # short values under long names
+    rng = np.random.default_rng(0)
+    measured = [Measurement({"validation_accuracy": i / 10}) for i in range(4)]
+    trials = [
+        replace(toy(3).trials[0], architecture=space.sample(rng), measurement=m) for m in measured
+    ]
+    html = parallel_figure(space, trials, Objective())
+    width = float(re.findall(r"viewBox='0 0 (\d+)", html)[0])
+    heads = re.findall(r'<text class="label" x="([\d.]+)"[^>]*>([^<]+)<', html)
+    for x, name in heads:
+        assert 3.3 * len(name) <= float(x) <= width - 3.3 * len(name), name

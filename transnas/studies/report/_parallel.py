@@ -108,7 +108,10 @@ def _spaced(choices: Sequence[_Axis], last: _Axis) -> tuple[list[_Axis], float]:
     gap = max(72.0, *(_CHARACTER * len(axis.name) + 16 for axis in choices))
     if not shared:
         gap = max(gap, _CHARACTER * longest + 26)
-    x = _CHARACTER * max(map(len, choices[0].slots)) + 18
+    x = max(
+        _CHARACTER * max(map(len, choices[0].slots)) + 18,
+        _CHARACTER * len(choices[0].name) / 2 + 12,
+    )
     axes = []
     for i, axis in enumerate(choices):
         named = axis.slots if i == 0 or not shared else ()
