@@ -201,7 +201,9 @@ def test_workers_are_kept_apart() -> None:
 
 
 def test_two_objectives_are_refused_in_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"takes 1 objective.*2 were given; accepted.*nsga2"):
+    with pytest.raises(
+        InputError, match=r"strategy 'bo' is given 2 objectives; accepted: 1, .*nsga2"
+    ):
         create("bo", Tiny(), 0, (Objective("a"), Objective("b")))
 
 

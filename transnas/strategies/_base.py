@@ -47,9 +47,15 @@ class Strategy(ABC):
 
     Settings: ClassVar[type[Any]] = NoSettings
     """A frozen dataclass, one documented field a setting; the command line comes from it."""
+    name: ClassVar[str]
+    """What it is registered as; the class's name where it is not."""
     max_objectives: ClassVar[int] = 1
     inherits: bool = False
     """Whether what is trained for this strategy begins with the weights of its parent."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.name = cls.__name__
 
     def __init__(
         self,
@@ -60,9 +66,8 @@ class Strategy(ABC):
     ) -> None:
         if len(objectives) > self.max_objectives:
             raise InputError(
-                f"strategy {type(self).__name__} takes {self.max_objectives} objective(s), "
-                f"but {len(objectives)} were given; accepted for several: nsga2 and other "
-                "multi-objective strategies"
+                f"strategy {self.name!r} is given {len(objectives)} objectives; accepted: "
+                f"{self.max_objectives}, or a strategy for several such as nsga2"
             )
         self.space = space
         self.seed = seed

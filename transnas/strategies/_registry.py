@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from transnas._registry import Registry
 from transnas.evaluation import Objective
@@ -13,11 +13,23 @@ from transnas.strategies.settings import settings_from
 
 __all__ = ["create", "get", "names", "register"]
 
+S = TypeVar("S", bound=Strategy)
+
 _STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "transnas.strategies", "strategies")
 
-register = _STRATEGIES.register
 names = _STRATEGIES.names
 get = _STRATEGIES.get
+
+
+def register(name: str) -> Callable[[type[S]], type[S]]:
+    """Return a decorator that enters a strategy under `name`, which is its `name` from then on."""
+
+    def enter(cls: type[S]) -> type[S]:
+        _STRATEGIES.register(name)(cls)
+        cls.name = name
+        return cls
+
+    return enter
 
 
 def create(

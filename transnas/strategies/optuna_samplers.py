@@ -250,7 +250,7 @@ class _Numeric(OptunaStrategy):
         if not self.space.ranges:
             raise InputError(
                 f"space {self.space.name!r} has only categorical choices; strategy "
-                f"{type(self).__name__} accepts: spaces with number ranges "
+                f"{self.name!r} accepts: spaces with number ranges "
                 "(for choices: tpe, sobol)"
             )
         super()._begin()
