@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from transnas import InputError
 from transnas.evaluation import Measurement, Objective
-from transnas.spaces import get
+from transnas.spaces import Architecture, get
 from transnas.strategies import create, replicate
 from transnas.strategies._draws import crossed
 from transnas.strategies._replicates import one_replicate
@@ -20,7 +21,7 @@ from transnas.testing.strategies import VariableDepth
 SPACE = get("nasbench201")
 
 
-def evolution(name: str, **settings: int) -> Evolution:
+def evolution(name: str, **settings: float) -> Evolution:
     strategy = create(name, SPACE, 3, (Objective("score"),), **settings)
     assert isinstance(strategy, Evolution)
     return strategy
@@ -68,6 +69,36 @@ def test_a_large_tournament_takes_the_best_as_parent() -> None:
         strategy.tell(strategy.ask(), scored(value))
     members = strategy.population
     assert strategy.ask() in SPACE.neighbours(members[2])
+
+
+def uniform_cell(value: int) -> Architecture:
+    """The cell of one operation, which is told apart from others after any one edit."""
+    return Architecture(SPACE.name, (value,) * 6)
+
+
+def test_parents_are_the_best_of_a_sample_with_replacement() -> None:
+    strategy = evolution("regularized-evolution", population=5, sample=3)
+    for value in range(5):
+        strategy.tell(uniform_cell(value), scored(float(value)))
+    parents = [Counter(strategy.ask().values).most_common(1)[0][0] for _ in range(3000)]
+    # P(best of k draws <= i of n) = (i / n)^k.
+    law = np.diff((np.arange(6) / 5) ** 3)
+    assert chisquare(np.bincount(parents, minlength=5), 3000 * law).pvalue > 1e-3
+
+
+def test_children_have_two_parents_as_often_as_the_setting_says() -> None:
+    mixed = []
+    for crossover in (0.0, 0.2, 0.9):
+        strategy = evolution("regularized-evolution", population=2, sample=1, crossover=crossover)
+        for value in (0, 1):
+            strategy.tell(uniform_cell(value), scored(1.0))
+        children = [strategy.ask().values for _ in range(2000)]
+        mixed.append(sum(min(c.count(0), c.count(1)) > 1 for c in children))
+    # The parents differ in half of the tournaments; then both values are there more than once
+    # unless at most one of six, or two and an edit, comes from one parent.
+    assert mixed[0] == 0
+    assert mixed[1] / 2000 == pytest.approx(0.2 * 0.5 * 0.7, abs=0.02)
+    assert mixed[2] / 2000 == pytest.approx(0.9 * 0.5 * 0.7, abs=0.04)
 
 
 def test_failures_never_become_parents() -> None:

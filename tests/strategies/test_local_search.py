@@ -7,7 +7,7 @@ import pytest
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, get
 from transnas.strategies import create
-from transnas.testing.strategies import Tiny, VariableDepth
+from transnas.testing.strategies import Mixed, Tiny, VariableDepth
 
 SPACE = get("nasbench201")
 NAMES = ["local-search", "local-search-best"]
@@ -82,6 +82,34 @@ def test_a_better_stranger_is_moved_to() -> None:
     stranger = SPACE.at(6111)
     strategy.tell(stranger, Measurement({"score": 2.0}))
     assert strategy.ask() in SPACE.neighbours(stranger)
+
+
+def test_a_worse_start_does_not_end_a_climb_and_one_that_was_told_is_none() -> None:
+    strategy = create("local-search", SPACE, 0, (Objective("score"),))
+    first, second = strategy.ask(), strategy.ask()
+    strategy.tell(first, Measurement({"score": 2.0}))
+    strategy.tell(second, Measurement({"score": 1.0}))
+    around = [strategy.ask() for _ in range(24)]
+    assert set(around) | {second} >= set(SPACE.neighbours(first))
+    strategy.tell(first, Measurement({"score": 0.5}))
+    worse = SPACE.at(6111)
+    strategy.tell(worse, Measurement({"score": 1.5}))
+    assert strategy.ask() not in SPACE.neighbours(worse)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_moved_by_four_mutants_a_range(name: str) -> None:
+    space = Mixed()
+    strategy = create(name, space, 0, (Objective("score"),))
+    start = strategy.ask()
+    strategy.tell(start, Measurement({"score": 1.0}))
+    around = [strategy.ask() for _ in range(2 + 4 * 2)]
+    moved = [arch for arch in around if arch.numbers != start.numbers]
+    assert set(space.neighbours(start)) <= set(around)
+    assert moved
+    for arch in moved[:-2]:  # edits that come up twice leave room for a start or two
+        assert arch.values == start.values
+        assert sum(a != b for a, b in zip(arch.numbers, start.numbers, strict=True)) == 1
 
 
 def test_a_start_that_is_told_late_does_not_end_a_climb() -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from catch_toys import Tower
-from scipy.stats import chisquare
+from scipy.stats import chisquare, norm, rankdata
 
 from transnas import InputError, spaces
 from transnas.meta.catch._draws import Draws
@@ -106,6 +106,36 @@ def test_the_posterior_does_not_depend_on_the_order_of_the_history() -> None:
     base = posterior(parameters, pairs, everyone)
     other = posterior(parameters, pairs[:, order], everyone)
     torch.testing.assert_close(base, other, rtol=1e-10, atol=1e-10)
+
+
+def test_the_posterior_is_the_product_over_pairs_of_what_the_network_says() -> None:
+    parameters = network("encoder", (5, 6, 6, 4))
+    rng = torch.Generator().manual_seed(4)
+    pairs = torch.randn(1, 3, 5, generator=rng, dtype=DOUBLE)
+    precision, weighted = np.zeros(2), np.zeros(2)
+    for pair in pairs[0].numpy():
+        for layer in range(3):
+            weight, bias = (
+                parameters[f"encoder.{layer}.{kind}"][0].detach().numpy()
+                for kind in ("weight", "bias")
+            )
+            pair = pair @ weight + bias[0]
+            pair = np.maximum(pair, 0) if layer < 2 else pair
+        variance = np.log1p(np.exp(pair[2:]))
+        precision += 1 / variance
+        weighted += pair[:2] / variance
+    mean, variance = posterior(parameters, pairs, torch.ones(1, 3, dtype=torch.bool))
+    np.testing.assert_allclose(mean[0].detach(), weighted / precision)
+    np.testing.assert_allclose(variance[0].detach(), 1 / precision)
+
+
+def test_no_pair_is_more_certain_than_the_floor_of_variances() -> None:
+    parameters = {n: torch.zeros_like(p) for n, p in network("encoder", (5, 6, 6, 2)).items()}
+    parameters["encoder.2.bias"] = torch.tensor([[[0.3, -60.0]]], dtype=DOUBLE)
+    pair = torch.zeros(1, 1, 5, dtype=DOUBLE)
+    mean, variance = posterior(parameters, pair, torch.ones(1, 1, dtype=torch.bool))
+    assert mean.item() == pytest.approx(0.3)
+    assert variance.item() == pytest.approx(1e-7)
 
 
 # Controller -----------------------------------------------------------------------------------
@@ -239,6 +269,15 @@ def test_huber_at_three_points_and_its_weights() -> None:
     assert huber_loss(error, torch.ones(1, 3), 1.0).item() == pytest.approx(3.125 / 3)
 
 
+@pytest.mark.parametrize("delta", [0.4, 1.0, 2.5])
+def test_huber_is_torchs_and_its_mean_is_over_what_has_a_weight(delta: float) -> None:
+    error = torch.linspace(-4, 4, 33, dtype=DOUBLE)
+    weights = torch.where(error.abs() < 3.1, 0.5 + error.abs() / 8, 0.0)
+    each = torch.nn.functional.huber_loss(error, 0 * error, reduction="none", delta=delta)
+    expected = (weights * each).sum() / (weights > 0).sum()
+    torch.testing.assert_close(huber_loss(error, weights, delta), expected)
+
+
 def test_epsilon_is_the_share_of_uniform_choices() -> None:
     n, m, epsilon = 20_000, 5, 0.3
     scores = torch.tensor([0.1, 0.9, 0.3, 0.2, 9.0]).expand(n, m)
@@ -313,6 +352,31 @@ def test_normalised_rewards_are_invariant_and_blind_to_what_is_absent(method: st
     alone = normalise(rewards[:, :10], present[:, :10], method)  # type: ignore[arg-type]
     torch.testing.assert_close(base[:, :10], alone, rtol=0, atol=1e-12)
     assert (base[0, :10].argsort(stable=True) == rewards[0, :10].argsort(stable=True)).all()
+
+
+@pytest.mark.parametrize("method", ["winsor", "z", "rank"])
+def test_normalised_rewards_have_their_closed_forms(method: str) -> None:
+    rng = np.random.default_rng(1)
+    for outliers in ([], [40.0], [-40.0], [-40.0, -1e4], [90.0, -30.0]):
+        values = np.concatenate([np.round(rng.standard_normal(30), 1), outliers])
+        if method == "rank":
+            expected = norm.ppf((rankdata(values) - 0.5) / len(values))
+        else:
+            floor = -np.inf
+            if method == "winsor":
+                floor = np.median(values) - 2 * (values.max() - np.median(values))
+            floored = np.maximum(values, floor)
+            expected = np.clip((floored - floored.mean()) / floored.std(), -3, 3)
+        given = torch.as_tensor(values)[None], torch.ones(1, len(values), dtype=torch.bool)
+        found = normalise(*given, method)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found[0], expected, atol=1e-6)
+
+
+def test_differences_below_rounding_are_none() -> None:
+    rewards = 1e9 + torch.tensor([[0.0, 1e-6, 2e-6, 0.0]], dtype=DOUBLE)
+    everyone = torch.ones(1, 4, dtype=torch.bool)
+    assert (normalise(rewards, everyone, "z") == 0).all()
+    assert (normalise(rewards - 1e9, everyone, "z") != 0).all()
 
 
 def test_one_disconnected_network_does_not_flatten_the_others() -> None:
