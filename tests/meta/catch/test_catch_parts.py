@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from catch_toys import Tower
-from scipy.stats import chisquare, norm, rankdata
+from scipy.stats import chisquare, kstest, norm, rankdata, uniform
 
 from transnas import InputError, spaces
 from transnas.meta.catch._draws import Draws
@@ -28,7 +28,7 @@ from transnas.meta.catch.replay import (
     probabilities,
     without_replacement,
 )
-from transnas.spaces import Space
+from transnas.spaces import Architecture, Choice, Space
 from transnas.spaces.residual import Residual
 
 DOUBLE = torch.float64
@@ -258,6 +258,33 @@ def test_ppo_stops_outside_the_clip_range_on_the_wrong_side_only() -> None:
     assert (policy_gradient(-0.5, 1.0, entropy=0.1) != 0).all()
 
 
+@pytest.mark.parametrize(("ratio", "advantage"), [(1.2, 1.0), (0.8, -1.0)])
+def test_ppo_stops_at_one_plus_or_minus_the_clip(ratio: float, advantage: float) -> None:
+    beyond, within = ratio + 0.01 * advantage, ratio - 0.01 * advantage
+    assert (policy_gradient(-np.log(beyond), advantage) == 0).all()
+    assert (policy_gradient(-np.log(within), advantage) != 0).all()
+
+
+def test_the_last_draw_before_one_is_a_value_of_each_choice() -> None:
+    coding = Coding(Tower(), torch.float32)
+    sizes, seeds = (4 + coding.features, 16, 16, coding.features), range(200)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    parameters = initial("controller", sizes, generators, torch.float32)
+    draws = np.full((200, 1, 4), np.nextafter(1.0, 0.0))
+    drawn = Policy(parameters, torch.zeros(200, 4), coding, 1_000).sample(np.arange(200), draws)
+    valid = {a.values for a in Tower().architectures()}
+    assert set(map(tuple, drawn.codes[:, 0].tolist())) <= valid
+
+
+def test_first_parameters_are_uniform_within_one_over_the_root_of_the_inputs() -> None:
+    sizes = (64, 9, 400, 3)
+    found = initial("some", sizes, [torch.Generator().manual_seed(s) for s in range(90)], DOUBLE)
+    for layer, inputs in enumerate(sizes[:-1]):
+        for kind in ("weight", "bias"):
+            scaled = found[f"some.{layer}.{kind}"].flatten() * np.sqrt(inputs)
+            assert kstest(scaled.numpy(), uniform(-1, 2).cdf).pvalue > 1e-3
+
+
 # Evaluator and replay -------------------------------------------------------------------------
 
 
@@ -328,7 +355,10 @@ def test_importance_weights_undo_the_priorities(share: float) -> None:
     assert ((each.mean(dim=0) - present[0].double()).abs() <= 4 * error).all()
     weights = importance(inclusion, drawn, 1.0)
     torch.testing.assert_close(weights * each.amax(dim=-1, keepdim=True), each)
-    assert (importance(inclusion, drawn, 0.4)[~drawn] == 0).all()
+    powers = torch.where(drawn, inclusion**-0.4, 0.0)
+    torch.testing.assert_close(
+        importance(inclusion, drawn, 0.4), powers / powers.amax(dim=-1, keepdim=True)
+    )
 
 
 def test_a_new_entry_has_the_largest_priority() -> None:
@@ -411,6 +441,52 @@ def test_candidates_are_new_distinct_and_fill_up_from_neighbours() -> None:
     assert len(codes) == len(set(codes))
     assert set(codes) <= set(every) - taken
     assert found.sampled[0].sum() > 0
+
+
+class Three(Space):
+    """Three free choices of three."""
+
+    name = "three"
+    choices = tuple(Choice(f"c{i}", ("a", "b", "c")) for i in range(3))
+
+
+def drawn_from(
+    bias: Sequence[float], count: int, taken: set[tuple[int, ...]], best: Sequence[int] | None
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return the candidates of a policy with these logits, and how many were drawn from it."""
+    coding = Coding(Three(), DOUBLE)
+    sizes = (2 + coding.features, 4, 4, coding.features)
+    parameters = {n: torch.zeros_like(p) for n, p in network("controller", sizes).items()}
+    parameters["controller.2.bias"] = torch.tensor(bias, dtype=DOUBLE).view(1, 1, -1)
+    found = draw_candidates(
+        parameters,
+        torch.zeros(1, 2, dtype=DOUBLE),
+        coding,
+        count,
+        [taken],
+        [None if best is None else np.array(best)],
+        lambda shape, attempt: np.random.default_rng(attempt).random((1, *shape)),
+        lambda r: np.random.default_rng(r),
+    )
+    codes = found.codes[0, found.present[0]].tolist()
+    return list(map(tuple, codes)), int(found.sampled[0].sum())
+
+
+def test_five_rounds_of_draws_find_what_one_does_not() -> None:
+    # 34 uniform draws of 27 networks bring 27 (1 - (26 / 27)^34) = 19.5 of them, 170 bring all.
+    codes, sampled = drawn_from([0.0] * 9, 27, set(), None)
+    assert len(set(codes)) == len(codes)
+    assert sampled >= 25
+
+
+def test_a_policy_sure_of_what_is_taken_gives_way_to_neighbours_or_one_at_random() -> None:
+    sure = [99.0, 0.0, 0.0] * 3
+    around, sampled = drawn_from(sure, 20, {(0, 0, 0)}, (0, 0, 0))
+    assert sampled == 0
+    assert set(around) == {a.values for a in Three().neighbours(Architecture("three", (0, 0, 0)))}
+    alone, sampled = drawn_from(sure, 20, {(0, 0, 0)}, None)
+    assert (len(alone), sampled) == (1, 0)
+    assert alone != [(0, 0, 0)]
 
 
 def test_spaces_with_number_ranges_are_refused() -> None:
