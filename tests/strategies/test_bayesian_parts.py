@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import tracemalloc
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +17,11 @@ import torch
 from botorch.models import SingleTaskGP
 from gpytorch.likelihoods import GaussianLikelihood
 from mpmath import log, mp, mpf, ncdf, npdf
+from scipy.stats import gamma, kstest, multivariate_normal, norm
 from torch import Tensor
 
 from transnas import spaces
-from transnas.spaces import Space
+from transnas.spaces import Architecture, Space
 from transnas.strategies.bayesian._rewards import standardised
 from transnas.strategies.bayesian.acquisitions import (
     expected_improvement,
@@ -32,7 +34,7 @@ from transnas.strategies.bayesian.acquisitions import (
 from transnas.strategies.bayesian.encoding import _median_distance, encoding_of
 from transnas.strategies.bayesian.kernels import build, stationary
 from transnas.strategies.bayesian.model import Hyperparameters, Posterior, slice_samples
-from transnas.strategies.bayesian.optimisers import direct, exhaustive, multistart
+from transnas.strategies.bayesian.optimisers import climb, direct, exhaustive, multistart
 from transnas.strategies.bayesian.worth import Worth, with_pending
 from transnas.testing.functions import Hartmann6, MixedToy
 from transnas.testing.strategies import Mixed
@@ -227,6 +229,30 @@ def test_the_posterior_is_botorchs() -> None:
     assert torch.allclose(deviation**2, exact.variance[:, 0], atol=1e-6)
 
 
+def test_the_log_posterior_is_likelihood_times_prior_in_its_own_scale() -> None:
+    model, x, y = fitted()
+    rng = np.random.default_rng(1)
+    centre = {"outputscale": (0.0, 1.0), "lengthscale": (math.log(0.5 * math.sqrt(2)), 1.0),
+              "noise": (-3.0, 1.5), "mean": (0.0, 1.0)}  # fmt: skip
+    names = [n for n, p in model.named_parameters() for _ in range(p.numel())]
+    apart = []
+    for _ in range(4):
+        vector = model.default + 0.5 * rng.standard_normal(len(model.default))
+        value = model.log_posterior(vector)[0]
+        with torch.no_grad():
+            covariance = model.kernel.forward(x, x).numpy()
+            covariance += float(model.likelihood.noise) * np.eye(len(x))
+            offset = np.full(len(x), float(model.mean))
+        exact = multivariate_normal(offset, covariance).logpdf(y.numpy())
+        for name, at in zip(names, vector, strict=True):
+            # A log-normal density times the exponential's Jacobian is a normal one.
+            middle, spread = next(c for key, c in centre.items() if name.endswith(key))
+            exact += norm(middle, spread).logpdf(at)
+        apart.append(value - exact)
+    assert np.ptp(apart) < 1e-3
+    assert apart[0] == pytest.approx(0.5 * math.log(2 * math.pi), abs=1e-3)  # of the mean's prior
+
+
 def test_the_gradient_of_the_log_posterior_is_its_slope() -> None:
     model, _, _ = fitted()
     rng = np.random.default_rng(0)
@@ -265,6 +291,14 @@ def test_slice_samples_have_the_moments_of_a_gaussian() -> None:
     assert np.cov(np.array(found).T) == pytest.approx(covariance, abs=0.25)
 
 
+def test_slice_samples_of_one_number_have_its_law() -> None:
+    def log_density(v: np.ndarray) -> float:  # a gamma density of shape 3
+        return float(2 * math.log(v[0]) - v[0]) if v[0] > 0 else -math.inf
+
+    found = slice_samples(log_density, np.ones(1), 3000, np.random.default_rng(0), thin=5)
+    assert kstest(np.concatenate(found), gamma(3).cdf).pvalue > 1e-3
+
+
 def test_a_covariance_that_is_not_positive_definite_is_given_noise(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -299,6 +333,19 @@ def test_the_extended_factor_is_the_factor_of_all() -> None:
         one, same = whole.predict(probe)
         assert torch.allclose(mean[j], one[0], atol=1e-8)
         assert torch.allclose(deviation, same, atol=1e-8)
+
+
+def test_fantasies_are_noisy_draws_of_the_posterior() -> None:
+    model, x, y = fitted()
+    posterior = Posterior.of(model.kernel, x, y, 0.3, 0.05)
+    near = tensor([[0.31, 0.3], [0.32, 0.3], [0.9, 0.9]])
+    draws = posterior.sample(near, 40_000, generator())
+    with torch.no_grad():
+        k = model.kernel.forward
+        inverse = torch.linalg.inv(k(x, x) + 0.05 * torch.eye(len(x), dtype=torch.float64))
+        covariance = k(near, near) - k(near, x) @ inverse @ k(x, near)
+    exact = covariance + 0.05 * torch.eye(3, dtype=torch.float64)
+    assert torch.allclose(torch.cov(draws), exact, atol=0.02 * float(exact.max()))
 
 
 def test_fantasies_keep_the_mean_and_vary_together() -> None:
@@ -370,6 +417,42 @@ def test_direct_and_multistart_agree_on_the_maximum(acquisition: str) -> None:
         brute = float(worth(torch.cartesian_prod(axis, axis)).max())
     assert first == pytest.approx(second, abs=1e-3)
     assert min(first, second) >= brute - 1e-3
+
+
+def test_climbs_meet_the_best_neighbour_and_propose_only_what_is_allowed() -> None:
+    space = spaces.get("nasbench201")
+    start = space.architecture((0, 0, 0, 0, 0, 0))
+
+    def score(archs: Sequence[Architecture]) -> list[float]:
+        return [float(sum(a.values)) for a in archs]
+
+    def climbed(allowed: Callable[[Architecture], bool], steps: int) -> Architecture | None:
+        return climb(space, score, lambda arch: arch, [start], allowed, steps)
+
+    top = space.architecture((4,) * 6)
+    assert climbed(lambda arch: True, 6) == top
+    below = climbed(lambda arch: arch != top, 10)
+    assert below is not None
+    assert sum(below.values) == 23
+    two = climbed(lambda arch: True, 2)
+    assert two is not None
+    assert sum(two.values) == 8
+    assert climbed(lambda arch: False, 10) is None
+
+
+def test_climbs_move_numbers_between_their_steps() -> None:
+    space = Mixed()
+    start = space.architecture((0,), (0.1, 0.0))
+
+    def score(archs: Sequence[Architecture]) -> list[float]:
+        return [a.values[0] + a.numbers[1] for a in archs]
+
+    def improve(arch: Architecture) -> Architecture:
+        return space.architecture(arch.values, (0.1, min(1.0, arch.numbers[1] + 0.25)))
+
+    found = climb(space, score, improve, [start], lambda arch: True, steps=3)
+    assert found is not None
+    assert score([found]) == [2.75]
 
 
 def test_exhaustive_search_is_the_free_argmax() -> None:
