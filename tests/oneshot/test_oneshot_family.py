@@ -32,7 +32,7 @@ from transnas.oneshot._indicators import (
 )
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._ranking import recalibrate, shared_accuracy
-from transnas.oneshot.bayesnas import reweighted
+from transnas.oneshot.bayesnas import _PRUNED, dependent, reweighted
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
 from transnas.oneshot.robust_darts import rises
@@ -732,3 +732,195 @@ def test_weights_of_one_path_methods_see_one_operation_an_edge(method: str) -> N
     search.begin_epoch()
     search.train_step(search.training.next())
     assert [len(path) for path in seen[-1].paths] == [1, 1]
+
+
+# Schedules, steps and choices of single methods ---------------------------------------------------
+
+
+def test_temperatures_and_rates_of_dropping_go_from_end_to_end() -> None:
+    gdas, snas = toy("gdas", epochs=5), toy("snas", epochs=5)
+    robust = toy("robust-darts", epochs=5, drop_path=0.2)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(robust.net, "drop", lambda path: found.append(("path", path)))
+        for search in (gdas, snas, robust):
+            for search.epoch in (0, 2, 4):
+                search.begin_epoch()
+                if search is not robust:
+                    found.append(("temperature", search.sampler.temperature))
+    expected = [10.0, 5.05, 0.1, 1.0, math.sqrt(0.03), 0.03, 0.0, 0.1, 0.2]
+    assert [value for _, value in found] == pytest.approx(expected)
+
+
+def test_path_dropout_rises_with_the_steps() -> None:
+    search = toy("one-shot", epochs=4, dropout=0.2)
+    rates = []
+    for search.epoch, search.step_of_epoch in ((0, 0), (2, 0), (3, 2)):
+        search.train_step(search.training.next())
+        rates.append(search.dropping.rate)
+    assert len(search.training) == 4
+    assert rates == pytest.approx([0.0, 0.1, 0.175])
+
+
+def test_stages_have_the_dropout_that_is_set_for_them() -> None:
+    rates: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "supernet", ChainSupernet)
+        patch.setattr(ChainSupernet, "drop", lambda self, skip: rates.append(skip))
+        dropouts = {"first_dropout": 0.1, "second_dropout": 0.2, "third_dropout": 0.3}
+        kind, settings = oneshot.get("p-darts"), quick("p-darts", epochs=6, **dropouts)
+        search: Any = kind(brighter(), Chain(), settings, {}, 0, workplace("cpu"))
+        for search.epoch in range(6):
+            search.begin_epoch()
+    assert rates[::2] == pytest.approx([0.1, 0.2, 0.3])
+    assert rates[1::2] == pytest.approx([r * math.exp(-0.2) for r in rates[::2]])
+
+
+@pytest.mark.parametrize("method", ["darts", "snas"])
+def test_a_step_of_the_weights_is_no_longer_than_the_clip(method: str) -> None:
+    given = {"momentum": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
+    moved = []
+    for clip in (1e-3, 2e-3, 1e9):
+        search = toy(method, gradient_clip=clip, **given)
+        before = [w.detach().clone() for w in search.weights]
+        search.train_step(search.training.next())
+        steps = [(w.detach() - b).flatten() for w, b in zip(search.weights, before, strict=True)]
+        moved.append(float(torch.cat(steps).norm()))
+    assert moved[:2] == pytest.approx([0.5e-3, 1e-3], rel=1e-3)
+    assert moved[2] > 0.01
+
+
+def test_accuracies_of_batches_count_by_their_size() -> None:
+    search = toy("darts")
+    search.loss = lambda batch, mix: (torch.zeros(()), torch.tensor(float(batch[1])))
+    batches = iter([(torch.zeros(3, 2), 0.5), (torch.zeros(1, 2), 1.0)])
+    assert search.mixture_accuracy(None, batches) == pytest.approx(2.5 / 4)
+
+
+def test_finalists_are_chosen_on_a_few_batches_and_judged_on_all() -> None:
+    search = toy("rs-ws")
+    few = {arch: float(sum(arch.values)) for arch in Chain().architectures()}
+    whole = {arch: -float(arch.values[0]) for arch in few}
+    search.checked_accuracy = lambda arch, n: (whole if n is None else few)[arch]
+    archs = list(few)
+    assert search.best(archs, 3, 2).values == (1, 2)  # of (2, 2), (1, 2) and (2, 1)
+    assert search.best(archs, 1, 2).values == (2, 2)
+    assert search.best(archs, 9, 2).values[0] == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_likeliest_are_those_of_largest_product(
+    listed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = toy("setn")
+    if not listed:
+        monkeypatch.setattr("transnas.oneshot.setn._LISTED", 0)
+    with torch.no_grad():
+        search.net.logits[:] = torch.tensor([[0.1, 1.0, 0.5], [0.3, 0.0, 0.2]])
+    p = search.net.logits.detach().softmax(1)
+    order = sorted(
+        Chain().architectures(), key=lambda a: -float(p[0, a.values[0]] * p[1, a.values[1]])
+    )
+    assert search.likeliest(4) == order[:4]
+
+
+def test_the_cost_of_snas_is_a_share_of_the_dearest_and_is_lowered() -> None:
+    kind, space = oneshot.get("snas"), spaces.get("nasbench201")
+    settings = kind.Settings(resource=1e6, logits_learning_rate=0.1)  # type: ignore[call-arg]
+    skeleton = {"channels": 4, "cells": 1}
+    search: Any = kind(brighter(32), space, settings, skeleton, 0, workplace("cpu"))
+    assert float(search.costs.max(dim=1).values.sum()) == pytest.approx(1.0)
+    search.begin_epoch()
+    before = float(search.cost().detach())
+    for _ in range(3):
+        search.train_step(search.training.next())
+    assert float(search.cost().detach()) < 0.9 * before
+
+
+# ENAS and BayesNAS --------------------------------------------------------------------------------
+
+
+def test_the_baseline_of_enas_is_a_moving_average_with_the_present_reward() -> None:
+    search, average = toy("enas", baseline_decay=0.9), 0.6
+    for reward in (0.6, 0.2, 0.9, 0.9):
+        average = 0.9 * average + 0.1 * reward
+        assert search.advantage(reward) == pytest.approx(reward - average)
+
+
+def test_the_policy_of_enas_moves_to_what_is_rewarded_with_its_entropy_in_the_reward() -> None:
+    search = toy("enas", entropy=0.5, controller_steps=3, rewards=40)
+    rewards = []
+
+    def advantage(reward: float) -> float:
+        rewards.append(reward)
+        return reward - 1.5
+
+    target = np.array([[2, 0]])
+    search.accuracy = lambda arch, batches: float(arch.values == (2, 0))
+    search.advantage = advantage
+
+    def log_p() -> float:
+        with torch.no_grad():
+            return float(chosen_log_policy(search.controller(target), target).sum())
+
+    before = log_p()
+    search.end_epoch()
+    assert log_p() > before + 0.05
+    # A policy that has hardly moved has an entropy of 2 ln 3.
+    assert min(rewards) == pytest.approx(math.log(3), abs=0.1)
+    assert max(rewards) == pytest.approx(1 + math.log(3), abs=0.1)
+    assert search.derive().values == (2, 0)
+
+
+def test_the_controller_of_enas_is_as_released() -> None:
+    search = toy("enas")
+    assert (search.controller.temperature, search.controller.squash) == (5.0, 2.5)
+    weights = torch.cat([p.detach().flatten() for p in search.controller.parameters()])
+    assert 0.09 < float(weights.abs().max()) <= 0.1
+    (group,) = search.by_controller.param_groups
+    assert (group["betas"], group["eps"]) == ((0.0, 0.999), 1e-3)
+
+
+def test_switches_pay_the_reweighted_lasso() -> None:
+    search, losses = toy("bayesnas", sparsity=0.3), []
+    search.epoch = 1
+    search.omega = torch.rand(2, 3, generator=torch.Generator().manual_seed(0)) + 0.5
+    with torch.no_grad():
+        search.net.logits[:] = torch.tensor([[0.5, -1.0, 3.0], [2.0, 0.1, 3.0]])
+    search.descend_logits = losses.append
+    batch = search.training.next()
+    torch.manual_seed(0)
+    search.train_step(batch)
+    torch.manual_seed(0)
+    plain = search.loss(batch)[0]
+    switches = torch.tensor([[0.5, 1.0, 0.0], [2.0, 0.1, 0.0]])  # `none` has none
+    expected = plain + 0.3 * (search.omega * switches).sum()
+    torch.testing.assert_close(losses[0], expected)
+
+
+def test_an_operation_is_no_more_likely_than_its_edge() -> None:
+    gamma = torch.tensor([[0.3, 0.4, 0.0], [12.0, 5.0, 1e-3]], dtype=torch.float64)
+    found = dependent(gamma)
+    for row, edge in ((0, 0.5), (1, math.sqrt(169 + 1e-6))):
+        for g, child in zip(gamma[row].tolist(), found[row].tolist(), strict=True):
+            assert child == pytest.approx(g * edge / (g + edge), abs=1e-11)
+    assert 0.5 * math.log(2 * math.pi * math.e * _PRUNED) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_curvature_is_the_diagonal_of_the_hessian_without_what_is_negative() -> None:
+    search = toy("bayesnas")
+    batch = next(search.checks())
+    x, net = batch[0], search.net
+
+    def scores(logits: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        shares = torch.where(search.live, logits, 0.0)
+        return torch.nn.functional.cross_entropy(net.run(x, Mix(shares)), batch[1])
+
+    with torch.no_grad():
+        net.logits[:] = torch.tensor([[0.5, -1.0, 0.0], [2.0, 0.1, 0.0]])
+    hessian = torch.autograd.functional.hessian(scores, net.logits.detach())
+    diagonal = hessian.reshape(6, 6).diagonal().reshape(2, 3)
+    torch.manual_seed(0)
+    torch.testing.assert_close(search.curvature(), diagonal.clamp_min(0.0))
+    assert float(search.shares().sum(dim=1).max()) == pytest.approx(1.0)

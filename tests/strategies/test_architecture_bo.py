@@ -15,7 +15,11 @@ from transnas.strategies import create, replicate
 from transnas.strategies._replicates import one_replicate
 from transnas.strategies.bayesian._candidates import listed
 from transnas.strategies.bayesian._ensemble import Incremental
-from transnas.strategies.bayesian.architecture_bo import ArchitectureBO, ArchitectureSettings, Search
+from transnas.strategies.bayesian.architecture_bo import (
+    ArchitectureBO,
+    ArchitectureSettings,
+    Search,
+)
 from transnas.testing.strategies import Mixed
 
 SCORE = (Objective("score"),)
