@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,15 @@ from sklearn.linear_model import LogisticRegression
 
 from transnas import InputError, spaces, tasks
 from transnas.meta.catch import CatchSettings, SyntheticFamily, TableFamily, meta_train
+from transnas.meta.catch import agent as agent_module
 from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Catcher
 from transnas.meta.catch.coding import Codes, Coding
-from transnas.meta.catch.encoder import posterior
+from transnas.meta.catch.controller import PolicyBatch
+from transnas.meta.catch.encoder import kl_to_unit, posterior
+from transnas.meta.catch.evaluator import predict
 from transnas.meta.catch.families import Evaluate, Subspace
+from transnas.meta.catch.history import History
 from transnas.meta.catch.normalise import normalise
 from transnas.meta.catch.training import MetaTrained
 from transnas.spaces import Choice, Space
@@ -111,6 +116,140 @@ def test_a_masked_space_is_searched_to_its_end_and_no_further(initial: int) -> N
         assert {archs[r].values for archs in evaluated} == every
         assert set(map(tuple, asked[r, :6].tolist())) == every
     assert (asked[:, 6:] == -1).all()
+
+
+# The parts of a query -------------------------------------------------------------------------
+
+
+def test_epsilon_and_the_replays_exponents_go_as_their_settings_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, list[float]] = {"choose": [], "importance": [], "probabilities": []}
+    for name, values in seen.items():
+        original = getattr(agent_module, name)
+
+        def watched(*args: Any, original: Any = original, values: Any = values) -> Any:
+            values.append(next(a for a in args if isinstance(a, float)))
+            return original(*args)
+
+        monkeypatch.setattr(agent_module, name, watched)
+    settings = replace(TINY, initial=3, epsilon=0.5, epsilon_least=0.42, horizon=6, updates=1)
+    run_task(agent([0], settings), score, 9)
+    assert seen["choose"] == pytest.approx([0.5, 0.45, 0.42, 0.42, 0.42, 0.42])
+    expected = [0.4 + 0.6 * min(1.0, n / 6) for n in range(3, 9)]
+    assert seen["importance"] == pytest.approx(expected)
+    assert set(seen["probabilities"]) == {0.6}
+    run_task(agent([0], replace(settings, replay="uniform")), score, 4)
+    assert seen["probabilities"][-1] == 0.0
+
+
+def test_steps_are_taken_after_the_random_start_and_a_part_of_them_by_the_policy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[int] = []
+    losses: list[int] = []
+    step, loss = Catcher.step, PolicyBatch.loss
+    monkeypatch.setattr(Catcher, "step", lambda *a: (steps.append(1), step(*a))[1])
+    monkeypatch.setattr(PolicyBatch, "loss", lambda *a: (losses.append(1), loss(*a))[1])
+    run, counts = agent([0], replace(TINY, initial=2, updates=3, policy_updates=2)), []
+    for _ in range(4):
+        run_task(run, score, 1)
+        counts.append((len(steps), len(losses)))
+    assert counts == [(0, 0), (0, 0), (3, 2), (6, 4)]
+
+
+def test_the_context_is_a_draw_of_the_posterior() -> None:
+    run = agent([0, 1])
+    run_task(run, score, 8)
+    pairs = run._pairs(run._normalised())
+    noise = torch.randn(2, TINY.z_size, dtype=DOUBLE)
+    mean, variance = posterior(run.catcher.parameters, pairs, run.history.present)
+    z, same_mean, same_variance = run._context(pairs, noise)
+    torch.testing.assert_close((z - mean) / variance.sqrt(), noise)
+    torch.testing.assert_close((same_mean, same_variance), (mean, variance))
+
+
+def test_the_divergence_holds_the_context_near_the_prior() -> None:
+    found = []
+    for weight in (0.0, 10.0):
+        run = agent([0], replace(TINY, kl_weight=weight, updates=20, learning_rate=0.01))
+        run_task(run, score, 9)
+        found.append(run._context(run._pairs(run._normalised()), torch.zeros(1, 4, dtype=DOUBLE)))
+    free, held = (float(kl_to_unit(mean, variance).detach()) for _, mean, variance in found)
+    assert held < 0.5 * free
+
+
+def test_replayed_entries_get_the_size_of_their_error_as_priority() -> None:
+    run = agent([0])
+    run_task(run, score, 9)
+    rewards, history = run._normalised(), run.history
+    z = torch.randn(1, TINY.z_size, dtype=DOUBLE)
+    before = history.priority.clone()
+    error = predict(run.catcher.parameters, z, history.onehot[:, :9]).detach() - rewards
+    run._evaluator_loss(z, rewards, run.draws.gumbel((9,), 3), 9)
+    expected = error.abs() + 1e-3
+    moved = history.priority[:, :9] != before[:, :9]
+    assert moved.sum() == 8  # four fifths, rounded up
+    torch.testing.assert_close(history.priority[:, :9][moved], expected[moved])
+
+
+def test_a_history_finds_its_best_and_its_latest_draws_of_the_policy() -> None:
+    coding = Coding(SIX, DOUBLE)
+    history, rng = History(coding, 1), np.random.default_rng(0)
+    codes = rng.integers(3, size=(25, 1, 6))
+    rewards, sampled = rng.permutation(25.0 + np.arange(25)), rng.random(25) < 0.5
+    for k in range(25):
+        none = torch.zeros(1, 6, dtype=DOUBLE)
+        history.append(codes[k], rewards[k : k + 1], none, sampled[k : k + 1])
+        history.priority[0, k] = 1 + (k % 7)
+    index, present = history.latest_sampled(6)
+    assert present.all()
+    assert index[0].tolist() == np.flatnonzero(sampled)[::-1][:6].tolist()
+    best = history.best(0)
+    assert best is not None
+    assert best.tolist() == codes[rewards.argmax(), 0].tolist()
+    history.append(codes[0], np.array([1.0]), torch.zeros(1, 6, dtype=DOUBLE), sampled[:1])
+    assert history.priority[0, 25] == 7.0
+    other = History(coding, 1)
+    other.restore(history.state())
+    for name in ("onehot", "allowed", "rewards", "priority"):
+        torch.testing.assert_close(getattr(other, name), getattr(history, name)[:, :26])
+
+
+def test_policy_batches_hold_the_advantage_of_their_networks() -> None:
+    run = agent([0], replace(TINY, window=4))
+    run_task(run, score, 15)
+    rewards = run._normalised()
+    batch = run._policy_batch(rewards)
+    index, present = run.history.latest_sampled(4)
+    assert present.all()
+    torch.testing.assert_close(batch.advantage, rewards[0, index[0]][None])
+    onehot = run.history.onehot[0, index[0]]
+    torch.testing.assert_close(batch.actions.sum(dim=2)[0], onehot)
+    torch.testing.assert_close(batch.states[0, :, -1, :-3], onehot[:, :-3])
+
+
+def test_a_step_is_adam_on_gradients_shortened_for_each_replicate() -> None:
+    settings = replace(TINY, gradient_norm=0.5, learning_rate=0.02)
+    catcher, target = Catcher([3, 4], 5, settings, DOUBLE), torch.tensor([0.1, 30.0], dtype=DOUBLE)
+    own = [
+        {n: p[r].detach().clone().requires_grad_() for n, p in catcher.parameters.items()}
+        for r in range(2)
+    ]
+    optimisers = [torch.optim.Adam(parameters.values(), lr=0.02) for parameters in own]
+    for _ in range(4):
+        squares = [(p * target.view(2, 1, 1)).square().flatten(1).sum(dim=1)
+                   for n, p in catcher.parameters.items() if n.startswith("evaluator")]  # fmt: skip
+        catcher.step(torch.stack(squares).sum(dim=0))
+        for r, (parameters, optimiser) in enumerate(zip(own, optimisers, strict=True)):
+            optimiser.zero_grad()
+            reached = [p for n, p in parameters.items() if n.startswith("evaluator")]
+            torch.stack([(p * target[r]).square().sum() for p in reached]).sum().backward()
+            torch.nn.utils.clip_grad_norm_(reached, 0.5)
+            optimiser.step()
+    for r in range(2):
+        for name, parameter in catcher.parameters.items():
+            torch.testing.assert_close(parameter[r], own[r][name], rtol=1e-9, atol=1e-12)
 
 
 # Ablations ------------------------------------------------------------------------------------
