@@ -240,6 +240,80 @@ def test_one_pass_of_the_clipped_surrogate_is_reinforce() -> None:
         assert np.allclose(found[name], parameter.detach().numpy(), atol=1e-5)
 
 
+def test_gains_are_over_earlier_rewards_and_the_bonus_is_in_their_units() -> None:
+    given = {"batch": 2, "momentum": 0.8, "entropy": 0.3, "power": 2.0}
+    strategy = create("zoph-le", Chain(), 0, (Objective("score"),), **given)
+    steps: list[tuple[list[float], float]] = []
+    strategy._learner.learn = (  # type: ignore[attr-defined]
+        lambda codes, old, gain, bonus: steps.append((gain.tolist(), bonus))
+    )
+    batches = [(1.0, -2.0), (3.0, 0.5), (-1.5, 2.0)]
+    for rewards in batches:
+        for reward in rewards:
+            strategy.tell(strategy.ask(), Measurement({"score": reward}))
+
+    def average(values: Sequence[float]) -> float:
+        weights = 0.8 ** np.arange(len(values) - 1, -1, -1)
+        return float(weights @ np.array(values) / weights.sum())
+
+    earlier: list[float] = []
+    sizes: list[float] = []
+    for rewards, (gain, bonus) in zip(batches, steps, strict=True):
+        shaped = [np.sign(r) * r**2 for r in rewards]
+        expected = np.array(shaped) - (average(earlier) if earlier else np.mean(shaped))
+        assert gain == pytest.approx(expected.tolist())
+        earlier += shaped
+        sizes += np.abs(expected).tolist()
+        assert bonus == pytest.approx(0.3 * average(sizes))
+
+
+def test_a_batch_is_learnt_in_passes_and_its_entropy_is_a_bonus() -> None:
+    found = []
+    for passes, entropy in ((1, 0.0), (3, 0.0), (1, 5.0)):
+        given = {"batch": 4, "passes": passes, "entropy": entropy, "reach": 2.0}
+        strategy = create("zoph-le", Chain(), 0, (Objective("score"),), **given)
+        learner = strategy._learner  # type: ignore[attr-defined]
+        steps: list[None] = []
+        learner._optimiser.register_step_post_hook(lambda *a: steps.append(None))  # noqa: B023
+        asked = [strategy.ask() for _ in range(4)]
+        codes = np.array([arch.values for arch in asked])
+        before = number(entropies(learner.policy(codes)).mean())
+        for value, arch in enumerate(asked):
+            strategy.tell(arch, Measurement({"score": 1e-3 * value}))
+        assert len(steps) == passes
+        found.append(number(entropies(learner.policy(codes)).mean()) - before)
+    assert found[2] > max(found[0], 0.0)
+
+
+def test_logits_are_divided_by_the_temperature_and_squashed() -> None:
+    policy = policy_of(VariableDepth(), temperature=4.0, squash=1.5)
+    logits: list[torch.Tensor] = []
+    policy.heads["0"].register_forward_hook(lambda module, x, out: logits.append(out))
+    codes = all_codes(VariableDepth())
+    found = policy(codes)[:, 0, : len(VariableDepth().choices[0].values)]
+    expected = torch.log_softmax(1.5 * torch.tanh(logits[0] / 4.0), dim=-1)
+    torch.testing.assert_close(found, expected)
+    policy.squash = None
+    plain = policy(codes)[:, 0, : found.shape[1]]
+    torch.testing.assert_close(plain, torch.log_softmax(logits[0] / 4.0, dim=-1))
+
+
+@pytest.mark.parametrize("space", [Chain(), Tree()], ids=lambda s: s.name)
+def test_the_most_likely_codes_are_so_choice_by_choice(space: Space) -> None:
+    policy = policy_of(space)
+    codes = policy.most_likely()
+    log_pi = policy(codes[None])[0]
+    assert log_pi.argmax(dim=-1).tolist() == codes.tolist()
+
+
+def test_the_last_draw_before_one_is_a_value_of_each_choice() -> None:
+    space = VariableDepth()
+    for seed in range(40):
+        policy = LSTMPolicy(space, hidden=6, reach=1.0, seed=seed)
+        draws = np.full((1, len(space.choices)), np.nextafter(1.0, 0.0))
+        space.architecture(policy.sample(draws)[0][0].tolist())
+
+
 def test_answers_in_time_are_the_synchronous_algorithm_whatever_may_be_late() -> None:
     # One worker: max_delay does not matter, bit for bit.
     states = []

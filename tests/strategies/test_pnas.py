@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from transnas import InputError, spaces, strategies
 from transnas.evaluation import Measurement, Objective
 from transnas.spaces import Architecture, Space
 from transnas.spaces._growing import GrowingCells, growing_choices
+from transnas.strategies import _cell_surrogates
 from transnas.strategies._cell_surrogates import Ensemble, LSTMSurrogate, MLPSurrogate
 from transnas.strategies.pnas import PNAS, PNASSettings, Score
 from transnas.testing.strategies import Factory, StrategyContract, Tiny
@@ -93,6 +95,66 @@ def test_workers_that_wait_for_results_are_given_the_next_best() -> None:
     asked = [strategy.ask() for _ in range(8)]
     assert {strategy._cells.blocks(a) for a in asked[:6]} == {2}
     assert len(set(asked)) == 8
+
+
+def test_an_ensemble_sees_all_results_between_a_tenth_and_nine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    class Watched:
+        def __init__(self, kind: str, sizes: tuple[int, int], data: Any, **given: Any) -> None:
+            seen.append((kind, sizes, data, given))
+
+        def predict(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+            return np.zeros(len(tokens))
+
+    monkeypatch.setattr(_cell_surrogates, "Ensemble", Watched)
+    space = Small()
+    strategy = PNAS(space, 0, (OBJECTIVE,), PNASSettings(beam=5, members=3, epochs=7))
+    asked = run(strategy, 21 + 5 + 1)[:-1]
+    assert [len(data) for _, _, data, _ in seen] == [1, 2]
+    kind, sizes, data, given = seen[1]
+    assert (kind, given["members"], given["epochs"]) == ("mlp", 3, 7)
+    # The last block reads one of four states, or is absent.
+    assert sizes == (5, 4)
+    values = np.array([told(space, a).metrics["score"] for a in asked])
+    low, high = values.min(), values.max()
+    for (tokens, targets), part in zip(data, (slice(21), slice(21, 26)), strict=True):
+        codes = [a.values[: 4 * space.blocks(a)] for a in asked[part]]
+        assert tokens.tolist() == [list(c) for c in codes]
+        np.testing.assert_allclose(targets, 0.1 + 0.8 * (values[part] - low) / (high - low))
+
+
+@pytest.mark.parametrize(("sizes", "rate"), [((1,), 0.01), ((1, 2), 0.002)])
+def test_each_member_is_trained_without_a_part_of_its_own(
+    sizes: tuple[int, ...], rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Any] = []
+    monkeypatch.setattr(_cell_surrogates, "_train", lambda *given: trained.append(given))
+    data = [(t, np.arange(30) / 64 + size) for size, (t, _) in enumerate(data_of(sizes, 30, 0))]
+    Ensemble("mlp", (4, 8), data, members=5, epochs=2, seed=0)
+    assert [given[2:] for given in trained] == [(2, rate)] * 5
+    for i, (tokens, targets) in enumerate(data):
+        kept = [sorted(parts[i][1].tolist()) for _, parts, *_ in trained]
+        assert [len(k) for k in kept] == [24] * 5
+        assert sorted(value for k in kept for value in k) == sorted(4 * targets.tolist())
+        rows = dict(zip(targets.tolist(), tokens.tolist(), strict=True))
+        for _, parts, *_ in trained:
+            for row, target in zip(parts[i][0].tolist(), parts[i][1].tolist(), strict=True):
+                assert rows[target] == row
+
+
+@pytest.mark.parametrize("mean", [0.2, 0.7, 0.0])
+def test_biases_start_at_the_mean_target_and_predictions_are_means(mean: float) -> None:
+    tokens = data_of((1,), 20, 0)[0][0]
+    targets = np.full(20, mean)
+    ensemble = Ensemble("mlp", (4, 8), [(tokens, targets)], members=3, epochs=0, seed=0)
+    for member in ensemble.members:
+        start = torch.sigmoid(member.last.bias.detach()).item()
+        assert start == pytest.approx(max(mean, 0.01), abs=1e-6)
+    each = torch.stack([member.predict(tokens) for member in ensemble.members])
+    np.testing.assert_allclose(ensemble.predict(tokens), each.mean(dim=0).numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [LSTMSurrogate, MLPSurrogate])

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +136,26 @@ def test_the_baseline_is_the_bias_corrected_average_with_the_current_reward() ->
         one.learn(np.array([[0, 1]]), np.array([r]))
         numerator, denominator = 0.9 * numerator + 0.1 * r, 0.9 * denominator + 0.1
         assert one.baseline[0] == pytest.approx(numerator / denominator)
+
+
+def test_steps_are_adams_on_the_advantage_and_the_scaled_bonus() -> None:
+    given_settings = ReinforceSettings(learning_rate=0.05, momentum=0.8, entropy=0.3)
+    one = Policies(TwoTokens(), [Stream(0)], given_settings)
+    assert one.theta.std() == pytest.approx(1e-3, rel=0.6)
+    theta = torch.tensor(one.theta.copy(), requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=0.05, maximize=True)
+    rewards, gains = [], []
+    for codes, r in (((0, 1), 3.0), ((1, 0), -1.0), ((2, 0), 8.0), ((0, 0), 2.0), ((1, 1), 2.5)):
+        weights = 0.8 ** np.arange(len(rewards), -1, -1)
+        rewards.append(r)
+        gains.append(r - float(weights @ rewards / weights.sum()))
+        spread = float(weights @ np.abs(gains) / weights.sum())
+        given_codes = np.array([codes])
+        gradient = one.gradient(given_codes, np.array([gains[-1]]), np.array([0.3 * spread]))
+        theta.grad = torch.as_tensor(gradient)
+        optimiser.step()
+        one.learn(given_codes, np.array([r]))
+        np.testing.assert_allclose(one.theta, theta.detach().numpy(), atol=1e-9)
 
 
 def test_it_finds_what_is_rewarded_whatever_the_scale() -> None:

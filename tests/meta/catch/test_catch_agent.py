@@ -96,6 +96,7 @@ def test_failed_trials_cost_a_query_and_enter_nothing() -> None:
     assert failed > 0
     assert run.history.count.tolist() == [20 - failed, 20]
     assert torch.isfinite(run.history.rewards).all()
+    assert all(torch.isfinite(p).all() for p in run.catcher.parameters.values())
     nothing = agent([0])
     assert run_task(nothing, lambda c: np.array([np.nan]), 12).min() >= 0
     assert len(nothing.history) == 0
@@ -156,6 +157,30 @@ def test_steps_are_taken_after_the_random_start_and_a_part_of_them_by_the_policy
         run_task(run, score, 1)
         counts.append((len(steps), len(losses)))
     assert counts == [(0, 0), (0, 0), (3, 2), (6, 4)]
+
+
+def test_every_step_draws_a_context_and_a_replay_batch_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: dict[str, list[torch.Tensor]] = {"noise": [], "gumbel": []}
+    run = agent([0], replace(TINY, updates=4))
+    run_task(run, score, 6)
+    context, without = run._context, agent_module.without_replacement
+    run._context = lambda pairs, noise: (  # type: ignore[method-assign]
+        drawn["noise"].append(noise),
+        context(pairs, noise),
+    )[1]
+    monkeypatch.setattr(
+        agent_module,
+        "without_replacement",
+        lambda chances, share, gumbel: (
+            drawn["gumbel"].append(gumbel),
+            without(chances, share, gumbel),
+        )[1],
+    )
+    run._learn(6)
+    for found in drawn.values():
+        assert len({tuple(values.flatten().tolist()) for values in found}) == 4
 
 
 def test_the_context_is_a_draw_of_the_posterior() -> None:
