@@ -267,6 +267,20 @@ def test_gains_are_over_earlier_rewards_and_the_bonus_is_in_their_units() -> Non
         assert bonus == pytest.approx(0.3 * average(sizes))
 
 
+def test_proposals_are_of_the_present_policy_and_answered_the_oldest_first() -> None:
+    strategy = create("zoph-le", Chain(), 0, (Objective("score"),), batch=4, reach=3.0)
+    pending = strategy._pending  # type: ignore[attr-defined]
+    asked = [strategy.ask() for _ in range(2)]
+    for k, arch in enumerate([*asked, Chain().at(5), Chain().at(6)]):
+        strategy.tell(arch, Measurement({"score": float(k)}))
+    again = strategy.ask()  # two of the first batch's draws were left
+    assert [p.version for p in pending[again]] == [1]
+    old = pending[again][0]._replace(version=0)
+    pending[again].insert(0, old)
+    strategy.tell(again, Measurement({"score": 1.0}))
+    assert [p.version for p in pending[again]] == [1]
+
+
 def test_a_batch_is_learnt_in_passes_and_its_entropy_is_a_bonus() -> None:
     found = []
     for passes, entropy in ((1, 0.0), (3, 0.0), (1, 5.0)):

@@ -145,6 +145,32 @@ def test_each_member_is_trained_without_a_part_of_its_own(
                 assert rows[target] == row
 
 
+def test_a_single_member_is_trained_on_half_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Any] = []
+    monkeypatch.setattr(_cell_surrogates, "_train", lambda *given: trained.append(given))
+    Ensemble("mlp", (4, 8), data_of((1,), 30, 0), members=1, epochs=2, seed=0)
+    assert [len(targets) for _, targets in trained[0][1]] == [15]
+
+
+def test_surrogates_learn_the_median() -> None:
+    tokens = np.zeros((60, 4), dtype=np.int64)
+    targets = np.where(np.arange(60) % 3 == 0, 0.9, 0.3)
+    ensemble = Ensemble("mlp", (4, 8), [(tokens, targets)], members=2, epochs=80, seed=0)
+    assert ensemble.predict(tokens[:1])[0] == pytest.approx(0.3, abs=0.05)  # the mean is 0.5
+
+
+def test_what_failed_is_the_last_to_grow() -> None:
+    strategy = Perfect(Small(), 0, (OBJECTIVE,), PNASSettings(beam=12))
+    asked = [strategy.ask() for _ in range(21)]
+    for arch in asked[:6]:
+        strategy.tell(arch, Measurement.failed("NaN"))
+    for arch in asked[6:]:
+        strategy.tell(arch, told(strategy._cells, arch))
+    by_value = sorted(asked[6:], key=lambda a: -told(strategy._cells, a).metrics["score"])
+    assert strategy._best(asked, 12) == by_value[:12]
+    assert strategy._best(asked, 18) == by_value + asked[:3]
+
+
 @pytest.mark.parametrize("mean", [0.2, 0.7, 0.0])
 def test_biases_start_at_the_mean_target_and_predictions_are_means(mean: float) -> None:
     tokens = data_of((1,), 20, 0)[0][0]

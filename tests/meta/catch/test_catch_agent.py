@@ -20,7 +20,7 @@ from transnas.meta.catch import agent as agent_module
 from transnas.meta.catch.agent import Agent, run_task
 from transnas.meta.catch.catcher import Catcher
 from transnas.meta.catch.coding import Codes, Coding
-from transnas.meta.catch.controller import PolicyBatch
+from transnas.meta.catch.controller import PolicyBatch, log_policy
 from transnas.meta.catch.encoder import kl_to_unit, posterior
 from transnas.meta.catch.evaluator import predict
 from transnas.meta.catch.families import Evaluate, Subspace
@@ -252,6 +252,23 @@ def test_policy_batches_hold_the_advantage_of_their_networks() -> None:
     onehot = run.history.onehot[0, index[0]]
     torch.testing.assert_close(batch.actions.sum(dim=2)[0], onehot)
     torch.testing.assert_close(batch.states[0, :, -1, :-3], onehot[:, :-3])
+
+
+def test_what_a_replicate_lacks_leaves_its_policy_loss_as_it_is() -> None:
+    """Replicate 0 has fewer entries than 1, so that its batch has places without a network."""
+    run = agent([0, 1], replace(TINY, initial=2))
+    run_task(run, lambda c: np.array([np.nan, 1.0]) * score(c), 4)
+    run_task(run, score, 2)
+    batch = run._policy_batch(run._normalised())
+    assert batch.present.sum(dim=1).tolist() == [2, 4]
+    z = torch.zeros(2, TINY.z_size, dtype=DOUBLE)
+    log_pi = log_policy(run.catcher.parameters, z, batch.states, batch.allowed).detach()
+    both = batch.loss(log_pi, 0.2, 0.1)
+    kept = batch.present[0]
+    alone = replace(
+        batch, **{name: getattr(batch, name)[:1, kept] for name in vars(batch)}
+    ).loss(log_pi[:1, kept], 0.2, 0.1)  # fmt: skip
+    torch.testing.assert_close(both[:1], alone)
 
 
 def test_a_step_is_adam_on_gradients_shortened_for_each_replicate() -> None:
