@@ -312,6 +312,18 @@ def test_logits_are_divided_by_the_temperature_and_squashed() -> None:
     torch.testing.assert_close(plain, torch.log_softmax(logits[0] / 4.0, dim=-1))
 
 
+def test_the_next_input_is_the_mean_of_what_was_chosen() -> None:
+    policy = policy_of(Chain())
+    step = next(s for s in policy.steps if len(s.memory) == 2)
+    memory = [policy.nothing.expand(4, -1)]
+    memory += [torch.randn(4, 6).double() for _ in range(max(max(p) for p in step.memory))]
+    taken = [torch.tensor([1, 0, 1, 0]), torch.tensor([1, 1, 0, 0])]
+    found = policy._next_input(step, taken, memory)
+    first, second = (memory[places[1]] for places in step.memory)
+    expected = [(first[0] + second[0]) / 2, second[1], first[2], policy.nothing]
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
 @pytest.mark.parametrize("space", [Chain(), Tree()], ids=lambda s: s.name)
 def test_the_most_likely_codes_are_so_choice_by_choice(space: Space) -> None:
     policy = policy_of(space)

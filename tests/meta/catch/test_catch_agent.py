@@ -279,13 +279,14 @@ def test_a_step_is_adam_on_gradients_shortened_for_each_replicate() -> None:
         for r in range(2)
     ]
     optimisers = [torch.optim.Adam(parameters.values(), lr=0.02) for parameters in own]
+    reaches = ("encoder", "evaluator")
     for _ in range(4):
         squares = [(p * target.view(2, 1, 1)).square().flatten(1).sum(dim=1)
-                   for n, p in catcher.parameters.items() if n.startswith(("encoder", "evaluator"))]  # fmt: skip
+                   for n, p in catcher.parameters.items() if n.startswith(reaches)]  # fmt: skip
         catcher.step(torch.stack(squares).sum(dim=0))
         for r, (parameters, optimiser) in enumerate(zip(own, optimisers, strict=True)):
             optimiser.zero_grad()
-            reached = [p for n, p in parameters.items() if n.startswith(("encoder", "evaluator"))]
+            reached = [p for n, p in parameters.items() if n.startswith(reaches)]
             torch.stack([(p * target[r]).square().sum() for p in reached]).sum().backward()
             torch.nn.utils.clip_grad_norm_(reached, 0.5)
             optimiser.step()
