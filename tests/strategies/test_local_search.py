@@ -84,6 +84,16 @@ def test_a_better_stranger_is_moved_to() -> None:
     assert strategy.ask() in SPACE.neighbours(stranger)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_told_before_the_first_start_is_climbed_from(name: str) -> None:
+    strategy = create(name, SPACE, 0, (Objective("score"),))
+    told = [SPACE.at(i) for i in (3, 6111, 9)]
+    for arch, value in zip(told, (1.0, 3.0, 2.0), strict=True):
+        strategy.tell(arch, Measurement({"score": value}))
+    around = [strategy.ask() for _ in range(24)]
+    assert set(around) == set(SPACE.neighbours(told[1]))
+
+
 def test_a_worse_start_does_not_end_a_climb_and_one_that_was_told_is_none() -> None:
     strategy = create("local-search", SPACE, 0, (Objective("score"),))
     first, second = strategy.ask(), strategy.ask()

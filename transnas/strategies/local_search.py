@@ -112,7 +112,7 @@ class BestImprovement(LocalSearch):
         self._starts.discard(arch)
         if isnan(reward):
             return
-        if begins or self._reward == -inf:
+        if begins:
             self._move(arch, reward)
         elif reward > (self._best[1] if self._best else self._reward):
             self._best = (arch, reward)
