@@ -923,4 +923,7 @@ def test_curvature_is_the_diagonal_of_the_hessian_without_what_is_negative() -> 
     diagonal = hessian.reshape(6, 6).diagonal().reshape(2, 3)
     torch.manual_seed(0)
     torch.testing.assert_close(search.curvature(), diagonal.clamp_min(0.0))
+    bends = torch.tensor([[1.0, -1.0, 2.0], [-3.0, 0.5, 2.0]])
+    search.loss = lambda batch: ((bends * net.logits.square()).sum(), None)
+    assert search.curvature().tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     assert float(search.shares().sum(dim=1).max()) == pytest.approx(1.0)
