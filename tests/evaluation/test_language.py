@@ -108,6 +108,15 @@ def test_a_final_training_has_no_averages_and_refuses_to_be_asked_for_them(tmp_p
     assert test.metrics["test_perplexity"] > 1
 
 
+def test_losses_of_the_last_checks_do_not_start_an_average() -> None:
+    averaging = Averaging([torch.zeros(1)], patience=2)
+    for loss in (1.0, 2.0, 3.0):  # the 1.0 is two checks ago
+        averaging.check(loss)
+        assert not averaging.started
+    averaging.check(1.5)
+    assert averaging.started
+
+
 def test_a_constant_schedule_stays() -> None:
     recipe = Recipe(schedule="constant", learning_rate=3.0, warmup=0.1)
     assert recipe.rate(0, 100) == pytest.approx(0.3)
