@@ -224,6 +224,30 @@ def test_a_studys_winner_leaves_its_test_in_the_study(capsys: pytest.CaptureFixt
     assert " on digits:limit=9 after" in load_study("d", STORAGE).final_tests[1]["subject"]
 
 
+def test_a_studys_best_few_are_trained_alike_before_one_is_tested(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(
+        f"search --task digits:limit=9 --trials 3 --epochs 1 --storage {STORAGE} --name d "
+        "--strategy random",
+        capsys,
+    )
+    given = f"--storage {STORAGE} --epochs 1 --format safetensors --out net"
+    out = run(f"train --study d --top 2 {given}", capsys)
+    about = json.loads(Path("net/network.json").read_text())["metadata"]
+    kept = about["training"]["finalists"]
+    study = load_study("d", STORAGE)
+    best = [study.space.to_text(t.architecture) for t in study.top(2)]
+    assert {f["architecture"] for f in kept} == set(best)
+    assert kept[0]["validation_accuracy"] >= kept[1]["validation_accuracy"]
+    assert out.count("finalist ") == 2
+    assert f"architecture   {kept[0]['architecture']}" in out
+    assert len(study.final_tests) == 1
+    assert main(shlex.split(f"train 0 --task digits --top 2 {given}")) == 2
+    assert "top is 2 with one architecture" in capsys.readouterr().err
+    assert main(shlex.split(f"train --study d --top 0 {given}")) == 2
+
+
 def test_a_network_outlives_a_study_that_cannot_be_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

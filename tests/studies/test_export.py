@@ -16,11 +16,11 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, spaces
-from transnas.evaluation import Recipe
+from transnas.evaluation import Recipe, Training
 from transnas.evaluation.training import Stopped
 from transnas.studies import export as exporting
 from transnas.studies.export import describe, export, load_network
-from transnas.studies.final import train_final
+from transnas.studies.final import compare_finalists, train_final
 from transnas.tasks import DataTask, Signature, get
 
 torch.set_num_threads(1)
@@ -276,6 +276,27 @@ def test_the_last_training_refuses_what_it_cannot_test() -> None:
     with pytest.raises(InputError, match="of space 'another'"):
         train_final(task, SPACE, type(CELL)("another", CELL.values))
     assert task.final_tests == []
+
+
+def test_finalists_are_ordered_by_validation_alone() -> None:
+    task, nothing = stripes(), SPACE.architecture((0,) * 6)
+    how: dict[str, Any] = {
+        "recipe": Recipe(batch_size=16), "skeleton": {"channels": 4, "cells": 1}
+    }  # fmt: skip
+    found = compare_finalists(task, SPACE, [nothing, CELL], 4, **how)
+    assert [arch for arch, _ in found] == [CELL, nothing]  # a cell of zeros can only guess
+    first, second = (m.metrics["validation_accuracy"] for _, m in found)
+    assert first > 0.9 > second
+    assert task.final_tests == []
+    alone = Training(task, SPACE, **how).evaluate(CELL, 4)
+    assert alone.metrics == found[0][1].metrics
+    with pytest.raises(InputError, match="has no test split"):
+        compare_finalists(DataTask.from_datasets("untested", task.train), SPACE, [CELL])
+    with pytest.raises(InputError, match="'average_after' is 5; accepted for finalists"):
+        compare_finalists(task, SPACE, [CELL], recipe=Recipe(average_after=5))
+    how["recipe"] = Recipe(learning_rate=1e30, gradient_clip=1e30, warmup=0.0)
+    with pytest.raises(Stopped, match="all finalists failed; the first: loss is not finite"):
+        compare_finalists(task, SPACE, [CELL], 3, **how)
 
 
 def test_a_last_training_that_diverges_says_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import optuna
 import pytest
 from study_toys import SPACE, TASK, Hopeless, Logged, Refuses, Sum, Troubled
 
-from transnas import InputError
+from transnas import InputError, spaces
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
 from transnas.studies import SearchError, Study, Trial, list_studies, load_study, search
@@ -120,7 +121,32 @@ def test_without_a_result_there_is_no_best() -> None:
     study = run("memory://nothing", 3, evaluator=Hopeless())
     assert study.best is None
     assert study.front == []
+    assert study.top(3) == []
     assert study.incumbents() == []
+
+
+def test_the_top_are_the_best_of_different_networks() -> None:
+    space = spaces.get("nasbench201")
+    cells = [  # the second and third compute what the first does: dead edges differ alone
+        space.architecture(codes)
+        for codes in (
+            (0, 0, 0, 3, 0, 0),
+            (0, 0, 1, 3, 0, 0),
+            (0, 0, 2, 3, 0, 0),
+            (3,) * 6,
+            (2,) * 6,
+        )
+    ]
+    values = (0.7, 0.9, 0.9, 0.8, math.nan)
+    moment = datetime.now(timezone.utc)
+    trials = [
+        Trial(i, arch, Measurement({"validation_accuracy": value}), moment, moment, i)
+        for i, (arch, value) in enumerate(zip(cells, values, strict=True))
+    ]
+    definition = Definition("toy", space.name, "random")
+    study = Study("top", "memory://", definition, space, trials)
+    assert study.top(1) == [study.best] == [trials[1]]
+    assert study.top(9) == [trials[1], trials[3]]
 
 
 def test_the_front_of_many_trials_is_quick_and_right() -> None:

@@ -17,7 +17,7 @@ from transnas.cli._show import read_architecture
 if TYPE_CHECKING:
     from torch import nn
 
-    from transnas.evaluation import Recipe
+    from transnas.evaluation import Measurement, Recipe
     from transnas.spaces import Architecture, Space
     from transnas.studies import Study
     from transnas.studies.export import Exported
@@ -43,6 +43,13 @@ def train(
         typer.Argument(metavar="[ARCH]", help="An architecture; or --study for a study's best."),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Train the best one of this study.")] = None,
+    top: Annotated[
+        int,
+        typer.Option(
+            help="Take the best of so many of the study's best architectures, which are first "
+            "trained as long each and compared on the validation data."
+        ),
+    ] = 1,
     task: Annotated[str | None, typer.Option(help="Task; default: the study's.")] = None,
     space: options.SpaceName = None,
     epochs: Annotated[int, typer.Option(help="Epochs on training and validation data.")] = 60,
@@ -55,9 +62,12 @@ def train(
     device: options.Device = "auto",
 ) -> None:
     """Train a winner longer, test it once on the test data (recorded), and export it."""
+    from transnas.evaluation._resolve import whole
     from transnas.studies._whole import require_folder
     from transnas.studies.export import describe, export, require_formats
-    from transnas.studies.final import train_final
+    from transnas.studies.final import compare_finalists, train_final
+
+    whole("top", top, 1)
 
     require_formats(_formats(formats))
     require_folder(out)
@@ -65,14 +75,22 @@ def train(
     target = _task(task, found)
     chosen = _formats(formats, target.kind)
     require_formats(chosen, target.kind)
-    place, arch = _architecture(architecture, found, space)
-    network, test = train_final(
-        target, place, arch, epochs, seed, _recipe(target, recipe), device,
-        _skeleton(place, target, skeleton), _progress(epochs),
+    place, archs = _architectures(architecture, found, space, top)
+    how = (
+        epochs, seed, _recipe(target, recipe), device, _skeleton(place, target, skeleton),
+        _progress(epochs),
     )  # fmt: skip
+    finalists: list[dict[str, Any]] = []
+    if len(archs) > 1:
+        compared = compare_finalists(target, place, archs, *how)
+        finalists = [_finalist(place.to_text(a), target.metric, m) for a, m in compared]
+        archs = [compared[0][0]]
+    arch = archs[0]
+    network, test = train_final(target, place, arch, *how)
+    training = {"epochs": epochs, "seed": seed, "command": command_line(context)}
     made_by = {
         "final_test": {"metrics": dict(test.metrics), "at": test.at},
-        "training": {"epochs": epochs, "seed": seed, "command": command_line(context)},
+        "training": {**training, **({"finalists": finalists} if finalists else {})},
     }
     print(f"architecture   {place.to_text(arch)}")
     _print_metrics(test.metrics)
@@ -140,23 +158,27 @@ def _task(name: str | None, study: Study | None) -> Task:
     return tasks.get(name)
 
 
-def _architecture(
-    text: str | None, study: Study | None, space: str | None
-) -> tuple[Space, Architecture]:
+def _architectures(
+    text: str | None, study: Study | None, space: str | None, top: int
+) -> tuple[Space, list[Architecture]]:
+    """Return the space and the architecture given, or the `top` best ones of the study."""
     from transnas import InputError, spaces
 
     if study is None:
+        if top > 1:
+            raise InputError(f"top is {top} with one architecture; accepted: 1, or --study")
         place = spaces.get(space or SPACE)
-        return place, read_architecture(place, text or "")
+        return place, [read_architecture(place, text or "")]
     if space not in (None, study.space.name):
         raise InputError(
             f"space {space!r} does not fit study {study.name!r}; accepted: {study.space.name}"
         )
-    if study.best is None:
+    trials = study.top(top)
+    if not trials:
         raise InputError(
             f"study {study.name!r} has no complete trial; accepted: a study that has one"
         )
-    return study.space, study.best.architecture
+    return study.space, [trial.architecture for trial in trials]
 
 
 def _skeleton(space: Space, task: Task, given: Sequence[str] | None) -> dict[str, Any] | None:
@@ -248,6 +270,16 @@ def _progress(epochs: int) -> Any:
             print(f"epoch {epoch}/{epochs}, loss {loss:.4f} ", end=end, file=sys.stderr, flush=True)
 
     return show
+
+
+def _finalist(text: str, metric: str, measurement: Measurement) -> dict[str, Any]:
+    """Print one finalist; return what is kept of it."""
+    from transnas.studies.report import format_value
+
+    value = measurement.metrics.get(metric)
+    said = measurement.error if value is None else f"{format_value(metric, value)} {metric}"
+    print(f"{'finalist':<14} {text}: {said}")
+    return {"architecture": text, metric: value}
 
 
 def _print_metrics(metrics: Mapping[str, float]) -> None:

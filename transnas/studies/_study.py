@@ -14,7 +14,7 @@ import numpy as np
 from transnas import spaces, tasks
 from transnas._errors import InputError
 from transnas.evaluation import Objective
-from transnas.spaces import Space
+from transnas.spaces import Architecture, Space
 from transnas.studies._definition import Definition
 from transnas.studies._storage import Store, open_store
 from transnas.studies._trial import Codec, Trial
@@ -78,6 +78,19 @@ class Study:
         if np.isnan(rewards).all():
             return None
         return self.trials[int(np.nanargmax(rewards))]
+
+    def top(self, count: int) -> list[Trial]:
+        """Return the `count` complete trials of best first objective whose networks differ.
+
+        Best first, the earliest of equals; isomorphic architectures are one. Fewer if there are.
+        """
+        rewards = self.rewards()
+        found: dict[Architecture, Trial] = {}
+        for i in np.argsort(-rewards, kind="stable").tolist():  # NaN comes last
+            if len(found) >= count or np.isnan(rewards[i]):
+                break
+            found.setdefault(self.space.canonical(self.trials[i].architecture), self.trials[i])
+        return list(found.values())
 
     @property
     def front(self) -> list[Trial]:

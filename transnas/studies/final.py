@@ -2,27 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.utils.data import Dataset
 
 from transnas import networks
 from transnas._errors import InputError
+from transnas.evaluation import Measurement, Objective
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._resolve import resolve_skeleton, whole
-from transnas.evaluation.training import Progress, Recipe, deterministic, fit, measure, workplace
+from transnas.evaluation.training import (
+    Progress,
+    Recipe,
+    Stopped,
+    Training,
+    deterministic,
+    fit,
+    measure,
+    workplace,
+)
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask, FinalTest, Task
 
-__all__ = ["final_recipe", "train_final"]
+__all__ = ["compare_finalists", "final_recipe", "train_final"]
 
 
 def final_recipe(kind: str) -> Recipe:
     """Return the recipe of a kind of task, without averages: they start by validation data."""
     return replace(kind_of(kind).recipe, average_after=0)
+
+
+def compare_finalists(
+    task: Task,
+    space: Space,
+    archs: Sequence[Architecture],
+    epochs: int = 60,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: str = "auto",
+    skeleton: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> list[tuple[Architecture, Measurement]]:
+    """Train each of `archs` alike on the training split, and return them, the best first.
+
+    What counts is the task's metric on the validation split; the test split is not looked at. A
+    search measures after a few epochs, where networks of nearly equal worth change places, so its
+    best few are told apart by a training as long as the final one. Failed trainings come last.
+    Raises `InputError` as `train_final` does, before any training, and `Stopped` if all fail.
+    """
+    task = _testable(task)
+    recipe = recipe or final_recipe(task.kind)
+    if recipe.average_after:
+        raise InputError(
+            f"recipe field 'average_after' is {recipe.average_after}; accepted for finalists, "
+            "which train as the final training does: 0"
+        )
+    training = Training(task, space, recipe, device, skeleton, progress=progress)
+    whole("epochs", epochs, 1)
+    for arch in archs:
+        space.validate(arch)
+    objective = Objective(task.metric)
+    found = [(arch, training.evaluate(arch, epochs, seed)) for arch in archs]
+    found.sort(key=lambda pair: -np.nan_to_num(objective.reward(pair[1]), nan=-np.inf))
+    if found and found[0][1].status == "failed":
+        raise Stopped(f"all finalists failed; the first: {found[0][1].error}", [])
+    return found
 
 
 def train_final(
@@ -44,10 +92,7 @@ def train_final(
     `InputError` for a task without data or test split, or a recipe of no use, before any training,
     and `Stopped` if the loss is not finite.
     """
-    if not isinstance(task, DataTask):
-        raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
-    if not task.has_test:
-        raise InputError(f"task {task.name!r} has no test split; accepted: a task with one")
+    task = _testable(task)
     whole("epochs", epochs, 1)
     space.validate(arch)
     kind_of(task.kind).require()
@@ -75,3 +120,12 @@ def train_final(
 
     final = task.final_test(space.to_text(arch), test)
     return network.cpu().eval(), final
+
+
+def _testable(task: Task) -> DataTask:
+    """Return `task`; raises `InputError` if it has no data or no test split."""
+    if not isinstance(task, DataTask):
+        raise InputError(f"task {task.name!r} has no data to train on; accepted: one with data")
+    if not task.has_test:
+        raise InputError(f"task {task.name!r} has no test split; accepted: a task with one")
+    return task
