@@ -33,10 +33,11 @@ from transnas.oneshot._indicators import (
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._ranking import recalibrate, shared_accuracy
 from transnas.oneshot.bayesnas import _PRUNED, dependent, reweighted
+from transnas.oneshot.enas import ENAS, ENASSettings, skip_divergence
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
 from transnas.oneshot.robust_darts import rises
-from transnas.strategies._lstm_policy import LSTMPolicy, chosen_log_policy
+from transnas.strategies._lstm_policy import LSTMPolicy, bits, chosen_log_policy
 from transnas.tasks import DataTask, Signature
 
 torch.set_num_threads(1)
@@ -696,6 +697,42 @@ def test_the_controller_of_enas_solves_a_bandit() -> None:
     # The squash c tanh(l / T) with c = 2.5 keeps a choice of five below 0.98.
     log_p = chosen_log_policy(policy(best[None]), best[None])
     assert float(log_p.detach().exp().min()) > 0.8
+
+
+def test_the_divergence_of_skips_is_that_of_their_distributions() -> None:
+    space = spaces.get("enas-macro")
+    policy = LSTMPolicy(space, hidden=16, layers=1, reach=1.0)
+    skips = bits(space)
+    assert len(skips) == 66
+    assert {space.choices[d].values for d in skips} == {("0", "1")}
+    _, log_policy = policy.sample(np.random.default_rng(0).random((3, 78)))
+    p = torch.distributions.Bernoulli(log_policy[:, skips, 1].exp())
+    q = torch.distributions.Bernoulli(torch.full((3, 66), 0.4))
+    expected = torch.distributions.kl_divergence(p, q).mean()
+    found = skip_divergence(log_policy[:, skips], 0.4)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_controller_of_enas_is_drawn_to_the_share_of_skips() -> None:
+    settings = ENASSettings(
+        epochs=1, batch_size=64, controller_steps=15, rewards=1, skip_weight=100.0,
+        controller_learning_rate=0.03, skip_target=0.1,
+    )  # fmt: skip
+    space = spaces.get("enas-macro")
+    search = ENAS(brighter(64), space, settings, {"channels": 2}, 0, workplace("cpu"))
+
+    def share() -> float:
+        _, _, log_policy = search.draw(4, search.generator("looked at"))
+        return float(log_policy[:, search.skips, 1].detach().exp().mean())
+
+    assert share() > 0.4
+    search.end_epoch()
+    assert share() < 0.2
+    with pytest.raises(
+        InputError, match=r"'skip_weight' is 0\.5 on space 'nasbench201', which has"
+    ):
+        ENAS(brighter(64), spaces.get("nasbench201"), ENASSettings(skip_weight=0.5), {}, 0,
+             workplace("cpu"))  # fmt: skip
 
 
 def test_partial_channels_that_do_not_divide_are_refused() -> None:

@@ -14,15 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transnas._errors import InputError
 from transnas.networks.relaxations import Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings, require_steady_logits
 from transnas.spaces import Architecture
-from transnas.strategies._lstm_policy import Codes, LSTMPolicy, chosen_log_policy, entropies
+from transnas.strategies._lstm_policy import (
+    Codes,
+    LSTMPolicy,
+    bits,
+    chosen_log_policy,
+    entropies,
+)
 from transnas.strategies.settings import check_range
 
-__all__ = ["ENAS", "ENASSettings"]
+__all__ = ["ENAS", "ENASSettings", "skip_divergence"]
 
 _LOOKED_AT = 16
 """Samples over which the shares of operations are averaged."""
@@ -49,6 +56,11 @@ class ENASSettings(Settings):
     baseline_decay: float = 0.99
     entropy: float = 1e-4
     """Weight of the policy's entropy in the reward."""
+    skip_weight: float = 0.0
+    """Weight of the divergence of skips from `skip_target` in the controller's loss, for spaces
+    with skips to choose; published on the macro space: 0.8."""
+    skip_target: float = 0.4
+    """Probability of a skip that it draws to."""
     candidates: int = 100
     """Samples of the final policy of which the best is derived."""
 
@@ -57,6 +69,8 @@ class ENASSettings(Settings):
         check_range(self, "hidden", "controller_steps", "rewards", "candidates", least=1)
         check_range(self, "controller_learning_rate", "entropy", least=0)
         check_range(self, "baseline_decay", least=0, below=1)
+        check_range(self, "skip_weight", least=0)
+        check_range(self, "skip_target", above=0, below=1)
         require_steady_logits(self)
 
 
@@ -68,6 +82,12 @@ class ENAS(OneShot):
 
     def begin(self) -> None:
         """Also build the controller."""
+        self.skips = bits(self.space)
+        if self.settings.skip_weight > 0.0 and not self.skips:
+            raise InputError(
+                f"setting 'skip_weight' is {self.settings.skip_weight!r} on space "
+                f"{self.space.name!r}, which has no skips to choose; accepted: 0"
+            )
         super().begin()
         self.controller = LSTMPolicy(
             self.space,
@@ -110,6 +130,9 @@ class ENAS(OneShot):
             log_p = chosen_log_policy(log_policy, codes).sum(dim=1)
             self.by_controller.zero_grad(set_to_none=True)
             loss = -(log_p * log_p.new_tensor(advantages)).mean()
+            if s.skip_weight > 0.0:
+                apart = skip_divergence(log_policy[:, self.skips], s.skip_target)
+                loss = loss + s.skip_weight * apart
             torch.autograd.backward(loss)
             self.by_controller.step()
 
@@ -168,3 +191,13 @@ class ENAS(OneShot):
         self.controller.load_state_dict(state["controller"])
         self.by_controller.load_state_dict(state["by_controller"])
         self.baseline = state["baseline"]
+
+
+def skip_divergence(log_policy: Tensor, target: float) -> Tensor:
+    """Return the mean of KL(p || (1 - target, target)) over the log-probabilities [B, bits, V].
+
+    The two values of a bit come first; what else there is, is padding.
+    """
+    log_p = log_policy[..., :2]
+    wanted = log_p.new_tensor([1.0 - target, target]).log()
+    return (log_p.exp() * (log_p - wanted)).sum(dim=-1).mean()

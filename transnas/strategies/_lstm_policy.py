@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transnas.spaces import Space
 from transnas.strategies._base import require_categorical
 
-__all__ = ["LSTMPolicy", "chosen_log_policy", "entropies"]
+__all__ = ["LSTMPolicy", "bits", "chosen_log_policy", "entropies"]
 
 Codes = npt.NDArray[np.int64]
 _Choose = Callable[[int, Tensor], Tensor]
@@ -221,6 +221,11 @@ def _plan(space: Space) -> tuple[list[_Step], int]:
         points = [tuple(map(place, pointers[d])) for d in group if pointers[d]]
         steps.append(_Step(tuple(group), tuple(points)))
     return steps, inputs
+
+
+def bits(space: Space) -> list[int]:
+    """Return which choices are bits: to point at one part of the architecture, or at nothing."""
+    return [d for d in range(len(space.choices)) if _is_bit(space.referents(d))]
 
 
 def _is_bit(pointer: tuple[int | None, ...]) -> bool:
