@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, oneshot, spaces
+from transnas.evaluation._counting import flops
 from transnas.evaluation.training import workplace
 from transnas.networks.nasbench201 import MixedCell
 from transnas.networks.relaxations import Mix, Softmax
-from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
+from transnas.oneshot._costs import expected_cost, flop_costs, parameter_costs, table_costs
 from transnas.oneshot._hessian import dominant_eigenvalue, hessian_product
 from transnas.oneshot._indicators import (
     architecture_indicators,
@@ -37,6 +38,7 @@ from transnas.oneshot.enas import ENAS, ENASSettings, skip_divergence
 from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
 from transnas.oneshot.robust_darts import rises
+from transnas.spaces import Architecture
 from transnas.strategies._lstm_policy import LSTMPolicy, bits, chosen_log_policy
 from transnas.tasks import DataTask, Signature
 
@@ -113,6 +115,49 @@ def test_parameter_costs_are_those_of_discrete_networks() -> None:
     )
     assert float(costs[0, 3]) == size(text("nor_conv_3x3")) - empty
     assert costs[:, [0, 1, 4]].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201", "enas-macro", "enas-micro", "proxyless"])
+def test_flop_costs_are_those_of_discrete_networks(name: str) -> None:
+    """Two networks that differ in operations differ in multiply-adds as their costs do."""
+    skeletons = {**SPACES, "nasbench201": {"channels": 4, "cells": 1},
+                 "darts": {"channels": 4, "layers": 3}}  # fmt: skip
+    space, skeleton = spaces.get(name), skeletons[name]
+    net = networks.supernet(space, SIGNATURE, Softmax(), **skeleton)
+    state = torch.get_rng_state()
+    costs = flop_costs(net)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not any(m._forward_pre_hooks for m in net.modules())
+    rng = np.random.default_rng(0)
+    archs = [space.sample(rng)]
+    archs += [a for a in space.neighbours(archs[0]) if _same_edges(a, archs[0])][::7][:3]
+    assert len(archs) > 2
+    counted = [
+        flops(networks.build(space, arch, SIGNATURE, **skeleton), SIGNATURE)
+        - sum(float(costs[r, c]) for r, c in enumerate(net.codes(arch)) if c is not None)
+        for arch in archs
+    ]
+    assert counted == [counted[0]] * len(archs)
+    assert counted[0] > 0
+
+
+def _same_edges(one: Architecture, other: Architecture) -> bool:
+    """Whether two architectures differ in operations alone."""
+    space = spaces.get(one.space)
+    pairs = enumerate(zip(one.values, other.values, strict=True))
+    return all(a == b for d, (a, b) in pairs if space.referents(d))
+
+
+def test_costs_that_would_not_count_are_refused() -> None:
+    for method, wrong in (
+        ("snas", {"cost": "flops"}),
+        ("proxylessnas", {"cost": "flops"}),
+        ("proxylessnas", {"cost": "flops", "reference": 9.0, "table": "a.json"}),
+    ):
+        with pytest.raises(InputError, match=r"'cost' is 'flops' with .*; accepted: param"):
+            quick(method, **wrong)
+    with pytest.raises(InputError, match="'cost' is 'latency'; accepted: 'parameters' or 'flops'"):
+        quick("snas", cost="latency", resource=1.0)
 
 
 def test_a_table_of_latencies_has_all_operations(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and 
 2019. After a warm-up on uniform paths, weights are trained on paths drawn by the softmax, and every
 few steps the logits on two drawn paths, whose joint probability then stays as it was: the expected
 latency moves those two alone, as the loss of the network does.
-Deviation: without a table of latencies, the cost is the number of the kernels' weights.
+Deviation: without a table of latencies, the cost is the number of the kernels' weights, or of
+their multiply-adds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from transnas._errors import InputError
 from transnas.evaluation.recipe import half_cosine
 from transnas.networks.relaxations import Binarised, Relaxation, Sampled, Uniform, keep_mass
 from transnas.oneshot._base import Batch, OneShot
-from transnas.oneshot._costs import expected_cost, parameter_costs, table_costs
+from transnas.oneshot._costs import COSTS, Counted, expected_cost, table_costs
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings
 from transnas.strategies.settings import check_range
@@ -53,9 +54,12 @@ class ProxylessSettings(Settings):
     logits_every: int = 5
     label_smoothing: float = 0.1
     table: str = ""
-    """File of a JSON object with the latency of each operation by name; empty: its weights."""
+    """File of a JSON object with the latency of each operation by name; empty: see `cost`."""
+    cost: Counted = "parameters"
+    """What costs without a table: `parameters`, or `flops` (multiply-adds of one image)."""
     reference: float = 0.0
-    """Latency, or number of weights, to stay near to; 0: none of it in the loss."""
+    """Latency, or number of weights or multiply-adds of the searched operations, to stay near to;
+    0: none of it in the loss."""
     penalty: Literal["add", "multiply"] = "multiply"
     """CE + weight (E - ref) / ref, or weight CE (log E / log ref)^0.3."""
     weight: float = 0.2
@@ -68,6 +72,12 @@ class ProxylessSettings(Settings):
             raise InputError(
                 f"reference is {self.reference!r}, whose logarithm is to divide; accepted with "
                 "penalty 'multiply': 0, or above 1 in the unit of the table"
+            )
+        if self.cost != "parameters" and (self.table or self.reference == 0.0):
+            given = f"table {self.table!r}" if self.table else "reference 0"
+            raise InputError(
+                f"setting 'cost' is {self.cost!r} with {given}, where nothing is counted; "
+                "accepted: parameters, or a reference above 0 and no table"
             )
         check_range(self, "label_smoothing", least=0, below=1)
         check_range(self, "logits_every", least=1)
@@ -91,7 +101,7 @@ class ProxylessNAS(OneShot):
         if self.settings.table:
             self.costs = table_costs(self.net, _read(self.settings.table))
         elif self.settings.reference > 0.0:
-            self.costs = parameter_costs(self.net)
+            self.costs = COSTS[self.settings.cost](self.net)
 
     def relaxation(self) -> Relaxation:
         """Return uniform paths, for the warm-up."""

@@ -1,7 +1,8 @@
 """SNAS: architectures drawn from a concrete distribution, one loss for weights and logits alike.
 
 Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019. Minimises
-E_Z [L(Z)] + eta E_Z [C(Z)] on training data alone; C is the number of parameters of the operations.
+E_Z [L(Z)] + eta E_Z [C(Z)] on training data alone; C is the number of parameters of the operations,
+or of their multiply-adds.
 Deviation: the release drops a mixed edge whole, here its operations are dropped one by one, and
 identities never.
 """
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transnas._errors import InputError
 from transnas.networks.relaxations import Concrete, Relaxation
 from transnas.oneshot._base import Batch, OneShot, geometric
-from transnas.oneshot._costs import expected_cost, parameter_costs
+from transnas.oneshot._costs import COSTS, Counted, expected_cost
 from transnas.oneshot._registry import register
 from transnas.oneshot._settings import Settings
 from transnas.strategies.settings import check_range
@@ -36,12 +38,19 @@ class SNASSettings(Settings):
     """Probability, in every epoch, of dropping an operation of a mixed edge for one sample."""
     resource: float = 0.0
     """eta, the weight of the expected cost; costs are relative to the dearest architecture."""
+    cost: Counted = "parameters"
+    """What an architecture costs: `parameters`, or `flops` (multiply-adds of one image)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "first_temperature", "last_temperature", least=1e-6)
         check_range(self, "drop_path", least=0, below=1)
         check_range(self, "resource", least=0)
+        if self.cost != "parameters" and self.resource == 0.0:
+            raise InputError(
+                f"setting 'cost' is {self.cost!r} with resource 0, in which no cost counts; "
+                "accepted: parameters, or resource above 0"
+            )
         check_range(self, "logits_every", least=1, below=2)  # one loss moves weights and logits
 
 
@@ -55,7 +64,7 @@ class SNAS(OneShot):
         """Also look up what the operations cost, relative to the dearest architecture."""
         super().begin()
         if self.settings.resource > 0.0:
-            costs = parameter_costs(self.net)
+            costs = COSTS[self.settings.cost](self.net)
             self.costs = costs / costs.max(dim=1).values.sum()
 
     def relaxation(self) -> Relaxation:
