@@ -121,6 +121,19 @@ def test_the_trade_off_moves_from_exploiting_to_exploring() -> None:
     assert distance(0.0) < distance(10.0)
 
 
+def test_gp_ucb_is_ucb_with_a_rising_weight() -> None:
+    """With Branin's two numbers, kappa after 10 and 11 results is 5.5 and 5.6."""
+    scheduled = create("bo", Branin(), 0, SCORE, start=10, acquisition="gp-ucb")
+    play(scheduled, branin, 10)
+    for t in (10, 11):
+        kappa = math.sqrt(2 * math.log(t**3 * math.pi**2 / 0.3))
+        fixed = create("bo", Branin(), 0, SCORE, start=10, acquisition="ucb", trade_off=kappa)
+        fixed.restore(scheduled.state())
+        asked = scheduled.ask()
+        assert fixed.ask() == asked
+        scheduled.tell(asked, Measurement({"score": branin(asked)}))
+
+
 @pytest.mark.slow
 def test_per_second_it_prefers_cheap_architectures() -> None:
     """Two operations are equally good; one is a hundred times as dear."""
@@ -214,6 +227,7 @@ def test_two_objectives_are_refused_in_a_sentence() -> None:
         ({"start": 0}, "setting 'start' is 0; accepted"),
         ({"trade_off": -1.0}, "setting 'trade_off' is -1.0; accepted"),
         ({"trade_off": math.nan}, "setting 'trade_off' is nan; accepted"),
+        ({"trade_off": 1.0, "acquisition": "gp-ucb"}, "'trade_off' is 1.0; accepted with .*: 0$"),
         ({"per_second": True, "acquisition": "ucb"}, "'per_second' is True; accepted"),
     ],
 )

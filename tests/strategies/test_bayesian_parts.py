@@ -25,6 +25,7 @@ from transnas.spaces import Architecture, Space
 from transnas.strategies.bayesian._rewards import standardised
 from transnas.strategies.bayesian.acquisitions import (
     expected_improvement,
+    gp_ucb_weight,
     integrated,
     log_expected_improvement,
     log_improvement,
@@ -67,6 +68,14 @@ def test_ei_and_pi_are_their_expectations(
         float(expected_improvement(*given)), rel=1e-10
     )
     assert float(upper_confidence_bound(*given)) == pytest.approx(mean + xi * deviation)
+
+
+def test_the_weight_of_gp_ucb_is_that_of_its_bound() -> None:
+    """kappa_t^2 = 2 log(t^(d/2 + 2) pi^2 / (3 delta)), as the formula stands."""
+    for t, d, delta in ((1, 2, 0.1), (10, 6, 0.1), (50, 3, 0.01)):
+        power = t ** (d / 2 + 2) * math.pi**2 / (3 * delta)
+        assert gp_ucb_weight(t, d, delta) ** 2 == pytest.approx(2 * math.log(power))
+    assert gp_ucb_weight(1, 2) < gp_ucb_weight(2, 2) < gp_ucb_weight(2, 3)
 
 
 @pytest.mark.parametrize("z", [-1e8, -1e5, -9e3, -1e3, -40.0, -5.0, -1.0, -0.99, 0.0, 3.0, 30.0])

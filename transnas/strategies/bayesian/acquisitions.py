@@ -19,6 +19,7 @@ __all__ = [
     "ACQUISITIONS",
     "Acquisition",
     "expected_improvement",
+    "gp_ucb_weight",
     "integrated",
     "log_expected_improvement",
     "log_improvement",
@@ -69,6 +70,17 @@ def upper_confidence_bound(
     For a metric that is minimised this is the lower confidence bound, as rewards are negated.
     """
     return mean + trade_off * deviation
+
+
+def gp_ucb_weight(results: int, dimensions: int, chance: float = 0.1) -> float:
+    """Return GP-UCB's kappa for the query that follows so many results (from 1).
+
+    kappa = sqrt(tau), tau = 2 log(t^(d / 2 + 2) pi^2 / (3 chance)): so much exploration that, but
+    for a `chance`, the mean regret vanishes. Source: Srinivas et al., "Gaussian Process
+    Optimization in the Bandit Setting", ICML 2010, as in the tutorial of Brochu et al.
+    """
+    growth = (dimensions / 2 + 2) * math.log(results)
+    return math.sqrt(2 * (growth + math.log(math.pi**2 / (3 * chance))))
 
 
 ACQUISITIONS: Mapping[str, Acquisition] = {

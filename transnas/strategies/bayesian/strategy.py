@@ -52,7 +52,7 @@ __all__ = ["BayesianOptimisation", "BayesianSettings"]
 _ACCEPTED = {
     "kernel": ("se", "ard", "matern32", "matern52"),
     "choices": ("hamming", "architecture"),
-    "acquisition": ("pi", "ei", "log-ei", "ucb"),
+    "acquisition": ("pi", "ei", "log-ei", "ucb", "gp-ucb"),
     "optimiser": ("multistart", "direct"),
     "hyperparameters": ("map", "marginal"),
 }
@@ -71,9 +71,11 @@ class BayesianSettings:
     choices: str = "architecture"
     """Of choices: `hamming`, or `architecture` (choices, path counts and paths)."""
     acquisition: str = "log-ei"
-    """`pi`, `ei`, `log-ei` or `ucb` (of a minimised metric the lower bound)."""
+    """`pi`, `ei`, `log-ei`, `ucb` (of a minimised metric the lower bound), or `gp-ucb`, whose
+    kappa rises with the number of results; it is large (5 and more), for long searches."""
     trade_off: float = 0.0
-    """Exploration: xi of pi, ei and log-ei in deviations of the rewards; kappa of ucb."""
+    """Exploration: xi of pi, ei and log-ei in deviations of the rewards; kappa of ucb, which
+    explores nothing with 0."""
     optimiser: str = "multistart"
     """Of the acquisition over numbers: `multistart` L-BFGS or `direct`."""
     hyperparameters: str = "map"
@@ -91,6 +93,10 @@ class BayesianSettings:
                 raise unknown(f"setting {name!r} value", getattr(self, name), accepted)
         check_range(self, "start", "samples", "fantasies", least=1)
         check_range(self, "trade_off", least=0)
+        if self.acquisition == "gp-ucb" and self.trade_off != 0.0:
+            raise InputError(
+                f"setting 'trade_off' is {self.trade_off!r}; accepted with acquisition gp-ucb: 0"
+            )
         if self.per_second and self.acquisition not in ("ei", "log-ei"):
             raise InputError("setting 'per_second' is True; accepted with acquisition: ei, log-ei")
 
@@ -156,7 +162,16 @@ class BayesianOptimisation(Remembering):
         self._fitted = _Fitted(len(self._told), vectors, cost_vectors)
         pending = encoding.rows(self._pending) if self._pending else x[:0]
         imagined = with_pending(posteriors, pending, self.settings.fantasies, generator)
-        return Worth(imagined, self.settings.acquisition, self.settings.trade_off, cost)
+        return Worth(imagined, *self._acquisition(), cost)
+
+    def _acquisition(self) -> tuple[str, float]:
+        """Return the acquisition for this query, and its trade-off."""
+        from transnas.strategies.bayesian.acquisitions import gp_ucb_weight
+
+        if self.settings.acquisition == "gp-ucb":
+            dimensions = len(self.space.choices) + len(self.space.ranges)
+            return "ucb", gp_ucb_weight(len(self._told), dimensions)
+        return self.settings.acquisition, self.settings.trade_off
 
     def _fit(
         self,
