@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from transnas import InputError, spaces, strategies, tasks
 from transnas.evaluation import Objective, Table
 from transnas.studies import Comparison, compare, load_study, search
 from transnas.studies._settings import method_and_settings, typed_settings
-from transnas.studies._statistics import bootstrap_mean, holm, paired_p
+from transnas.studies._statistics import bootstrap_mean, expected_best, holm, paired_p
 
 CIFAR = "nasbench201/cifar10"
 
@@ -89,6 +90,23 @@ def test_holm_is_the_published_correction() -> None:
     assert holm([]) == []
 
 
+def test_the_expected_best_is_the_mean_over_all_draws() -> None:
+    values = np.array([0.3, 0.1, 0.9, np.nan, 0.4, 0.4, 0.7])
+    for count in range(1, 7):
+        draws = itertools.combinations(values[~np.isnan(values)], count)
+        assert expected_best(values, count) == pytest.approx(np.mean([max(d) for d in draws]))
+    assert expected_best(values, 99) == 0.9
+    assert math.isnan(expected_best(np.array([np.nan]), 1))
+
+
+def test_chance_on_nasbench201_is_the_published_curve() -> None:
+    """Best of n random cells by mean validation accuracy after 200 epochs, CIFAR-10."""
+    values = Table(tasks.get(CIFAR)).rewards(budget=200)  # type: ignore[arg-type]
+    known = {1: 83.687, 10: 89.975, 50: 90.799, 100: 91.025, 500: 91.327, 1000: 91.416}
+    for count, expected in known.items():
+        assert 100 * expected_best(values, count) == pytest.approx(expected, abs=0.001)
+
+
 # Comparisons ---------------------------------------------------------------------------------
 
 
@@ -141,6 +159,18 @@ def test_rows_test_against_the_first_method(found: Comparison) -> None:
             arm = next(a for a in found.arms if (a.task, a.method) == (row.task, row.method))
             assert arm.mean[row.reached - 1] >= baseline.mean - 1e-9
             assert row.reached == 1 or arm.mean[row.reached - 2] < baseline.mean
+
+
+def test_chance_stands_beside_the_methods(found: Comparison) -> None:
+    rewards = Table(tasks.get(CIFAR)).rewards()  # type: ignore[arg-type]
+    assert found.chance[CIFAR] == expected_best(rewards, 30)
+    random = found.rows()[0]
+    assert random.low < found.chance[CIFAR] < random.high
+    least = compare(["random"], [CIFAR], 1, 30, objective=Objective("validation_accuracy", False))
+    assert least.chance[CIFAR] == -expected_best(-rewards, 30) < rewards.mean()
+    older = json.loads(found.to_json())
+    del older["chance"]
+    assert Comparison.from_json(json.dumps(older)).chance == {}
 
 
 def test_minimising_turns_everything_round() -> None:
@@ -229,7 +259,7 @@ def test_exhausted_strategies_pay_nothing_more() -> None:
 
 def test_table_and_plots(found: Comparison, tmp_path: Path) -> None:
     lines = found.table().splitlines()
-    assert len(lines) == 2 + len(found.arms)
+    assert len(lines) == 2 + len(found.arms) + len(found.tasks)
     assert "| nasbench201/cifar10 | random |" in lines[2]
     for suffix, start in (
         (".png", b"\x89PNG"),

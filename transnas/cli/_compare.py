@@ -81,7 +81,7 @@ def _show(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from transnas.studies._comparison import ALONE
+    from transnas.studies._comparison import ALONE, CHANCE
     from transnas.studies._counted import counted
     from transnas.studies._duration import duration
     from transnas.studies.report import format_value
@@ -107,10 +107,13 @@ def _show(comparison: Comparison) -> None:
                 str(row.reached or "not"),
                 duration(row.seconds),
             )
+        if task in comparison.chance:
+            table.add_row(CHANCE, format_value(metric, comparison.chance[task]))
         console.print(table)
         console.print()
     console.print(
         f"{counted(seeds, 'seed')} x {counted(comparison.trials, 'trial')}. {alone}p: Wilcoxon's "
         f"signed-rank test against {comparison.methods[0]}, Holm-corrected over the whole table. "
         "reached: trials to its final mean."
+        + (f" {CHANCE}: the expected best of as many random ones." if comparison.chance else "")
     )

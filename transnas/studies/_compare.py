@@ -28,7 +28,7 @@ from transnas.studies._plan import (
 )
 from transnas.studies._search import search
 from transnas.studies._settings import method_and_settings
-from transnas.studies._statistics import Floats
+from transnas.studies._statistics import Floats, expected_best
 from transnas.studies._storage import label_of
 from transnas.studies._workers import Workers
 from transnas.studies.sources import SourceStudy, sources
@@ -99,6 +99,7 @@ def compare(
             "commit": _commit(),
             "learn_from": [label_of(url) for url in learn_from],
         },
+        chance={t.name: _chance(request, t) for t in request.tasks if isinstance(t, TableTask)},
     )
 
 
@@ -241,6 +242,13 @@ def _on_table(request: _Request, task: TableTask, method: str) -> tuple[Floats, 
     rewards = np.where(queried, sign * values[asked], np.nan)
     cost = np.where(queried, table.seconds(request.epochs)[asked], 0.0)
     return sign * _running_best(rewards), cost.sum(axis=1)
+
+
+def _chance(request: _Request, task: TableTask) -> float:
+    """Return the exact expected best value of as many random architectures of the table."""
+    values = Table(task).rewards(request.objective.metric, request.epochs)
+    sign = 1.0 if request.objective.maximise else -1.0
+    return sign * expected_best(sign * values, request.trials)
 
 
 def _asked(

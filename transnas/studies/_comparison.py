@@ -15,12 +15,14 @@ from transnas._errors import InputError
 from transnas.studies._statistics import Floats, bootstrap_mean, holm, paired_p
 from transnas.studies._whole import require_writable
 
-__all__ = ["ALONE", "Arm", "Comparison", "Row", "arm", "require_plottable"]
+__all__ = ["ALONE", "CHANCE", "Arm", "Comparison", "Row", "arm", "require_plottable"]
 
 FORMAT = 1
 ALONE = (
     "One seed says nothing of others: its interval has no width, and no test tells a difference."
 )
+CHANCE = "random, exact"
+"""Name of the row of `Comparison.chance`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Comparison:
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     info: Mapping[str, Any] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)
+    """Exact expected best of `trials` different random architectures, by task; of tables."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -141,6 +145,7 @@ class Comparison:
                 f"| {f'{row.difference:+.3g}' if tested else ''} "
                 f"| {f'{row.p:.2g}' if tested else ''} | {row.reached or 'not'} |"
             )
+        lines += [f"| {t} | {CHANCE} | {v:.5g} | | | |" for t, v in self.chance.items()]
         return "\n".join(lines)
 
     def plot(self, path: str | Path) -> Path:
@@ -174,7 +179,13 @@ class Comparison:
             )
             names = ("metric", "maximise", "epochs", "trials")
             common = {name: data[name] for name in names}
-            return cls(**common, seeds=tuple(data["seeds"]), arms=arms, info=data["info"])
+            return cls(
+                **common,
+                seeds=tuple(data["seeds"]),
+                arms=arms,
+                info=data["info"],
+                chance=dict(data.get("chance", {})),
+            )
         except (ValueError, TypeError, KeyError) as error:
             if isinstance(error, InputError):
                 raise

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["bootstrap_mean", "holm", "paired_p"]
+__all__ = ["bootstrap_mean", "expected_best", "holm", "paired_p"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +36,25 @@ def bootstrap_mean(
     if found.any():
         low[found], high[found] = np.nanpercentile(means[:, found], [tail, 100 - tail], axis=0)
     return mean, low, high
+
+
+def expected_best(values: Floats, count: int) -> float:
+    """Return the expected maximum of `count` different ones of `values` [n], drawn uniformly.
+
+    E = sum_i v_(i) C(i - 1, count - 1) / C(n, count) over the ascending values. NaN is left out;
+    all that there are make the maximum if they are fewer than `count`.
+    """
+    from scipy.special import gammaln
+
+    known = np.sort(values[~np.isnan(values)])
+    n = len(known)
+    if n <= count:
+        return float(known[-1]) if n else float("nan")
+    i = np.arange(count, n + 1)
+    # C(i - 1, count - 1) / C(n, count), of which each alone would overflow.
+    log_ways = gammaln(i) - gammaln(i - count + 1) - gammaln(count)
+    log_all = gammaln(n + 1) - gammaln(n - count + 1) - gammaln(count + 1)
+    return float(np.exp(log_ways - log_all) @ known[count - 1 :])
 
 
 def paired_p(first: Floats, second: Floats) -> float:

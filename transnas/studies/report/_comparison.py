@@ -6,7 +6,7 @@ import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from transnas.studies._comparison import ALONE
+from transnas.studies._comparison import ALONE, CHANCE
 from transnas.studies._counted import counted
 from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
@@ -88,11 +88,19 @@ def _table(comparison: Comparison) -> str:
         best = max(group, key=lambda row: sign * row.mean)
         body += f"<tr class='group'><th colspan='7' scope='rowgroup'>{escape(task)}</th></tr>"
         body += "".join(_row(comparison, row, row is best) for row in group)
+        if task in comparison.chance:
+            shown = escape(value(comparison.metric, comparison.chance[task]))
+            body += f"<tr><td>{CHANCE}</td><td class='n'>{shown}</td>{'<td></td>' * 5}</tr>"
     note = (
         "p: Wilcoxon's signed-rank test over pairs of equal seeds, corrected after Holm for all "
         f"tests in the table. Trials to {first}’s end: the first trial at which the mean is as "
         "good as that method's final one."
     )
+    if comparison.chance:
+        note += (
+            f" {CHANCE}: the expected best of as many different architectures drawn at random, "
+            "computed from the whole table."
+        )
     return (
         f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"</div><p></p>{sentence(note)}"
