@@ -22,6 +22,23 @@ ARCH = SPACE.from_text("basic_8_1-21-2-1")
 ZERO, ONE = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
 
 
+def test_accuracies_are_counted_over_batches_of_any_size() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = torch.randn(57, 20, generator=generator), torch.arange(57) % 20
+    measure = kind_of("classification").measure
+    batches = zip(scores.split(25), labels.split(25), strict=True)
+    found = measure(nn.Identity(), batches)
+    ranks = [
+        sorted(row, reverse=True).index(row[k])
+        for row, k in zip(scores.tolist(), labels.tolist(), strict=True)
+    ]
+    assert found["accuracy"] == pytest.approx(sum(r == 0 for r in ranks) / 57)
+    assert found["top5_accuracy"] == pytest.approx(sum(r < 5 for r in ranks) / 57)
+    assert found["loss"] == pytest.approx(float(F.cross_entropy(scores, labels)))
+    few = measure(nn.Identity(), [(scores[:, :10], labels % 10)])
+    assert set(few) == {"accuracy", "loss"}
+
+
 def iou(a: list[float], b: list[float]) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])

@@ -19,6 +19,8 @@ from transnas.tasks._base import IGNORED
 __all__ = ["Kind", "kind_of", "pixel_entropy"]
 
 Batch = tuple[Tensor, Any]
+_FEW_CLASSES = 10
+"""Up to so many classes, five guesses say little."""
 
 
 class Kind(ABC):
@@ -54,7 +56,10 @@ class Kind(ABC):
 
 
 class Classification(Kind):
-    """Cross-entropy with smoothed targets; `accuracy` (0..1) and `loss`."""
+    """Cross-entropy with smoothed targets; `accuracy` (0..1) and `loss`.
+
+    With more than ten classes also `top5_accuracy`: the true class is among the five likeliest.
+    """
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
         smoothing = recipe.label_smoothing
@@ -67,13 +72,18 @@ class Classification(Kind):
         return main + recipe.auxiliary * second
 
     def measure(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        count, loss, right = 0, torch.zeros(()), torch.zeros(())
+        count, loss, right, near = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+        many = False
         for images, labels in batches:
             scores = network(images).float()
             loss = loss + F.cross_entropy(scores, labels, reduction="sum")
             right = right + (scores.argmax(1) == labels).sum()
             count += len(labels)
-        return {"loss": float(loss) / count, "accuracy": float(right) / count}
+            many = scores.shape[1] > _FEW_CLASSES
+            if many:
+                near = near + (scores.topk(5).indices == labels[:, None]).sum()
+        found = {"loss": float(loss) / count, "accuracy": float(right) / count}
+        return {**found, "top5_accuracy": float(near) / count} if many else found
 
     def blank_loss(self, network: nn.Module, images: Tensor) -> Tensor:
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
