@@ -30,6 +30,7 @@ from transnas.oneshot._indicators import (
     operations,
     parameters,
     skip_rows,
+    skip_share,
 )
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._ranking import recalibrate, shared_accuracy
@@ -39,6 +40,8 @@ from transnas.oneshot.p_darts import skip_dropout
 from transnas.oneshot.proxylessnas import drawn_shares, penalised
 from transnas.oneshot.robust_darts import rises
 from transnas.spaces import Architecture
+from transnas.spaces._cells import Block
+from transnas.spaces.darts import DARTS
 from transnas.strategies._lstm_policy import LSTMPolicy, bits, chosen_log_policy
 from transnas.tasks import DataTask, Signature
 
@@ -146,6 +149,29 @@ def _same_edges(one: Architecture, other: Architecture) -> bool:
     space = spaces.get(one.space)
     pairs = enumerate(zip(one.values, other.values, strict=True))
     return all(a == b for d, (a, b) in pairs if space.referents(d))
+
+
+def test_skips_of_the_normal_cell_count() -> None:
+    """GDAS's published cells have four skips of eight in the normal cell, and none in the other."""
+    space = spaces.get("darts")
+    assert isinstance(space, DARTS)
+
+    def blocks(text: str) -> list[Block]:
+        edges = [(int(word[-1]), word[:-2]) for word in text.split()]
+        return [Block((a, b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+    normal = ("skip_connect-0 skip_connect-1 skip_connect-0 sep_conv_5x5-2 "
+              "skip_connect-0 sep_conv_3x3-3 sep_conv_3x3-3 sep_conv_5x5-4")  # fmt: skip
+    reduce = ("sep_conv_5x5-0 sep_conv_3x3-1 sep_conv_5x5-1 sep_conv_5x5-2 "
+              "sep_conv_3x3-1 dil_conv_5x5-2 sep_conv_5x5-0 sep_conv_5x5-1")  # fmt: skip
+    cells = {"normal": blocks(normal), "reduce": blocks(reduce)}
+    assert skip_share(space, space.from_blocks(cells)) == 0.5
+    cells = {"normal": cells["reduce"], "reduce": cells["normal"]}
+    assert skip_share(space, space.from_blocks(cells)) == 0.0
+    plain = spaces.get("nasbench201")
+    assert skip_share(plain, plain.architecture((1, 1, 0, 3, 2, 4))) == pytest.approx(1 / 3)
+    recurrent = spaces.get("darts-recurrent")
+    assert skip_share(recurrent, recurrent.sample(np.random.default_rng(0))) == 0.0
 
 
 def test_costs_that_would_not_count_are_refused() -> None:

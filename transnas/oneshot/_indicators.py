@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from transnas.networks import Operation, Supernet
-from transnas.spaces import Architecture
+from transnas.spaces import Architecture, Space
 
 __all__ = [
     "architecture_indicators",
@@ -22,6 +22,7 @@ __all__ = [
     "operations",
     "parameters",
     "skip_rows",
+    "skip_share",
 ]
 
 
@@ -82,9 +83,24 @@ def mean_entropy(shares: Tensor) -> float:
 def skip_rows(net: Supernet, arch: Architecture) -> dict[int, int]:
     """Return row and code where the first kind of cell (the normal one) of `arch` skips."""
     codes = net.codes(arch)
-    first = len(codes) // len(getattr(net.space, "kinds", ("cell",)))
     return {
         row: code
-        for row, code in enumerate(codes[:first])
+        for row, code in enumerate(codes[: len(codes) // _kinds(net.space)])
         if code is not None and is_skip(net.operation(row, code).name)
     }
+
+
+def skip_share(space: Space, arch: Architecture) -> float:
+    """Return which part of the operations is skip connections, in the first kind of cell."""
+    first = len(space.choices) // _kinds(space)
+    chosen = [
+        choice.values[code]
+        for choice, code in zip(space.choices[:first], arch.values, strict=False)
+        if any(map(is_skip, choice.values))
+    ]
+    return sum(map(is_skip, chosen)) / max(1, len(chosen))
+
+
+def _kinds(space: Space) -> int:
+    """Return how many kinds of cell an architecture has, of which the normal one comes first."""
+    return len(getattr(space, "kinds", ("cell",)))

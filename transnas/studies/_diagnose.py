@@ -26,7 +26,7 @@ __all__ = ["Diagnosis", "diagnose"]
 Floats = npt.NDArray[np.float64]
 _TOP = 0.1
 _COLLAPSED = 0.5
-"""Share of skip connections among a cell's operations from which it counts as collapsed."""
+"""Share of skip connections among a cell's operations from which it counts as collapsed: 4 of 8."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Diagnosis:
     skips: float
     """Mean share of skip connections in the derived architectures."""
     collapsed: int
-    """Searches whose architecture is half skip connections or more, or has no operation
-    with weights where the space has some."""
+    """Searches whose architecture (of several kinds of cell the first, the normal one) is half
+    skip connections or more, or has no operation with weights where the space has some."""
     entropy: float
     """Mean entropy of the architecture's weights at the end, 1 for uniform ones."""
     gap: float
@@ -89,6 +89,8 @@ def diagnose(
 
     Raises `InputError` for a study without finished one-shot searches, or a truth of another space.
     """
+    from transnas.oneshot._indicators import skip_share
+
     found = study if isinstance(study, Study) else load_study(study, storage)
     trials = [t for t in found.trials if t.measurement.found and t.status == "complete"]
     if not trials:
@@ -104,6 +106,7 @@ def diagnose(
     archs = _drawn(found.space, architectures, seed)
     ranks = [] if worth is None else _ranks(found, task, archs, worth.of(archs))
     skips = np.array([_part(t.metrics, "skips", found.space) for t in trials])
+    normal = np.array([skip_share(found.space, t.architecture) for t in trials])
     parametric = np.array([t.metrics.get("parametric", math.nan) for t in trials])
     return Diagnosis(
         study=found.name,
@@ -116,7 +119,7 @@ def diagnose(
         truth=math.nan if worth is None else _mean(worth.of([t.architecture for t in trials])),
         **{name: _mean([r[name] for r in ranks]) for name in _RANKS},
         skips=float(skips.mean()),
-        collapsed=int(((skips >= _COLLAPSED) | (parametric == 0)).sum()),
+        collapsed=int(((normal >= _COLLAPSED) | (parametric == 0)).sum()),
         entropy=_mean([t.metrics.get("entropy", math.nan) for t in trials]),
         gap=_mean([_gap(t.metrics) for t in trials]),
     )
