@@ -367,7 +367,8 @@ def _machine(machine: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"Machine of the last rows: {machine['processor']}, {machine['cores']} cores shared with "
-        f"other jobs, one thread; Python {machine['python']}, {packages}; commit {machine['commit']}, "
+        f"other jobs, one thread; Python {machine['python']}, {packages}; commit "
+        f"{machine['commit']}, "
         f"{machine['date']}. Rows were added to the result file one by one, most of CATCH on an "
         "Intel Xeon (commit 47317c6, 2026-11-28), those of catch+ and of baselines earlier on an "
         "AMD EPYC; rows that share a meta-training pay for it once, in the first of them.\n"
