@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+from transnas._checks import accepted, options
 from transnas._errors import InputError, unknown
-from transnas.strategies.settings import accepted, options
 from transnas.studies import _methods
 
 __all__ = ["method_and_settings", "typed", "typed_settings", "untyped"]
