@@ -199,7 +199,7 @@ def test_a_cell_is_transferred_to_a_larger_network(capsys: pytest.CaptureFixture
         ("--skeleton colour=2", "skeleton setting 'colour' is unknown"),
         ("--skeleton cells=0", "'cells' is 0; accepted: whole numbers from 1"),
         ("--skeleton cells", "'cells' is not readable; accepted: name=value"),
-        ("--recipe momentum=2", "'momentum' is 2.0; accepted: 0 to 1"),
+        ("--recipe momentum=2", "'momentum' is 2.0; accepted: numbers from 0 to 1"),
         ("--recipe drop_path=0.2", "accepted above 0 only for networks of cells"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,3 +282,21 @@ def test_the_second_classifier_is_trained_with_its_weight() -> None:
         fit(network, data, None, recipe, epochs=1, at=at)
         after = network.auxiliary.parameters()
         assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("epochs", 1.0, "an integer"),
+        ("batch_size", 1, "whole numbers from 2"),
+        ("learning_rate", math.inf, "finite numbers from 0"),
+        ("drop_path", 1, "numbers from 0 to 0.99"),
+        ("gradient_clip", 0, "above 0 \\(inf: gradients stay as they are\\)"),
+        ("gradient_clip", math.nan, "a number"),
+        ("augment", "no", "true, false"),
+    ],
+)
+def test_recipes_of_no_use_are_refused(name: str, value: Any, accepted: str) -> None:
+    with pytest.raises(InputError, match=f"recipe field {name!r} is {value!r}; .*: {accepted}"):
+        Recipe(**{name: value})
+    Recipe(gradient_clip=math.inf)

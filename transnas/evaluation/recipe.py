@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
+from transnas._checks import check_range, check_types
 from transnas._errors import InputError, unknown
 
 __all__ = ["Recipe", "half_cosine"]
@@ -50,22 +52,16 @@ class Recipe:
     """`32-true`, `bf16-mixed` or `16-mixed`; auto: bf16-mixed on a GPU, else 32-true."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("learning_rate", 0, math.inf),
-            ("warmup", 0, 1), ("momentum", 0, 1), ("weight_decay", 0, math.inf),
-            ("label_smoothing", 0, 1), ("drop_path", 0, 0.99), ("gradient_clip", 0, math.inf),
-            ("average_after", 0, math.inf), ("cutout", 0, math.inf), ("auxiliary", 0, math.inf),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not low <= value <= high:
-                raise InputError(f"recipe field {name!r} is {value!r}; accepted: {low} to {high}")
-        for name in ("epochs", "batch_size", "average_after", "cutout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise InputError(f"recipe field {name!r} is {value!r}; accepted: whole numbers")
-        if self.gradient_clip == 0:
+        check_types(Recipe, vars(self), what="recipe field")
+        check = partial(check_range, self, what="recipe field")
+        check("epochs", least=1)
+        check("batch_size", least=2)
+        check("learning_rate", "weight_decay", "auxiliary", "average_after", "cutout", least=0)
+        check("warmup", "momentum", "label_smoothing", least=0, most=1)
+        check("drop_path", least=0, most=0.99)
+        if self.gradient_clip <= 0:
             raise InputError(
-                "recipe field 'gradient_clip' is 0, which stops learning; accepted: above 0 (inf: "
+                f"recipe field 'gradient_clip' is {self.gradient_clip}; accepted: above 0 (inf: "
                 "gradients stay as they are)"
             )
         if self.schedule not in _SCHEDULES:
