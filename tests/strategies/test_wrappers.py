@@ -183,7 +183,7 @@ def test_failures_alone_have_no_mean() -> None:
 
 @pytest.mark.parametrize(("wrapper", "field"), [(Retrying, "attempts"), (Averaged, "times")])
 def test_counts_below_one_are_refused(wrapper: type[Wrapper], field: str) -> None:
-    with pytest.raises(InputError, match=f"'{field}' is 0"):
+    with pytest.raises(InputError, match=f"{field} 0 is not accepted"):
         wrapper(Scripted(Tiny(), []), **{field: 0})
 
 

@@ -62,12 +62,12 @@ def train(
     device: options.Device = "auto",
 ) -> None:
     """Train a winner longer, test it once on the test data (recorded), and export it."""
-    from transnas.evaluation._resolve import whole
+    from transnas._checks import check_whole
     from transnas.studies._whole import require_folder
     from transnas.studies.export import describe, export, require_formats
     from transnas.studies.final import compare_finalists, train_final
 
-    whole("top", top, 1)
+    check_whole("top", top, 1)
 
     require_formats(_formats(formats))
     require_folder(out)

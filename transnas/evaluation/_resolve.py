@@ -9,18 +9,10 @@ import numpy as np
 import torch
 
 from transnas import networks
-from transnas._errors import InputError
 from transnas.spaces import Space
 from transnas.tasks import Signature
 
-__all__ = ["resolve_skeleton", "whole"]
-
-
-def whole(name: str, value: object, least: int) -> int:
-    """Return `value`; raises `InputError` unless it is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{name} {value!r} is not accepted; accepted: whole numbers from {least}")
-    return value
+__all__ = ["resolve_skeleton"]
 
 
 def resolve_skeleton(

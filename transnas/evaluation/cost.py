@@ -12,10 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from transnas import networks
+from transnas._checks import check_whole
 from transnas.evaluation._base import Evaluator, Measurement
 from transnas.evaluation._counting import flops, parameters
 from transnas.evaluation._kinds import kind_of
-from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation._resolve import resolve_skeleton
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Signature, Task
 
@@ -39,12 +40,12 @@ class CostEvaluator(Evaluator):
     ) -> None:
         self.signature = task.signature
         self.space = space
-        self.batch_size = whole("batch_size", batch_size, 2)
+        self.batch_size = check_whole("batch_size", batch_size, 2)
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Count `arch`; `budget` is checked and has no effect."""
-        whole("epochs", 1 if budget is None else budget, 1)
+        check_whole("epochs", 1 if budget is None else budget, 1)
         with torch.device("meta"):
             network = networks.build(self.space, arch, self.signature, **self.skeleton)
         peak = peak_memory(network, self.signature, self.batch_size)

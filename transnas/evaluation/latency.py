@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from transnas import networks
+from transnas._checks import check_whole
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._fit import check_device, deterministic, workplace
 from transnas.evaluation._kinds import kind_of
-from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation._resolve import resolve_skeleton
 from transnas.spaces import Architecture, Space
 from transnas.tasks import Task
 
@@ -43,7 +44,7 @@ class Latency(Evaluator):
             ("batch_size", batch_size, 1), ("warmup", warmup, 0), ("repeats", repeats, 1),
             ("threads", 1 if threads is None else threads, 1),
         ):  # fmt: skip
-            whole(name, value, least)
+            check_whole(name, value, least)
         check_device(device)
         self.signature = task.signature
         self.space = space
@@ -56,7 +57,7 @@ class Latency(Evaluator):
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Time `arch`; `budget` is checked and has no effect."""
-        whole("epochs", 1 if budget is None else budget, 1)
+        check_whole("epochs", 1 if budget is None else budget, 1)
         self.space.validate(arch)
         at = workplace(self.device, "32-true")
         started = time.perf_counter()

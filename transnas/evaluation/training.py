@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from transnas import networks
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._counting import flops, parameters
@@ -26,7 +27,7 @@ from transnas.evaluation._fit import (
     workplace,
 )
 from transnas.evaluation._kinds import kind_of
-from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation._resolve import resolve_skeleton
 from transnas.evaluation.recipe import Recipe
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask, Task
@@ -90,7 +91,7 @@ class Training(Evaluator):
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Train `arch` for `budget` epochs; see `Evaluator.evaluate`."""
-        epochs = whole("epochs", self.recipe.epochs if budget is None else budget, 1)
+        epochs = check_whole("epochs", self.recipe.epochs if budget is None else budget, 1)
         self.space.validate(arch)
         at = workplace(self.device, self.recipe.precision)
         started = time.perf_counter()

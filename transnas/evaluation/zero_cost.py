@@ -20,10 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from transnas import networks
+from transnas._checks import check_whole
 from transnas._errors import InputError, unknown
 from transnas.evaluation._base import Cost, Evaluator, Measurement
 from transnas.evaluation._fit import check_device, deterministic, workplace
-from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation._resolve import resolve_skeleton
 from transnas.spaces import Architecture, Space
 from transnas.tasks import DataTask, Signature, Task
 from transnas.tasks._tensors import TensorSplit
@@ -183,13 +184,13 @@ class ZeroCost(Evaluator):
         self.signature = task.signature
         self.space = space
         self.proxies = tuple(proxies)
-        self.batch_size = whole("batch_size", batch_size, 2)
+        self.batch_size = check_whole("batch_size", batch_size, 2)
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
         self.device = device
 
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Score `arch`; `budget` is checked and has no effect."""
-        whole("epochs", 1 if budget is None else budget, 1)
+        check_whole("epochs", 1 if budget is None else budget, 1)
         self.space.validate(arch)
         at = workplace(self.device, "32-true")
         started = time.perf_counter()

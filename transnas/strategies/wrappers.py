@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transnas._errors import InputError
+from transnas._checks import check_whole
 from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.spaces import Architecture
 from transnas.strategies._base import Exhausted, NoSettings, Strategy
@@ -131,7 +131,7 @@ class Retrying(Wrapper):
 
     def __init__(self, inner: Strategy, attempts: int = 2) -> None:
         super().__init__(inner)
-        _positive("attempts", attempts)
+        check_whole("attempts", attempts, 1)
         self.attempts = attempts
         self._failures: dict[Architecture, int] = {}
         self._again: list[Architecture] = []
@@ -167,7 +167,7 @@ class Averaged(Wrapper):
 
     def __init__(self, inner: Strategy, times: int = 3) -> None:
         super().__init__(inner)
-        _positive("times", times)
+        check_whole("times", times, 1)
         self.times = times
         self._due: list[Architecture] = []
         self._results: dict[Architecture, list[Measurement]] = {}
@@ -211,8 +211,8 @@ class WarmStarted(Wrapper):
         self, inner: Strategy, scorer: Evaluator, candidates: int = 100, first: int = 10
     ) -> None:
         super().__init__(inner)
-        _positive("candidates", candidates)
-        _positive("first", first)
+        check_whole("candidates", candidates, 1)
+        check_whole("first", first, 1)
         self.scorer = scorer
         self.candidates = candidates
         self.first = first
@@ -280,9 +280,3 @@ def mean(measurements: list[Measurement]) -> Measurement:
     shared = set.intersection(*(set(m.metrics) for m in good))
     metrics = {k: sum(m.metrics[k] for m in good) / len(good) for k in sorted(shared)}
     return Measurement(metrics, cost)
-
-
-def _positive(name: str, value: int) -> None:
-    """Raise `InputError` unless what a wrapper was given as `name` is at least 1."""
-    if value < 1:
-        raise InputError(f"{name!r} is {value}; accepted: whole numbers from 1")

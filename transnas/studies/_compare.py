@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transnas import spaces, strategies, tasks
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.evaluation.table import Table
@@ -153,8 +154,7 @@ def _checked(
             raise InputError(f"{field} name one twice; accepted: different {field}")
     for method in methods:
         method_and_settings(method)
-    if trials < 1:
-        raise InputError(f"trials {trials} is not accepted; accepted: a positive integer")
+    check_whole("trials", trials, 1)
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or min(chosen) < 0:
         raise InputError(f"seeds {seeds} are not accepted; accepted: 1 or more, none negative")

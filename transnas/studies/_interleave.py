@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transnas import spaces, tasks
+from transnas._checks import check_whole
 from transnas._errors import InputError, unknown
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.training import measure, workplace
@@ -20,7 +21,7 @@ from transnas.meta.interleaved.phase2 import train_separately
 from transnas.spaces import Architecture, Space
 from transnas.studies._definition import environment
 from transnas.studies._learning import Learning
-from transnas.studies._plan import DEFAULT_SPACE, require_positive
+from transnas.studies._plan import DEFAULT_SPACE
 from transnas.studies._whole import require_folder, write_whole
 from transnas.studies.export import describe, export
 from transnas.tasks import DataTask, Task
@@ -80,9 +81,8 @@ def interleave(
         InputError: Something given is not accepted, before any work.
         Stopped: A loss was not finite.
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
-    require_positive("epochs", epochs)
+    check_whole("seed", seed, 0)
+    check_whole("epochs", epochs, 1)
     own = {"preset": preset, "method": method, "rounds": rounds, "iterations": iterations}
     chosen = _settings(own, settings or {})
     place = space if isinstance(space, Space) else spaces.get(space or DEFAULT_SPACE)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transnas import spaces, tasks
+from transnas._checks import check_whole
 from transnas._errors import InputError, unknown
 from transnas.evaluation import Objective
 from transnas.meta import AdaptedNetwork, Prior, load_prior, prior_info, saved_kind
 from transnas.spaces import Space
 from transnas.strategies import NoSettings, require_categorical
 from transnas.strategies.settings import settings_from
-from transnas.studies._plan import DEFAULT_SPACE, by_task, require_positive
+from transnas.studies._plan import DEFAULT_SPACE, by_task
 from transnas.studies._search import search
 from transnas.studies._study import Study
 from transnas.studies._whole import require_folder
@@ -98,11 +99,10 @@ def learn(
         SearchError: No network of the first task could be measured.
     """
     chosen = _method(method)
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
+    check_whole("seed", seed, 0)
     for field, value in (("rounds", rounds), ("queries", queries), ("epochs", epochs)):
         if value is not None:
-            require_positive(field, value)
+            check_whole(field, value, 1)
     _refuse_others(
         method, chosen, tasks=tasks, storages=storages, space=space, rounds=rounds,
         queries=queries, epochs=epochs, objective=objective, settings=settings,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transnas import spaces, tasks
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.evaluation import Evaluator, Objective
 from transnas.meta import PriorInfo, load_prior, prior_info
@@ -28,7 +29,6 @@ __all__ = [
     "default_space",
     "make_plan",
     "prior_given",
-    "require_positive",
     "space_of",
     "with_learnt",
 ]
@@ -105,11 +105,10 @@ def make_plan(
 ) -> Plan:
     """Check a request; raises `InputError` for anything in it that is not accepted."""
     if epochs is not None:
-        require_positive("epochs", epochs)
+        check_whole("epochs", epochs, 1)
     if trials is not None:
-        require_positive("trials", trials)
-    if not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed {seed!r} is not accepted; accepted: 0 or a positive integer")
+        check_whole("trials", trials, 1)
+    check_whole("seed", seed, 0)
     given = {**(settings or {}), **({} if prior is None else {"prior": str(prior)})}
     learnt = prior_given(given)
     name = _strategy(strategy, learn_from, learnt)
@@ -294,9 +293,3 @@ def _searching(
     work = Searching(task, space, method, settings, evaluator, next(iter(devices), "auto"))
     work.check()
     return work
-
-
-def require_positive(field: str, value: Any) -> None:
-    """Raise `InputError` unless `value` is an integer above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{field} {value!r} is not accepted; accepted: a positive integer")

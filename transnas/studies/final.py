@@ -11,10 +11,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from transnas import networks
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.evaluation import Measurement, Objective
 from transnas.evaluation._kinds import kind_of
-from transnas.evaluation._resolve import resolve_skeleton, whole
+from transnas.evaluation._resolve import resolve_skeleton
 from transnas.evaluation.training import (
     Progress,
     Recipe,
@@ -62,7 +63,7 @@ def compare_finalists(
             "which train as the final training does: 0"
         )
     training = Training(task, space, recipe, device, skeleton, progress=progress)
-    whole("epochs", epochs, 1)
+    check_whole("epochs", epochs, 1)
     for arch in archs:
         space.validate(arch)
     objective = Objective(task.metric)
@@ -93,7 +94,7 @@ def train_final(
     and `Stopped` if the loss is not finite.
     """
     task = _testable(task)
-    whole("epochs", epochs, 1)
+    check_whole("epochs", epochs, 1)
     space.validate(arch)
     kind_of(task.kind).require()
     recipe = recipe or final_recipe(task.kind)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from transnas._checks import check_whole
 from transnas._data import data_folder
 from transnas._errors import InputError, unknown
 from transnas._paths import require_path
@@ -49,8 +50,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("limit", 1), ("size", 4), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise InputError(f"{name} {value!r} is not accepted; accepted: numbers >= {least}")
+            if value is not None:
+                check_whole(name, value, least)
         if not isinstance(self.held_out, (int, float)) or not 0 <= self.held_out < 0.5:
             raise InputError(
                 f"held_out {self.held_out!r} is not accepted; accepted: numbers from 0 to below 0.5"

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.tasks._base import DataTask, Signature
 from transnas.tasks._tensors import TensorSplit
@@ -41,8 +42,7 @@ def resized(task: DataTask, side: int, channels: int | None = None) -> DataTask:
 
 def require_resizable(task: DataTask, side: int, channels: int | None = None) -> None:
     """Raise `InputError` unless `task` is a classification in memory, and the numbers fit."""
-    if not isinstance(side, int) or side < 4:
-        raise InputError(f"size {side!r} is not accepted; accepted: whole numbers from 4")
+    check_whole("size", side, 4)
     if channels not in (None, 1, 3):
         raise InputError(f"channels {channels!r} is not accepted; accepted: 1 or 3")
     if task.kind != "classification":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from transnas._checks import check_whole
 from transnas._errors import InputError, unknown
 
 if TYPE_CHECKING:  # listing tasks needs no torch
@@ -41,9 +42,7 @@ class EpisodeSpec:
 
     def __post_init__(self) -> None:
         for name, least in (("way", 2), ("shot", 1), ("query", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
+            check_whole(name, getattr(self, name), least)
 
 
 @dataclass(frozen=True)

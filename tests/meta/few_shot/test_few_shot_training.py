@@ -260,7 +260,9 @@ def test_a_training_that_never_is_finite_ends_with_a_reason() -> None:
     [("validation_episodes", 0, 1), ("meta_steps", 2.0, 1), ("tasks", True, 1), ("seed", -1, 0)],
 )
 def test_plans_of_no_use_are_refused(name: str, value: object, least: int) -> None:
-    with pytest.raises(InputError, match=f"{name} is {value!r}; .*whole numbers from {least}"):
+    with pytest.raises(
+        InputError, match=f"{name} {value!r} is not accepted; .*whole numbers from {least}"
+    ):
         Plan(**{name: value})  # type: ignore[arg-type]
 
 

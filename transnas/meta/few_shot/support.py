@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.tasks import DataTask
 from transnas.tasks._tensors import TensorSplit
@@ -37,11 +38,8 @@ def draw_support(
     other training images. Raises `InputError` for a task that does not fit the prior.
     """
     way = prior.settings["way"]
-    for field, value, least in (("shots", shots, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(
-                f"{field} {value!r} is not accepted; accepted: whole numbers from {least}"
-            )
+    check_whole("shots", shots, 1)
+    check_whole("seed", seed, 0)
     if task.signature.outputs != way:
         raise InputError(
             f"task {task.name!r} has {task.signature.outputs} classes; accepted by this prior: "

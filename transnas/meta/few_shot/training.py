@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transnas._checks import check_whole
 from transnas._errors import InputError
 from transnas.meta._prior import has_prior, read_prior, write_prior
 from transnas.meta.few_shot._execution import Execution
@@ -52,17 +53,11 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (
-            "tasks",
-            "meta_steps",
-            "validate_every",
-            "validation_episodes",
-            "checkpoint_every",
-        )
-        for name, least in (*((count, 1) for count in counts), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name} is {value!r}; accepted: whole numbers from {least}")
+        for name, least in (
+            ("tasks", 1), ("meta_steps", 1), ("validate_every", 1), ("validation_episodes", 1),
+            ("checkpoint_every", 1), ("seed", 0),
+        ):  # fmt: skip
+            check_whole(name, getattr(self, name), least)
 
 
 @dataclass
