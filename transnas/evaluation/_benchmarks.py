@@ -80,22 +80,25 @@ class _Arrays(dict[str, Any]):
         )
 
 
-def _provided(name: str, *, required: bool = True) -> Mapping[str, Any] | None:
-    """Return the arrays of a provided file under TRANSNAS_DATA, read without pickle."""
-    path = data_folder() / "nas" / name
-    if not path.is_file():
-        if not required:
-            return None
-        raise InputError(f"data file {str(path)!r} is missing; accepted: TRANSNAS_DATA set to "
-                         "the folder that holds it")  # fmt: skip
-    return _arrays(path)
-
-
 def provided_arrays(name: str) -> Mapping[str, Any]:
     """Return the arrays of a provided file; raises `InputError` if it is missing or damaged."""
-    arrays = _provided(name)
-    assert arrays is not None
+    arrays = _arrays_if_there(name)
+    if arrays is None:
+        raise InputError(
+            f"data file {str(_provided(name))!r} is missing; accepted: TRANSNAS_DATA set to the "
+            "folder that holds it"
+        )
     return arrays
+
+
+def _arrays_if_there(name: str) -> Mapping[str, Any] | None:
+    """Return the arrays of a provided file; None if it is missing."""
+    path = _provided(name)
+    return _arrays(path) if path.is_file() else None
+
+
+def _provided(name: str) -> Path:
+    return data_folder() / "nas" / name
 
 
 @lru_cache(maxsize=8)
@@ -132,13 +135,13 @@ def _nasbench201(column: str) -> Benchmark:
         ("validation_accuracy", 200): np.where(right < 0, np.nan, right) / own[f"{column}/images"]
     }
     seconds = {200: own[f"{column}/seconds"].astype(np.float64)}
-    larger = _provided("nasbench201.npz", required=False)
+    larger = _arrays_if_there("nasbench201.npz")
     if larger is not None:
         runs["validation_accuracy", 12] = larger[f"val12_{short}"].astype(np.float64)[:, None] / 100
         # The 12-epoch cost is published for CIFAR-10 only; the others scale as their full runs.
         ratio = larger[f"train_time_{short}"] / larger["train_time_c10"]
         seconds[12] = (larger["cost12_c10"] * ratio).astype(np.float64)
-    tests = _provided("nasbench201_test.npz", required=False)
+    tests = _arrays_if_there("nasbench201_test.npz")
     final = {} if tests is None else {"test_accuracy": tests[f"test_{short}"].astype(float) / 100}
     cells = np.array([a.values for a in spaces.get("nasbench201").architectures()])
     n1, n3 = (cells == 2).sum(1), (cells == 3).sum(1)
@@ -158,8 +161,7 @@ _TRANSNAS_EPOCHS = 25
 
 
 def _transnas(space_name: str, table: str, column: str) -> Benchmark:
-    arrays = _provided("transnas101.npz")
-    assert arrays is not None
+    arrays = provided_arrays("transnas101.npz")
     tasks = {str(name): i for i, name in enumerate(arrays["tasks"])}
     values = arrays[f"{table}_val"][:, _pick(space_name, column, tasks)].astype(np.float64)
     space = spaces.get(space_name)
@@ -187,8 +189,7 @@ def _macro(column: str) -> Benchmark:
 def _nasbench_macro(column: str) -> Benchmark:
     """Three runs on CIFAR-10; the source has one held-out accuracy, searched as validation."""
     _pick("nasbench-macro", column, {"cifar10": None})
-    arrays = _provided("nasbench_macro.npz")
-    assert arrays is not None
+    arrays = provided_arrays("nasbench_macro.npz")
     space = spaces.get("nasbench-macro")
     row = {"".join(str(c) for c in code): i for i, code in enumerate(arrays["arch"])}
     order = [row[space.to_text(a)] for a in space.architectures()]

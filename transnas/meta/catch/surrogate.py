@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, cholesky
 from scipy.optimize import minimize
 
-from transnas._data import data_folder
 from transnas._errors import InputError
+from transnas.evaluation._benchmarks import provided_arrays
 from transnas.meta.catch.coding import Codes
 from transnas.meta.catch.families import Evaluate, Floats, TaskFamily
 from transnas.spaces import Architecture, Space
@@ -74,14 +74,7 @@ class SurrogateFamily(TaskFamily):
 
         Rows are drawn without replacement from all 4,630. Raises `InputError` without the data.
         """
-        path = data_folder() / "nas" / "metad2a_nb201_tasks.npz"
-        if not path.is_file():
-            raise InputError(
-                f"data file {str(path)!r} is missing; accepted: TRANSNAS_DATA set to the folder "
-                "that holds it"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("arch_index", "task", "acc")}
+        arrays = provided_arrays("metad2a_nb201_tasks.npz")
         number = classes_of(space).number
         classes = np.array([number(space.at(int(i)).values) for i in arrays["arch_index"]])
         found = {}
