@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_with_every_part_off_it_is_the_store_model() -> None:
     off = replicate_plus(FIVE, rewards, range(3), 30, priors, latents, OFF)
     np.testing.assert_array_equal(off, store)
     for part in ({"latent_share": 0.3}, {"learnt_mean": True}):
-        settings = CatchPlusSettings(**{**OFF.to_dict(), **part})
+        settings = replace(OFF, **part)
         found = replicate_plus(FIVE, rewards, range(3), 30, priors, latents, settings)
         assert not np.array_equal(found, store)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class CatchPrior(Prior):
         data = {
             "space": self.space,
             "choices": self.choices,
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
             "learnt_from": self.learnt_from,
         }
         write_prior(folder, _KIND, _FORMAT, data, self.arrays)
@@ -82,7 +82,7 @@ class CatchPrior(Prior):
 
     def learnt_settings(self) -> Mapping[str, Any]:
         """Return the settings of meta-training."""
-        return self.settings.to_dict()
+        return asdict(self.settings)
 
     def check(self, space: Space, settings: CatchSettings) -> None:
         """Raise `InputError` unless it is for `space` as it is now, and networks of these sizes."""

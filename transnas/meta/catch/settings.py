@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from transnas.strategies.settings import check_range, check_types
 
@@ -84,7 +84,3 @@ class CatchSettings:
         check_range(self, "replay_share", above=0, most=1)
         check_range(self, "huber", "clip", "learning_rate", "gradient_norm", above=0)
         check_range(self, "kl_weight", "entropy", "replay_alpha", least=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}

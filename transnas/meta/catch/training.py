@@ -7,7 +7,7 @@ moments of their optimiser. History, memory, epsilon and the scale of rewards st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def meta_train(
     record: dict[str, Any] = {
         "space": space.name,
         "seeds": list(seeds),
-        "settings": settings.to_dict(),
+        "settings": asdict(settings),
         "learnt_from": {**family.describe(), "queries": queries},
     }
     begin = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class CatchPlusPrior(Prior):
         data = {
             "space": space.name,
             "choices": choices_of(space),
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
         }
         write_prior(folder, _KIND, _FORMAT, data, arrays)
 
@@ -85,7 +85,7 @@ class CatchPlusPrior(Prior):
 
     def learnt_settings(self) -> Mapping[str, Any]:
         """Return the settings that it was learnt with."""
-        return self.settings.to_dict()
+        return asdict(self.settings)
 
 
 def learn_plus(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from transnas.strategies.settings import check_range, check_types
 
@@ -26,7 +25,3 @@ class CatchPlusSettings:
     def __post_init__(self) -> None:
         check_types(type(self), vars(self))
         check_range(self, "latent_share", least=0, below=1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
