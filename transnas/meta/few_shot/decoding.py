@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,16 +82,21 @@ def one_hot(archs: Sequence[Architecture], supernet: FewShotSupernet) -> Tensor:
     """
     sure = 1e4
     logits = torch.zeros(len(archs), *supernet.shapes["logits"])
+    logits[:, :, _NONE] = sure
     for b, arch in enumerate(archs):
-        for k, (kind, _) in enumerate(CELLS):
-            chosen = {
-                (state, node): OPERATIONS.index(op)
-                for node, block in enumerate(SPACE.cells(arch)[kind].blocks, start=2)
-                for state, op in block.pairs
-            }
-            for e, edge in enumerate(EDGES):
-                logits[b, k * len(EDGES) + e, chosen.get(edge, _NONE)] = sure
+        for row, operation in _edges(arch):
+            logits[b, row, _NONE] = 0.0
+            logits[b, row, operation] = sure
     return logits
+
+
+def _edges(arch: Architecture) -> Iterator[tuple[int, int]]:
+    """Yield the row of logits and the operation of each edge that an architecture has."""
+    cells = SPACE.cells(arch)
+    for k, (kind, _) in enumerate(CELLS):
+        for node, block in enumerate(cells[kind].blocks, start=2):
+            for state, operation in block.pairs:
+                yield k * len(EDGES) + EDGES.index((state, node)), OPERATIONS.index(operation)
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,5 @@ def diversity(adapted: Tensor, meta: Tensor) -> Diversity:
 
 def log_likelihood(logits: Tensor, archs: Sequence[Architecture]) -> Tensor:
     """Return how well architectures agree with logits [28, 8]: the sum of their log shares."""
-    shares = logits.log_softmax(dim=1)
-    found = []
-    for arch in archs:
-        total = torch.zeros(())
-        for k, (kind, _) in enumerate(CELLS):
-            for node, block in enumerate(SPACE.cells(arch)[kind].blocks, start=2):
-                for state, op in block.pairs:
-                    row = k * len(EDGES) + EDGES.index((state, node))
-                    total = total + shares[row, OPERATIONS.index(op)]
-        found.append(total)
-    return torch.stack(found)
+    shares, zero = logits.log_softmax(dim=1), torch.zeros(())
+    return torch.stack([sum((shares[edge] for edge in _edges(arch)), zero) for arch in archs])
