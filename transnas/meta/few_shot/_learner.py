@@ -20,12 +20,15 @@ from transnas.meta.few_shot.state import State
 from transnas.networks.few_shot import (
     BatchStatistics,
     FewShotNetwork,
+    FewShotSupernet,
+    FourConv,
     FusedStatistics,
     Layout,
     Norm,
     SupportStatistics,
     run,
 )
+from transnas.tasks import Signature
 from transnas.tasks.episodes import EpisodeBatch, EpisodeSource
 
 __all__ = ["STATISTICS", "Learner", "MetaGradient"]
@@ -65,6 +68,12 @@ class Learner:
         self.network = network
         self.settings = settings or self.Settings()
         self.execution = execution
+
+    @classmethod
+    def network_of(cls, signature: Signature, width: int) -> FewShotNetwork:
+        """Return the network that the method meta-trains: a supernet where it searches."""
+        network = FewShotSupernet if cls.searches else FourConv
+        return network(signature, width)
 
     # What is learnt, and what a task adapts ----------------------------------------------------
 

@@ -19,7 +19,7 @@ from transnas.meta.few_shot._learner import Learner
 from transnas.meta.few_shot.decoding import SPACE, decode, log_likelihood
 from transnas.meta.few_shot.derived import decoded_network
 from transnas.meta.few_shot.support import outside
-from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
+from transnas.networks.few_shot import LOGITS, FewShotSupernet
 from transnas.spaces import Architecture
 from transnas.tasks import Signature
 
@@ -173,12 +173,9 @@ def _learner(
 ) -> Learner:
     """Return the method on the network that `arch` and the method say."""
     cls = methods.get(method)
-    supernet = FewShotSupernet(signature, width) if cls.searches or arch is not None else None
     network = (
-        FourConv(signature, width)
-        if supernet is None
-        else supernet
+        cls.network_of(signature, width)
         if arch is None
-        else decoded_network(arch, supernet)
+        else decoded_network(arch, FewShotSupernet(signature, width))
     )
     return cls(network, cls.Settings(**settings), ADAPTING)

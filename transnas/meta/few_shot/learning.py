@@ -18,7 +18,7 @@ from transnas.meta.few_shot.derived import decoded_network
 from transnas.meta.few_shot.prior import FewShotPrior
 from transnas.meta.few_shot.settings import FamilySettings
 from transnas.meta.few_shot.training import Diverged, Plan, meta_train
-from transnas.networks.few_shot import LOGITS, FewShotSupernet, FourConv
+from transnas.networks.few_shot import LOGITS
 from transnas.tasks import Signature
 from transnas.tasks.episodes import EpisodeSource, EpisodeSpec
 
@@ -59,12 +59,7 @@ def learn(
     family, own = methods.split_settings(method, dict(settings))
     spec = EpisodeSpec(family.way, family.shot, family.query)
     cls, source = methods.get(method), source.to(workplace(device, "32-true").device)
-    signature = Signature(source.input_shape, family.way)
-    network = (
-        FewShotSupernet(signature, family.width)
-        if cls.searches
-        else FourConv(signature, family.width)
-    )
+    network = cls.network_of(Signature(source.input_shape, family.way), family.width)
     learner = cls(network, own, execution)
     recipe = methods.get(cls.recipe)
     shared = recipe.Settings(**{n: getattr(own, n) for n in _SHARED})  # refused before the search

@@ -150,12 +150,10 @@ class FewShotPrior(Prior):
     def _learner(self, signature: Signature) -> Learner:
         from transnas.meta.few_shot import methods
         from transnas.meta.few_shot._execution import ADAPTING
-        from transnas.networks.few_shot import FewShotSupernet, FourConv
 
         family, own = methods.split_settings(self.method, dict(self.settings))
         cls = methods.get(self.method)
-        network = FewShotSupernet if cls.searches else FourConv
-        return cls(network(signature, family.width), own, ADAPTING)
+        return cls(cls.network_of(signature, family.width), own, ADAPTING)
 
     def require_channels(self, task: DataTask) -> None:
         """Raise `InputError` unless the task's images have as many channels as the prior's."""
