@@ -16,6 +16,7 @@ from types import FrameType
 from transnas._errors import InputError
 from transnas.evaluation import Cost, Evaluator, Measurement
 from transnas.spaces import Architecture
+from transnas.studies._signals import handled
 
 __all__ = ["Executor", "InProcess", "Job", "Outcome", "measure", "now"]
 
@@ -139,11 +140,9 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     def ring(_: int, __: FrameType | None) -> None:
         raise _TimedOut
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        # None: a handler that was not set from Python, and cannot be set again.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if previous is None else previous)
+    with handled(signal.SIGALRM, ring):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)

@@ -21,6 +21,7 @@ from transnas.studies._history import replayed
 from transnas.studies._loop import Loop
 from transnas.studies._plan import Plan, make_plan
 from transnas.studies._progress import Progress
+from transnas.studies._signals import handled
 from transnas.studies._storage import Store, folder_beside, open_store
 from transnas.studies._study import Study, study_of
 from transnas.studies._trial import Codec
@@ -215,9 +216,5 @@ def _terminate_as_interrupt() -> Iterator[None]:
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with handled(signal.SIGTERM, interrupt):
         yield
-    finally:
-        # None: a handler that was not set from Python, and cannot be set again.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
