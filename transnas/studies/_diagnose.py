@@ -104,7 +104,8 @@ def diagnose(
     mean, low, high = (float(v[0]) for v in bootstrap_mean(values[:, None]))
     worth = None if truth is None else _Truth(truth, found.space)
     archs = _drawn(found.space, architectures, seed)
-    ranks = [] if worth is None else _ranks(found, task, archs, worth.of(archs))
+    truths = None if worth is None else worth.of(archs)
+    ranks = [] if truths is None else _ranks(found, task, archs, truths)
     skips = np.array([_part(t.metrics, "skips", found.space) for t in trials])
     normal = np.array([skip_share(found.space, t.architecture) for t in trials])
     parametric = np.array([t.metrics.get("parametric", math.nan) for t in trials])
@@ -115,7 +116,7 @@ def diagnose(
         low=low,
         high=high,
         spread=float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-        random=math.nan if worth is None else _mean(worth.of(archs)),
+        random=math.nan if truths is None else _mean(truths),
         truth=math.nan if worth is None else _mean(worth.of([t.architecture for t in trials])),
         **{name: _mean([r[name] for r in ranks]) for name in _RANKS},
         skips=float(skips.mean()),
