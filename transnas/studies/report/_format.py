@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
-__all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "tick", "value"]
+__all__ = ["capitalised", "escape", "metric_name", "panel", "sentence", "tick", "tiles", "value"]
 
 _WORDS = {
     "miou": "mIoU", "map": "mAP", "map50": "mAP50", "map75": "mAP75", "ms": "(ms)", "mj": "(mJ)"
@@ -21,6 +22,16 @@ def panel(title: str, body: str, css: str = "") -> str:
     """Return a titled card around `body` (HTML)."""
     kind = f" class='{css}'" if css else ""
     return f"<figure{kind}><figcaption>{escape(title)}</figcaption>{body}</figure>"
+
+
+def tiles(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return a row of tiles: of each the figure, what it is of, and a remark."""
+    body = "".join(
+        f"<div class='tile'><strong>{escape(figure)}</strong><span>{escape(what)}</span>"
+        f"<small>{escape(remark)}</small></div>"
+        for figure, what, remark in rows
+    )
+    return f"<div class='tiles'>{body}</div>"
 
 
 def sentence(text: str) -> str:

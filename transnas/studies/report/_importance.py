@@ -8,6 +8,7 @@ import numpy as np
 
 from transnas.evaluation import Objective
 from transnas.spaces import Space
+from transnas.studies._storage import quiet_optuna
 from transnas.studies._trial import Codec, Trial
 from transnas.studies.report._charts import bars
 from transnas.studies.report._format import metric_name, panel, sentence
@@ -39,15 +40,11 @@ def importance(space: Space, trials: Sequence[Trial], objective: Objective) -> d
     ]
     if np.ptp([t.value for t in frozen]) == 0:
         return {}
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with quiet_optuna():
         study = optuna.create_study()
         study.add_trials(frozen)
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, max_depth=32, seed=0)
         return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 def importance_figure(space: Space, trials: Sequence[Trial], objective: Objective) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from transnas.spaces import Space
 from transnas.studies._duration import duration
 from transnas.studies.report._charts import Line, chart
-from transnas.studies.report._format import escape, panel, sentence, tick, value
+from transnas.studies.report._format import escape, panel, sentence, tick, tiles, value
 from transnas.studies.report._graph import draw_architecture
 from transnas.studies.report._page import page
 
@@ -75,18 +75,13 @@ def _tiles(main: Record) -> str:
     cost, cells = main["cost"], main["tasks"].values()
     share = cost["transfer_seconds"] / cost["seconds"] if cost["seconds"] else 0.0
     training = sum(cell["seconds"] for cell in cells)
-    tiles = (
+    rows = (
         (duration(cost["seconds"]), "search", f"{cost['training_passes']:,} weight steps"),
         (f"{100 * share:.1f}%", "of it for the transfer", f"{cost['matched_images']:,} images"),
         (duration(training), "training of the networks", "encoder and head, from new weights"),
         (f"{sum(c['metrics']['parameters'] for c in cells):,.0f}", "weights", "of all networks"),
     )
-    body = "".join(
-        f"<div class='tile'><strong>{escape(a)}</strong><span>{escape(b)}</span>"
-        f"<small>{escape(c)}</small></div>"
-        for a, b, c in tiles
-    )
-    return f"<div class='tiles'>{body}</div>"
+    return tiles(rows)
 
 
 def _architectures(main: Record, space: Space) -> str:

@@ -21,6 +21,7 @@ from transnas.studies.report._format import (
     panel,
     sentence,
     tick,
+    tiles,
     value,
 )
 from transnas.studies.report._graph import draw_architecture
@@ -82,7 +83,7 @@ def _tiles(
     epochs = sum(t.measurement.cost.epochs for t in trials)
     where = ", ".join(sorted({t.measurement.cost.device for t in trials} - {""})) or "unknown"
     failed = len(trials) - len(ranked)
-    tiles = [
+    rows = [
         (shown, f"best {metric_name(objective.metric)}", f"trial {best.number}" if best else ""),
         (
             f"{len(trials):,}",
@@ -92,12 +93,7 @@ def _tiles(
         (duration(seconds), "spent on evaluations", where),
         (f"{epochs:,.0f}", "epochs of training", _until(trials, best)),
     ]
-    body = "".join(
-        f"<div class='tile'><strong>{escape(a)}</strong><span>{escape(b)}</span>"
-        f"<small>{escape(c)}</small></div>"
-        for a, b, c in tiles
-    )
-    return f"<div class='tiles'>{body}</div>"
+    return tiles(rows)
 
 
 def _until(trials: Sequence[Trial], best: Trial | None) -> str:

@@ -51,11 +51,12 @@ def failures(trials: Sequence[Trial]) -> str:
     reasons = Counter(_reason(t) for t in trials if t.status != "complete")
     if not reasons:
         return ""
+    shown = reasons.most_common(8)
     items = "".join(
         f"<li><span class='pill bad'>{count:,} ×</span> {escape(reason)}</li>"
-        for reason, count in reasons.most_common(8)
+        for reason, count in shown
     )
-    more = sum(reasons.values()) - sum(count for _, count in reasons.most_common(8))
+    more = reasons.total() - sum(count for _, count in shown)
     tail = f"<li>{more:,} more with other reasons</li>" if more else ""
     return f"<ul class='reasons'>{items}{tail}</ul>"
 
