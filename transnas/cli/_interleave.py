@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +72,6 @@ def interleave(
         seed=seed,
         settings=typed(InterleaveSettings, "interleaved search", set_ or ()),
         device=device,
-        progress=True if sys.stderr.isatty() else None,
         command=command_line(context),
     )
     _show(record)

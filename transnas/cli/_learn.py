@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +71,6 @@ def learn(
         epochs=epochs,
         objective=None if objective_ is None else objective(objective_),
         settings=typed(own, f"method {method!r}", set_) if set_ else None,
-        progress=True if sys.stderr.isatty() else None,
     )
     if prior.quality:
         print(f"tasks    {prior.quality} (validation)")

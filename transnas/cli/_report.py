@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transnas._errors import InputError
 from transnas.cli import _options as options
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def report(
 
 
 def _pictures(study: Study, count: int, task: str | None, device: str) -> list[Picture]:
-    from transnas import InputError
     from transnas.studies._study import task_of
     from transnas.studies.pictures import pictures
 
@@ -64,7 +64,6 @@ def _pictures(study: Study, count: int, task: str | None, device: str) -> list[P
 
 def _only(storage: str) -> str:
     """Return the name of the storage's only study."""
-    from transnas import InputError
     from transnas.studies import list_studies
 
     names = list_studies(storage)
@@ -76,7 +75,6 @@ def _only(storage: str) -> str:
 
 
 def _comparison(path: Path) -> Comparison:
-    from transnas import InputError
     from transnas.studies import Comparison
 
     try:

@@ -108,11 +108,13 @@ def _require_result(study: Study) -> None:
 
 def _strategy(learn_from: Sequence[str] | None, prior: Path | None) -> str:
     """Return the strategy of a search that names none."""
+    from transnas.studies._plan import DEFAULT_STRATEGY, LEARNING_STRATEGY
+
     if prior is not None:
         from transnas.meta import prior_info
 
         return prior_info(prior).strategy_name
-    return "store-transfer" if learn_from else "regularized-evolution"
+    return LEARNING_STRATEGY if learn_from else DEFAULT_STRATEGY
 
 
 def command_line(context: typer.Context) -> str:
@@ -143,10 +145,10 @@ def _evaluator(
 ) -> tuple[Evaluator | None, list[Objective]]:
     """Return how to measure, and what to search for; None: the search finds it itself."""
     from transnas import tasks
-    from transnas.studies._latency import LatencyWish, with_latency
+    from transnas.studies._latency import MEASURED, LatencyWish, with_latency
     from transnas.studies._plan import default_evaluator, space_of
 
-    latency = any(o.metric in ("latency_ms", "energy_mj") for o in wanted)
+    latency = any(o.metric in MEASURED for o in wanted)
     if device == "auto" and wish == LatencyWish() and not latency:
         return None, wanted
     found = tasks.get(task)

@@ -10,9 +10,10 @@ from transnas.evaluation import Evaluator, Objective
 from transnas.spaces import Space
 from transnas.tasks import TableTask, Task
 
-__all__ = ["LatencyWish", "with_latency"]
+__all__ = ["MEASURED", "LatencyWish", "with_latency"]
 
-_MEASURED = ("latency_ms", "energy_mj")
+MEASURED = ("latency_ms", "energy_mj")
+"""Metrics for which latency is measured beside what is searched for."""
 _TO_MS = {"": 1.0, "ms": 1.0, "us": 1e-3, "s": 1e3}
 
 
@@ -43,7 +44,7 @@ def with_latency(
     """
     from transnas.evaluation import Combined, DeviceTable, Latency, LatencyReward
 
-    named = any(o.metric in _MEASURED for o in objectives)
+    named = any(o.metric in MEASURED for o in objectives)
     if wish.target is None and (wish.weight is not None or wish.constraint is not None):
         given = "weight" if wish.weight is not None else "constraint"
         raise InputError(f"latency {given} is given without a latency target; accepted: both")
