@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -259,15 +259,15 @@ class RelationalStore(OptunaStore):
     def _swap(self, connection: sa.Connection, study: int, old: str, new: str) -> bool:
         a = t.study_system_attributes
         update = sa.update(a).where(
-            a.c.study_id == study, a.c.key == "lease", a.c.value_json == _json(old)
+            a.c.study_id == study, a.c.key == "lease", a.c.value_json == json.dumps(old)
         )
-        return connection.execute(update.values(value_json=_json(new))).rowcount == 1
+        return connection.execute(update.values(value_json=json.dumps(new))).rowcount == 1
 
     def _take(self, connection: sa.Connection, study: int, old: str | None, new: str) -> bool:
         """Set the lease if it is still the `old` one; None: if there was none."""
         if old is not None:
             return self._swap(connection, study, old, new)
-        row = {"study_id": study, "key": "lease", "value_json": _json(new)}
+        row = {"study_id": study, "key": "lease", "value_json": json.dumps(new)}
         connection.execute(sa.insert(t.study_system_attributes), row)
         return True
 
@@ -279,11 +279,8 @@ class RelationalStore(OptunaStore):
                 "number": entry.trial.number,
                 "study_id": study,
                 "state": codec.state(entry),
-                # Optuna's columns hold naive UTC.
-                "datetime_start": entry.trial.started.astimezone(timezone.utc).replace(tzinfo=None),
-                "datetime_complete": entry.trial.finished.astimezone(timezone.utc).replace(
-                    tzinfo=None
-                ),
+                "datetime_start": _naive(entry.trial.started),
+                "datetime_complete": _naive(entry.trial.finished),
             }
             for entry in entries
         ]
@@ -297,10 +294,11 @@ class RelationalStore(OptunaStore):
 def _set_system_attribute(connection: sa.Connection, study: int, key: str, value: Any) -> None:
     a = t.study_system_attributes
     update = sa.update(a).where(a.c.study_id == study, a.c.key == key)
-    if connection.execute(update.values(value_json=_json(value))).rowcount == 0:
-        row = {"study_id": study, "key": key, "value_json": _json(value)}
+    if connection.execute(update.values(value_json=json.dumps(value))).rowcount == 0:
+        row = {"study_id": study, "key": key, "value_json": json.dumps(value)}
         connection.execute(sa.insert(a), row)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value)
+def _naive(moment: datetime) -> datetime:
+    """Return a time as Optuna's columns hold it: in UTC, without saying so."""
+    return moment.astimezone(timezone.utc).replace(tzinfo=None)
