@@ -218,8 +218,8 @@ class _Run:
         self.record["curves"] = search.history.points
         self.record["events"] = search.history.events
         self.record["parameters"] = search.parameters()
-        names = range(len(search.tasks))
-        return Found([search.derive(k) for k in names], search.cost, None, [search])
+        architectures = [search.derive(k) for k in range(len(search.tasks))]
+        return Found(architectures, search.cost, None, [search])
 
     def baseline(self, name: str) -> Found:
         """Return what a baseline decides at the cost of the search."""
@@ -258,10 +258,8 @@ class _Run:
         return None
 
     def _trained(self, method: str, task: DataTask) -> dict[str, Any]:
-        arch, skeleton = (
-            self._architecture(method, task),
-            self.record["methods"][method]["skeleton"],
-        )
+        arch = self._architecture(method, task)
+        skeleton = self.record["methods"][method]["skeleton"]
         with Learning(f"{method} on {task.name}", self._epochs, self._shown, "epochs") as line:
             trained = train_separately(
                 task, self._search.space, arch, skeleton, None, self._epochs,

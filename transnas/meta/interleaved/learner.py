@@ -220,7 +220,7 @@ class Learner:
     def place(self, device: torch.device) -> None:
         """Move weights and momentum to `device`; the shared architecture and its masks stay."""
         shared = {id(a) for a in self.alpha}
-        for module in (self.encoder, self.head, self.project):
+        for module in self._parts.values():
             for p in module.parameters():
                 if id(p) not in shared:
                     p.data, p.grad = p.data.to(device), None
@@ -241,13 +241,17 @@ class Learner:
     def named_weights(self) -> dict[str, Tensor]:
         """Return the weights that a stage moves, by `encoder.*`, `head.*`, `project.*` names."""
         moved = {id(p) for p in self.private}
-        parts = {"encoder": self.encoder, "head": self.head, "project": self.project}
         return {
             f"{part}.{name}": p
-            for part, module in parts.items()
+            for part, module in self._parts.items()
             for name, p in module.named_parameters()
             if id(p) in moved
         }
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        """The modules whose weights are the task's, or those of an encoder that it shares."""
+        return {"encoder": self.encoder, "head": self.head, "project": self.project}
 
     def _draws(self) -> torch.Generator | None:
         """Return the generator of sampled edge weights, if there is one."""
@@ -260,12 +264,10 @@ class Learner:
         skipped = {id(a) for a in self.alpha}
         weights = {
             f"{part}.{name}": value
-            for part, module in (
-                ("encoder", self.encoder), ("head", self.head), ("project", self.project)
-            )
+            for part, module in self._parts.items()
             for name, value in (*module.named_parameters(), *module.named_buffers())
             if id(value) not in skipped
-        }  # fmt: skip
+        }
         return {
             "weights": {name: value.detach() for name, value in weights.items()},
             "optimiser": optimiser_state(self.optimiser),
@@ -282,9 +284,8 @@ class Learner:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
-        parts = {"encoder": self.encoder, "head": self.head, "project": self.project}
         with torch.no_grad():
-            for part, module in parts.items():
+            for part, module in self._parts.items():
                 for name, value in (*module.named_parameters(), *module.named_buffers()):
                     if f"{part}.{name}" in state["weights"]:
                         value.copy_(state["weights"][f"{part}.{name}"])
