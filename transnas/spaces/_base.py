@@ -343,13 +343,16 @@ class Space(ABC):
         missing = [name for name in known if name not in pairs]
         if missing:
             raise InputError(f"choice {missing[0]!r} is missing; accepted: all of {known}")
-        values = []
-        for choice in self.choices:
-            if pairs[choice.name] not in choice.values:
-                raise unknown(f"choice {choice.name!r} value", pairs[choice.name], choice.values)
-            values.append(choice.values.index(pairs[choice.name]))
-        numbers = [_number(r.name, pairs[r.name]) for r in self.ranges]
-        return self.architecture(values, numbers)
+        words = [pairs[c.name] for c in self.choices]
+        return self._from_words(words, [_number(r.name, pairs[r.name]) for r in self.ranges])
+
+    def _from_words(self, words: Sequence[str], numbers: Sequence[float] = ()) -> Architecture:
+        """Return the architecture of one value a choice; raises `InputError` for unknown ones."""
+        for choice, word in zip(self.choices, words, strict=True):
+            if word not in choice.values:
+                raise unknown(f"choice {choice.name!r} value", word, choice.values)
+        codes = [c.values.index(w) for c, w in zip(self.choices, words, strict=True)]
+        return self.architecture(codes, numbers)
 
 
 def _number(name: str, text: str) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from transnas._errors import InputError, unknown
+from transnas._errors import InputError
 from transnas.spaces._base import Architecture, Choice, Graph, Space
 
 __all__ = ["Block", "Cell", "CellSpace", "cell_choices", "relabelled", "unused_states"]
@@ -122,11 +122,7 @@ class CellSpace(Space):
                 f"the cells have {len(words)} codes; space {self.name!r} "
                 f"has {len(self.choices)} choices"
             )
-        for choice, word in zip(self.choices, words, strict=True):
-            if word not in choice.values:
-                raise unknown(f"choice {choice.name!r} value", word, choice.values)
-        codes = [c.values.index(w) for c, w in zip(self.choices, words, strict=True)]
-        return self.architecture(codes)
+        return self._from_words(words)
 
     def _words(self, block: Block) -> list[str]:
         """Return the values of a block's choices; raises `InputError` for a combiner it has not."""

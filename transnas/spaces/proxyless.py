@@ -7,7 +7,7 @@ searched. 6^6 7^15 = 2.215e17 chains.
 
 from __future__ import annotations
 
-from transnas._errors import InputError, unknown
+from transnas._errors import InputError
 from transnas.spaces._base import Architecture, Choice, Graph, Space
 from transnas.spaces._registry import register
 
@@ -73,11 +73,3 @@ class ProxylessNAS(Space):
     def _stages(self, arch: Architecture) -> list[tuple[str, ...]]:
         blocks = iter(self.blocks(arch))
         return [tuple(next(blocks) for _ in range(count)) for count in CELLS]
-
-    def _from_words(self, words: list[str]) -> Architecture:
-        for choice, word in zip(self.choices, words, strict=True):
-            if word not in choice.values:
-                raise unknown(f"choice {choice.name!r} value", word, choice.values)
-        return self.architecture(
-            [c.values.index(w) for c, w in zip(self.choices, words, strict=True)]
-        )
