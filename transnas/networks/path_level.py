@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transnas.networks._registry import positive, register
+from transnas.networks.chain import suggest
 from transnas.networks.transformations import deeper, replicate, split_layer
 from transnas.spaces import Architecture, Space
 from transnas.spaces.path_level import PathLevel, Step
@@ -99,11 +100,6 @@ def _edges(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Sequential]]:
             yield module, name, child
         else:
             yield from _edges(child)
-
-
-def suggest(signature: Signature) -> dict[str, int]:
-    """Return a stride that makes maps of 17 to 32 pixels out of larger images."""
-    return {"stem_stride": max(1, -(-max(signature.input_shape[1:]) // 32))}
 
 
 @register("path-level", suggest)
