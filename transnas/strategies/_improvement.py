@@ -1,4 +1,4 @@
-"""The expected improvement over many candidates at once, for models that are plain arrays."""
+"""The expected improvement over many candidates, for models that are plain arrays, and ties."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-__all__ = ["expected_improvement"]
+__all__ = ["any_of", "expected_improvement"]
 
 Arrays = TypeVar("Arrays", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
@@ -24,3 +24,8 @@ def expected_improvement(gain: Arrays, deviation: Arrays) -> Arrays:
     density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
     improvement: Arrays = deviation * (z * ndtr(z) + density)
     return improvement
+
+
+def any_of(positions: npt.NDArray[np.int64], rng: np.random.Generator) -> int:
+    """Return one of the candidates at these positions, each as likely as any other."""
+    return int(positions[rng.integers(len(positions))])

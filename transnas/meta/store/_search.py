@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from transnas.meta.store._posterior import Columns, Posterior
 from transnas.meta.store._sources import SmoothedSource
 from transnas.meta.store._trust import RELATIONS, weigh
-from transnas.strategies._improvement import expected_improvement
+from transnas.strategies._improvement import any_of, expected_improvement
 from transnas.strategies.bayesian import Candidates, Float
 
 __all__ = ["RANDOM_STARTS", "Search", "source_values"]
@@ -69,10 +68,10 @@ class Search:
         without sources a random one. Needs a free candidate.
         """
         if self.relations == 1 and len(self.observed) < RANDOM_STARTS:
-            return _any_of(np.flatnonzero(self.free), rng)
+            return any_of(np.flatnonzero(self.free), rng)
         worth = self._acquisition() if self.observed else self.posterior.mean_source
         worth = np.where(self.free, worth, -np.inf)
-        return _any_of(np.flatnonzero(worth == worth.max()), rng)
+        return any_of(np.flatnonzero(worth == worth.max()), rng)
 
     def _acquisition(self) -> Float:
         """Return expected improvement over the best mean of an observed candidate, [N].
@@ -91,7 +90,3 @@ class Search:
             gain = expected_improvement(mean - mean[self.observed].max(), deviation)
             total += np.float32(h.probability * h.scale / largest) * gain
         return total
-
-
-def _any_of(positions: npt.NDArray[np.int64], rng: np.random.Generator) -> int:
-    return int(positions[rng.integers(len(positions))])

@@ -34,7 +34,7 @@ from transnas.strategies._base import (
     restore_generator,
 )
 from transnas.strategies._draws import pack, packed, unpack
-from transnas.strategies._improvement import expected_improvement
+from transnas.strategies._improvement import any_of, expected_improvement
 from transnas.strategies._registry import register
 from transnas.strategies._replicates import register_replicated
 from transnas.strategies.bayesian._candidates import Candidates, is_listable, listed
@@ -100,11 +100,11 @@ class Search:
     def propose(self, pending: Sequence[int], rng: np.random.Generator) -> int:
         """Return the free candidate of greatest acquisition, ties at random; needs a free one."""
         if len(self._observed) < self._settings.start:
-            return _any_of(np.flatnonzero(self.free), rng)
+            return any_of(np.flatnonzero(self.free), rng)
         if pending:
             return self._believing(pending).propose((), rng)
         worth = np.where(self.free, self._acquisition(), -np.inf)
-        return _any_of(np.flatnonzero(worth == worth.max()), rng)
+        return any_of(np.flatnonzero(worth == worth.max()), rng)
 
     def _weighed(self) -> list[tuple[float, Incremental, Evidence]]:
         """Return (probability, model, evidence) of each noise that is credible."""
@@ -229,7 +229,3 @@ def replicated(
             if not np.isnan(table[chosen]):
                 search.observe(chosen, float(table[chosen]))
     return asked
-
-
-def _any_of(positions: npt.NDArray[np.int64], rng: np.random.Generator) -> int:
-    return int(positions[rng.integers(len(positions))])
