@@ -200,9 +200,9 @@ class OneShot(ABC):
             group["lr"] = self.rate()
         self.by_weights.step()
 
-    def logits_step(self, batch: Batch, mix: Mix | None = None) -> None:
+    def logits_step(self, batch: Batch) -> None:
         """Move the logits, and nothing else, down the loss of a batch."""
-        loss, accuracy = self.loss(batch, mix)
+        loss, accuracy = self.loss(batch)
         self.log("supernet_loss", loss)
         self.log("supernet_accuracy", accuracy)
         self.descend_logits(loss)

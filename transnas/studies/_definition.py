@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -158,9 +158,9 @@ def _running() -> str:
     return shlex.join(["python", *sys.argv] if script else sys.argv)
 
 
-def _versions(names: Sequence[str] = ("transnas", "torch", "optuna", "numpy")) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     found = {}
-    for name in names:
+    for name in ("transnas", "torch", "optuna", "numpy"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -34,14 +34,14 @@ def require_writable(path: str | Path, field: str = "out") -> Path:
     return path
 
 
-def require_folder(path: str | Path, field: str = "out") -> Path:
+def require_folder(path: str | Path) -> Path:
     """Return `path` if it is a folder to write into, or one can be made there."""
     path = Path(path)
-    require_path(field, path, path)
+    require_path("out", path, path)
     nearest = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise InputError(
-            f"{field} {str(path)!r} cannot be a folder to write into; accepted: a folder that you "
+            f"out {str(path)!r} cannot be a folder to write into; accepted: a folder that you "
             "may write to, or a new one in such a folder"
         )
     return path
