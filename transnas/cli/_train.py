@@ -68,7 +68,6 @@ def train(
     from transnas.studies.final import compare_finalists, train_final
 
     check_whole("top", top, 1)
-
     require_formats(_formats(formats))
     require_folder(out)
     found = _study(architecture, study, storage)
