@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from transnas._data import data_folder
+
 
 @pytest.fixture(scope="session")
 def data_file() -> Callable[[str], Path]:
@@ -17,7 +19,7 @@ def data_file() -> Callable[[str], Path]:
     """
 
     def find(name: str) -> Path:
-        path = Path(os.environ.get("TRANSNAS_DATA", "../shared/data")) / name
+        path = data_folder() / name
         if not path.exists():
             if os.environ.get("CI"):
                 pytest.fail(f"{path} is missing; CI needs it")
