@@ -77,6 +77,31 @@ assert not any(name.startswith("transnas.") for name in sys.modules)
     assert torch.allclose(scores, network(images), atol=1e-5)
 
 
+def test_files_of_another_network_do_not_stay_beside_those_of_this_one(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    export(network, SIGNATURE, tmp_path, ("safetensors",))
+    assert export(load_network(tmp_path), SIGNATURE, tmp_path, ("torch",)).removed == ()
+    (tmp_path / "notes.txt").write_text("mine")
+    again = networks.build(SPACE, CELL, SIGNATURE, channels=4, cells=1)
+    exported = export(again, SIGNATURE, tmp_path, ("safetensors",))
+    assert exported.removed == (tmp_path / "network.pt2",)
+    assert {f.name for f in tmp_path.iterdir()} == {*(f.name for f in exported.files), "notes.txt"}
+    export(network, SIGNATURE, tmp_path, ("torch",))
+    assert {f.name for f in tmp_path.iterdir()} == {"network.pt2", "notes.txt"}
+
+
+def test_another_network_of_the_same_weights_is_another(tmp_path: Path) -> None:
+    def built(operation: int) -> nn.Module:
+        torch.manual_seed(0)
+        cell = SPACE.architecture((operation,) * 6)
+        return networks.build(SPACE, cell, SIGNATURE, channels=4, cells=1)
+
+    export(built(1), SIGNATURE, tmp_path, ("safetensors", "torch"))  # skips
+    exported = export(built(4), SIGNATURE, tmp_path, ("safetensors",))  # pools
+    assert exported.removed == (tmp_path / "network.pt2",)
+
+
 def test_onnx_program_agrees_for_every_batch_size(network: nn.Module, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     exported = export(network, SIGNATURE, tmp_path, ("onnx",))

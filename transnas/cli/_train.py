@@ -291,5 +291,7 @@ def _print_metrics(metrics: Mapping[str, float]) -> None:
 def _print_written(written: Exported) -> None:
     for file in written.files:
         print(f"{'written':<14} {file}")
+    for file in written.removed:
+        print(f"{'removed':<14} {file}, which was of another network")
     for name, difference in written.differences.items():
         print(f"{'checked':<14} {name}: outputs differ by {difference:.1e} at most")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Exported:
     files: tuple[Path, ...]
     differences: Mapping[str, float]
     """Largest absolute difference of outputs on random inputs, by format; outputs are scores."""
+    removed: tuple[Path, ...] = ()
+    """Files of another network that lay in the folder."""
 
 
 def export(
@@ -51,8 +53,10 @@ def export(
     - `torch`: `network.pt2`, loaded by `torch.export.load` with torch alone.
 
     Programs are run beside the network before anything is put in place. All files are written to
-    a temporary folder first, so that a failure leaves what was there. Raises `InputError` for an
-    unknown format, a missing extra, or metadata that is not JSON.
+    a temporary folder first, so that a failure leaves what was there. Files in other formats that
+    an earlier call left stay if `network.safetensors` beside them holds this network; else they
+    are of another one, or nothing says which, and go. Raises `InputError` for an unknown format, a
+    missing extra, or metadata that is not JSON.
     """
     require_formats(formats, signature.kind)
     description = _description(network, signature, metadata or {})
@@ -67,11 +71,12 @@ def export(
                 if difference is not None:
                     differences[name] = difference
             written = sorted(Path(temporary).iterdir())
+            removed = _remove_others(target, {f.name for f in written}, network, description)
             for file in written:
                 os.replace(file, target / file.name)
     finally:
         network.to(device).train(was_training)
-    return Exported(tuple(target / file.name for file in written), differences)
+    return Exported(tuple(target / file.name for file in written), differences, removed)
 
 
 def require_formats(formats: Sequence[str], kind: str = "classification") -> None:
@@ -149,17 +154,23 @@ def load_network(folder: str | Path) -> nn.Module:
 def _write_safetensors(
     network: nn.Module, signature: Signature, folder: Path, description: str
 ) -> float | None:
+    # Written here and not by `save_file`, which leaves a file that only its owner can read.
+    (folder / "network.safetensors").write_bytes(_weights(network))
+    (folder / "network.json").write_text(description, encoding="utf-8")
+    return None
+
+
+def _weights(network: nn.Module) -> bytes:
+    """Return the network's weights and statistics as a safetensors file."""
     from safetensors.torch import save
 
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
-    weights = {
-        name: tensor.clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
-    }
-    # Written here and not by `save_file`, which leaves a file that only its owner can read.
-    (folder / "network.safetensors").write_bytes(save(weights))
-    (folder / "network.json").write_text(description, encoding="utf-8")
-    return None
+    return save(
+        {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in network.state_dict().items()
+        }
+    )
 
 
 def _write_torch(
@@ -196,6 +207,7 @@ def _write_onnx(
         return _difference("onnx", torch.from_numpy(found), network(inputs))
 
 
+_FILES = ("network.json", "network.onnx", "network.pt2", "network.safetensors")
 _WRITERS: dict[str, Callable[[nn.Module, Signature, Path, str], float | None]] = {
     "safetensors": _write_safetensors,
     "onnx": _write_onnx,
@@ -253,6 +265,30 @@ def _folder(folder: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise InputError(f"folder {str(path)!r} is read-only; accepted: a writable folder")
     return path
+
+
+def _remove_others(
+    folder: Path, written: Collection[str], network: nn.Module, description: str
+) -> tuple[Path, ...]:
+    """Remove what lies in `folder` of another network and is not written anew; return it."""
+    others = [folder / name for name in _FILES if name not in written]
+    others = [path for path in others if path.is_file()]
+    if not others or _holds(folder, network, description):
+        return ()
+    for path in others:
+        path.unlink()
+    return tuple(others)
+
+
+def _holds(folder: Path, network: nn.Module, description: str) -> bool:
+    """Return whether the safetensors and JSON files in `folder` are those of `network`."""
+    try:
+        about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        weights = (folder / "network.safetensors").read_bytes()
+        built = about["built"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(built == json.loads(description)["built"] and weights == _weights(network))
 
 
 def _difference(name: str, found: torch.Tensor, expected: torch.Tensor) -> float:
