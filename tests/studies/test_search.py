@@ -498,3 +498,10 @@ def test_studies_from_before_data_had_digests_go_on() -> None:
     stored.require(replace(stored, data="0123456789abcdef"), "study 'old'")
     with pytest.raises(InputError, match="data none does not fit study 'new'"):
         replace(stored, data="0123456789abcdef").require(stored, "study 'new'")
+
+
+def test_own_data_do_not_continue_a_study_of_the_built_in_task_of_their_name() -> None:
+    stored = Definition("digits", SPACE.name, "random")
+    stored.require(stored, "study 'digits'")
+    with pytest.raises(InputError, match=r"data '0123.*' does not fit .* which has none"):
+        stored.require(replace(stored, data="0123456789abcdef"), "study 'digits'")

@@ -12,7 +12,7 @@ from study_toys import SPACE, TASK, Sum, Troubled
 from transnas import InputError
 from transnas.evaluation import Objective
 from transnas.studies import search, sources
-from transnas.studies._definition import is_of
+from transnas.studies._definition import is_of, may_be_of
 from transnas.studies._plan import by_task
 from transnas.studies._storage import label_of, open_store
 from transnas.studies.sources import recorded_sources
@@ -73,15 +73,18 @@ def test_studies_of_other_data_of_the_same_name_are_other_sources(sqlite: str) -
 def test_a_task_is_known_by_its_data_where_there_is_a_digest() -> None:
     mine = replace(DATA, digest="aa")
     renamed = replace(mine, name="renamed")
-    for name, data, task, same in (
-        ("data", "aa", mine, True),
-        ("data", "bb", mine, False),
-        ("data", "aa", renamed, True),
-        ("data", "", mine, True),  # from before data had digests
-        ("toy", "", TASK, True),
-        ("data", "aa", TASK, False),
+    for name, data, task, certain, possible in (
+        ("data", "aa", mine, True, True),
+        ("data", "bb", mine, False, False),
+        ("data", "aa", renamed, True, True),
+        ("data", "", mine, True, True),  # from before data had digests
+        ("digits", "", replace(mine, name="digits"), False, True),  # built in, and the user's own
+        ("data", "aa", DATA, False, True),
+        ("toy", "", TASK, True, True),
+        ("data", "aa", TASK, False, False),
     ):
-        assert is_of(name, data, task) is same
+        assert is_of(name, data, task) is certain
+        assert may_be_of(name, data, task) is possible
 
 
 def test_a_search_learns_and_resumes_with_the_sources_it_began_with(sqlite: str) -> None:

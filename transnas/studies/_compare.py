@@ -19,7 +19,7 @@ from transnas.strategies import Strategy
 from transnas.strategies._replicates import require_one_budget
 from transnas.studies import _methods
 from transnas.studies._comparison import Comparison, arm
-from transnas.studies._definition import environment, is_of, require_name
+from transnas.studies._definition import environment, may_be_of, require_name
 from transnas.studies._plan import (
     LEARNING_STRATEGY,
     by_task,
@@ -129,7 +129,7 @@ class _Request:
             for method in self.methods
             for seed in self.seeds
         }
-        return lambda source: is_of(source.task, source.data, task) or source.study in arms
+        return lambda source: may_be_of(source.task, source.data, task) or source.study in arms
 
 
 def _study_name(task: Task, method: str, seed: int) -> str:

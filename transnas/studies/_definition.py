@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from transnas import tasks
 from transnas._errors import InputError
 from transnas.evaluation import Objective
 from transnas.studies._storage import label_of
@@ -25,6 +26,7 @@ __all__ = [
     "default_name",
     "environment",
     "is_of",
+    "may_be_of",
     "require_name",
 ]
 
@@ -83,8 +85,8 @@ class Definition:
             for key, value in stored["settings"].items()
         ]
         for field_name, value, other in pairs:
-            if field_name == "data" and not value:
-                continue  # built in, or recorded before data had digests
+            if field_name == "data" and value != other and _undigested(self.task, value):
+                continue
             if value != other and field_name != "settings":
                 raise InputError(
                     f"{field_name} {_shown(other)} does not fit {where}, which has "
@@ -100,10 +102,23 @@ def data_of(task: Task) -> str:
 def is_of(name: str, data: str, task: Task) -> bool:
     """Return whether what was done on the task `name` with the digest `data` was done on `task`.
 
-    Two digests decide; where one is empty (built in, or from before there were digests), the names.
+    The digests must be equal, and where there are none, as for what is built in, the names.
     """
     given = data_of(task)
+    if data and given:
+        return data == given
+    return name == task.name and (data == given or _undigested(name, data))
+
+
+def may_be_of(name: str, data: str, task: Task) -> bool:
+    """Return whether it may have been: own data may be a copy of what is built in."""
+    given = data_of(task)
     return data == given if data and given else name == task.name
+
+
+def _undigested(name: str, data: str) -> bool:
+    """Return whether a record is of own data and from before there were digests."""
+    return not data and not tasks.is_builtin(name)
 
 
 def _shown(value: Any) -> str:
