@@ -198,6 +198,7 @@ def boxes_task(count: int = 16) -> DataTask:
 def test_segmentation_learns_and_repeats() -> None:
     training = Training(masks_task(), SPACE, Recipe(batch_size=4, learning_rate=0.1))
     found = training.evaluate(ARCH, 10)
+    assert set(found.metrics) == training.reports()
     assert found.status == "complete", found.error
     assert found.metrics["validation_miou"] > 0.6
     first, second = (training.evaluate(ARCH, 1, seed=3).metrics for _ in range(2))
@@ -208,6 +209,7 @@ def test_segmentation_learns_and_repeats() -> None:
 def test_detection_learns() -> None:
     training = Training(boxes_task(40), SPACE, Recipe(batch_size=4, learning_rate=0.02))
     found = training.evaluate(ARCH, 10)
+    assert set(found.metrics) == training.reports()
     assert found.status == "complete", found.error
     assert found.metrics["validation_map50"] > 0.5
 

@@ -71,6 +71,7 @@ def test_a_cell_learns_a_text_that_repeats(tmp_path: Path) -> None:
     arch = space.sample(np.random.default_rng(0))
     training = Training(task, space, skeleton={"hidden": 8}, device="cpu")
     found = training.evaluate(arch, 15)
+    assert set(found.metrics) == training.reports()
     assert found.status == "complete"
     assert found.metrics["validation_perplexity"] < 2  # 6 equally frequent tokens
     assert found.metrics["validation_log_likelihood"] == -found.metrics["validation_loss"]

@@ -109,6 +109,11 @@ def test_no_reward_fails_with_the_reason_and_a_missing_metric_is_named() -> None
     assert "quality -0.1 has no latency reward" in found.error
     with pytest.raises(InputError, match="'latency_ms' of the latency reward is not measured"):
         LatencyReward(Known(validation_accuracy=0.5), 10.0).evaluate(arch)
+    undeclared = Known(validation_accuracy=0.5)
+    assert LatencyReward(undeclared, 10.0).reports() is None
+    table = Table(tasks.get("nasbench201/cifar10"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'energy_mj' of the .* accepted: flops, latency_ms, p"):
+        LatencyReward(table, 10.0, latency="energy_mj")
     for settings in ({"target": 0.0}, {"target": 1.0, "weight": 1.0}):
         with pytest.raises(InputError, match="accepted"):
             LatencyReward(Known(), **settings)

@@ -16,7 +16,7 @@ import pytest
 from study_toys import SPACE, TASK, Hopeless, Logged, Refuses, Sum, Troubled
 
 from transnas import InputError, spaces
-from transnas.evaluation import Cost, Evaluator, Measurement, Objective
+from transnas.evaluation import Combined, Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, Choice, Range, Space
 from transnas.studies import SearchError, Study, Trial, list_studies, load_study, search
 from transnas.studies._definition import Definition, environment
@@ -234,6 +234,20 @@ def test_an_evaluator_refusal_leaves_nothing_behind(tmp_path: Path, sqlite: str)
     with pytest.raises(InputError, match="objective 'speed' is not measured; accepted: size, val"):
         run(sqlite, objectives="speed")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_objective_that_is_known_not_to_be_measured_is_refused_before_work() -> None:
+    class Declared(Sum):
+        def reports(self) -> frozenset[str]:
+            return frozenset({"size", "validation_accuracy"})
+
+        def evaluate(self, arch: Architecture, budget: Any = None, seed: int = 0) -> Measurement:
+            raise AssertionError("worked")
+
+    message = "objective 'speed' is not measured; accepted: size, validation_accuracy"
+    for evaluator in (Declared(), Combined([Declared(), Declared()])):
+        with pytest.raises(InputError, match=message):
+            run("memory://declared", evaluator=evaluator, objectives=["size", "speed"])
 
 
 def test_a_refusal_of_one_architecture_fails_that_trial(sqlite: str) -> None:

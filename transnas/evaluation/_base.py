@@ -134,6 +134,14 @@ class Evaluator(ABC):
         a failed measurement or raised and stored as such by the study.
         """
 
+    def reports(self) -> frozenset[str] | None:
+        """Return the names of the metrics that it can measure; None: it does not say.
+
+        An objective that is not among them is refused before any work, and not after the first
+        measurement.
+        """
+        return None
+
     def parts(self) -> tuple[Evaluator, ...]:
         """Return the evaluators that this one is made of; itself if it is made of no others."""
         return (self,)

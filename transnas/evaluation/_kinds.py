@@ -32,6 +32,8 @@ class Kind(ABC):
     """Images in a batch of `measure`; maps of more take a CPU half as long again."""
     methods: tuple[str, ...] = ()
     """Methods of the network that `loss` calls beside calling it."""
+    metrics: tuple[str, ...]
+    """The names of what `measure` returns."""
 
     def blank(
         self, count: int, signature: Signature, device: torch.device | str | None = None
@@ -60,6 +62,8 @@ class Classification(Kind):
 
     With more than ten classes also `top5_accuracy`: the true class is among the five likeliest.
     """
+
+    metrics = ("loss", "accuracy")
 
     def loss(self, network: nn.Module, images: Tensor, targets: Any, recipe: Recipe) -> Tensor:
         smoothing = recipe.label_smoothing
@@ -98,6 +102,7 @@ class Segmentation(Kind):
     """
 
     recipe = Recipe(batch_size=8, learning_rate=0.05, label_smoothing=0.0)
+    metrics = ("miou", "pixel_accuracy", "loss")
     largest = 16
 
     def require(self) -> None:
@@ -136,6 +141,7 @@ class Detection(Kind):
     """The losses of Faster R-CNN; `map` (COCO's, over IoU 0.50:0.95), `map50` and `map75`."""
 
     recipe = Recipe(batch_size=8, learning_rate=0.02, label_smoothing=0.0)
+    metrics = ("map", "map50", "map75")
     largest = 16
 
     def require(self) -> None:
@@ -177,6 +183,7 @@ class Language(Kind):
         gradient_clip=0.25,
         average_after=5,
     )
+    metrics = ("loss", "log_likelihood", "perplexity")
     largest = 10
     methods = ("run",)
 

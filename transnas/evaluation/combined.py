@@ -30,6 +30,16 @@ class Combined(Evaluator):
         """The labels of the evaluators, by plus signs."""
         return " + ".join(evaluator.label for evaluator in self.evaluators)
 
+    def reports(self) -> frozenset[str] | None:
+        """See `Evaluator.reports`."""
+        found: set[str] = set()
+        for evaluator in self.evaluators:
+            names = evaluator.reports()
+            if names is None:
+                return None
+            found |= names
+        return frozenset(found)
+
     def parts(self) -> tuple[Evaluator, ...]:
         """See `Evaluator.parts`."""
         return tuple(part for evaluator in self.evaluators for part in evaluator.parts())

@@ -43,6 +43,10 @@ class CostEvaluator(Evaluator):
         self.batch_size = check_whole("batch_size", batch_size, 2)
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return frozenset({"parameters", "flops", "peak_memory_mb"})
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Count `arch`; `budget` is checked and has no effect."""
         check_whole("epochs", 1 if budget is None else budget, 1)

@@ -72,6 +72,10 @@ class DeviceTable(Evaluator):
         found: npt.NDArray[np.float64] = column.astype(np.float64)
         return found
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return frozenset(_UNITS[name] for name in self.quantities)
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Look up `arch`; the budget has no effect."""
         space = spaces.get("nasbench201")

@@ -52,6 +52,10 @@ class Inheriting(Training):
             training.deadline, training.progress,
         )  # fmt: skip
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return super().reports() | {"inherited"}
+
     def keeping(self, folder: Path | None) -> Evaluator:
         """See `Evaluator.keeping`."""
         other = copy(self)

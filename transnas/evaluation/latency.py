@@ -55,6 +55,10 @@ class Latency(Evaluator):
         self.threads = threads
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return frozenset({"latency_ms", "latency_spread_ms"})
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Time `arch`; `budget` is checked and has no effect."""
         check_whole("epochs", 1 if budget is None else budget, 1)

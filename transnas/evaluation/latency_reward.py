@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,8 @@ class LatencyReward(Evaluator):
     `evaluator` must report `metric` (greater is better, from 0) and `latency` (a metric too; one
     of energy does as well): combine a training with `Latency`, or a table with `DeviceTable`. The
     reward is an ordinary metric, so that every strategy can maximise it; a measurement without a
-    reward fails with the reason. Raises `InputError` for a bad target, weight or constraint.
+    reward fails with the reason. Raises `InputError` for a bad target, weight or constraint, and
+    where `evaluator` says that it measures no such metric.
     """
 
     def __init__(
@@ -70,12 +71,27 @@ class LatencyReward(Evaluator):
         self.evaluator = evaluator
         self.target, self.weight, self.constraint = float(target), float(weight), constraint
         self.metric, self.latency = metric, latency
+        self._require(evaluator.reports())
 
     @property
     def label(self) -> str:
         """The reward in words, with what is inside."""
         rule = f"{self.metric}, {self.latency} {self.target:g}, {self.weight:g} {self.constraint}"
         return f"LatencyReward({rule}) of {self.evaluator.label}"
+
+    def reports(self) -> frozenset[str] | None:
+        """See `Evaluator.reports`."""
+        inside = self.evaluator.reports()
+        return None if inside is None else inside | {"latency_reward", "feasible"}
+
+    def _require(self, measured: Collection[str] | None) -> None:
+        """Raise `InputError` if what the reward is made of is known not to be measured."""
+        for name in (self.metric, self.latency):
+            if measured is not None and name not in measured:
+                raise InputError(
+                    f"metric {name!r} of the latency reward is not measured; "
+                    f"accepted: {', '.join(sorted(measured))}"
+                )
 
     def parts(self) -> tuple[Evaluator, ...]:
         """See `Evaluator.parts`."""
@@ -96,12 +112,7 @@ class LatencyReward(Evaluator):
         found = self.evaluator.evaluate(arch, budget, seed)
         if found.status == "failed":
             return found
-        for name in (self.metric, self.latency):
-            if name not in found.metrics:
-                raise InputError(
-                    f"metric {name!r} of the latency reward is not measured; "
-                    f"accepted: {', '.join(sorted(found.metrics))}"
-                )
+        self._require(found.metrics)
         quality, latency = found.metrics[self.metric], found.metrics[self.latency]
         try:
             reward = latency_reward(quality, latency, self.target, self.weight, self.constraint)

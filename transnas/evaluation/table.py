@@ -39,6 +39,10 @@ class Table(Evaluator):
         """The most epochs that the task's metric is known for."""
         return self._benchmark.budgets(self.task.metric)[-1]
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return frozenset({name for name, _ in self._benchmark.runs} | set(self._benchmark.extra))
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Look up `arch` after `budget` epochs; see `Evaluator.evaluate`."""
         space = spaces.get(self._benchmark.space)
@@ -65,8 +69,8 @@ class Table(Evaluator):
             return self._benchmark.extra[metric]
         runs = self._benchmark.runs.get((metric, self._epochs(budget)))
         if runs is None:
-            known = sorted({name for name, _ in self._benchmark.runs} | set(self._benchmark.extra))
-            raise InputError(f"metric {metric!r} is not in the table; accepted: {', '.join(known)}")
+            known = ", ".join(sorted(self.reports()))
+            raise InputError(f"metric {metric!r} is not in the table; accepted: {known}")
         if isinstance(self.run, int):
             return runs[:, self.run]
         means: npt.NDArray[np.float64] = np.nanmean(runs, axis=1)

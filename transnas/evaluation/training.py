@@ -89,6 +89,11 @@ class Training(Evaluator):
         self.deadline = deadline
         self.progress = progress
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        measured = (f"validation_{name}" for name in kind_of(self.task.kind).metrics)
+        return frozenset({*measured, "train_loss", "parameters", "flops"})
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Train `arch` for `budget` epochs; see `Evaluator.evaluate`."""
         epochs = check_whole("epochs", self.recipe.epochs if budget is None else budget, 1)

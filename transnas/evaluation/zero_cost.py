@@ -188,6 +188,10 @@ class ZeroCost(Evaluator):
         self.skeleton = resolve_skeleton(space, task.signature, skeleton)
         self.device = device
 
+    def reports(self) -> frozenset[str]:
+        """See `Evaluator.reports`."""
+        return frozenset(self.proxies)
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Score `arch`; `budget` is checked and has no effect."""
         check_whole("epochs", 1 if budget is None else budget, 1)

@@ -22,6 +22,7 @@ __all__ = ["Searching", "Unasked", "checkpoint_of"]
 
 _LAST = ("supernet_accuracy", "derived_accuracy", "entropy", "skips", "parametric")
 """Metrics of the last epoch of a search that stand beside those of the trained network."""
+_SPENT = ("search_seconds", "search_epochs")
 
 
 class Unasked(Strategy):
@@ -71,6 +72,11 @@ class Searching(Evaluator):
         at = workplace("cpu")
         begin(self.task, self.space, get(self.method), self.settings, self.skeleton, 0, at)
 
+    def reports(self) -> frozenset[str] | None:
+        """See `Evaluator.reports`."""
+        inside = self.alone.reports()
+        return None if inside is None else inside | {*_LAST, *_SPENT}
+
     def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
         """Search, and measure what was found with `budget`; `arch` is not looked at."""
         path = None if self.folder is None else checkpoint_of(self.folder, seed)
@@ -102,7 +108,7 @@ def _joined(result: Result, alone: Measurement) -> Measurement:
     """Return the measurement of the found architecture with the search before it."""
     epochs = len(result.curve)
     last = {name: result.curve[-1][name] for name in _LAST if name in result.curve[-1]}
-    spent = {"search_seconds": result.seconds, "search_epochs": float(epochs)}
+    spent = dict(zip(_SPENT, (result.seconds, float(epochs)), strict=True))
     cost = alone.cost
     record = {"shares": result.shares, "derived": result.derived}
     return replace(

@@ -129,6 +129,7 @@ def make_plan(
         create = partial(Unasked, chosen_space, seed, chosen_objectives)
         work = _searching(found, chosen_space, name, chosen_settings, chosen_evaluator)
         usual = 1
+    _require_measured(chosen_objectives, work)
     full = create().full_budget  # refuses what the strategy cannot do
     if full is not None and epochs is not None:
         raise InputError(
@@ -245,6 +246,17 @@ def _objectives(
     if len({o.metric for o in chosen}) < len(chosen):
         raise InputError("objectives name a metric twice; accepted: different metrics")
     return chosen
+
+
+def _require_measured(objectives: Sequence[Objective], evaluator: Evaluator) -> None:
+    """Raise `InputError` for an objective that the evaluator is known not to measure."""
+    known = evaluator.reports()
+    for objective in objectives:
+        if known is not None and objective.metric not in known:
+            raise InputError(
+                f"objective {objective.metric!r} is not measured; accepted: "
+                f"{', '.join(sorted(known))}"
+            )
 
 
 def default_evaluator(task: Task, space: Space, device: str = "auto") -> Evaluator:

@@ -54,6 +54,8 @@ class EvaluatorContract:
         assert bool(measurement.error) == (measurement.status == "failed")
         assert all(isinstance(v, float) and math.isfinite(v) for v in measurement.metrics.values())
         assert measurement.cost.seconds >= 0
+        reported = evaluator.reports()
+        assert reported is None or set(measurement.metrics) <= reported
         assert Measurement.from_dict(json.loads(json.dumps(measurement.to_dict()))) == measurement
 
     def test_survives_a_trip_to_a_worker(self, evaluator: Evaluator, space: Space) -> None:
