@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from transnas import InputError, evaluation, networks, spaces, tasks
-from transnas.evaluation import Combined, Cost, CostEvaluator, Evaluator, Latency, Measurement
+from transnas.evaluation import (
+    Combined,
+    Cost,
+    CostEvaluator,
+    Evaluator,
+    Latency,
+    Measurement,
+    _counting,
+)
 from transnas.evaluation.cost import peak_memory
 from transnas.networks.nasbench201 import Skeleton, flops, parameters
 from transnas.spaces import Architecture, Space
@@ -67,6 +75,52 @@ def test_larger_networks_take_longer() -> None:
     assert slow.metrics["latency_spread_ms"] >= 0
     assert torch.get_num_threads() == threads
     assert slow.cost.device == "cpu"
+
+
+def test_counting_leaves_a_network_as_it_is() -> None:
+    network = networks.build(SPACE, ALL_3X3, DIGITS.signature, **SMALL)
+    network.head.weight.requires_grad_(False)
+    signature, counted = DIGITS.signature, parameters(ALL_3X3, DIGITS.signature, Skeleton(**SMALL))
+    assert _counting.parameters(network) == counted - 10 * 32
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for training in (True, False):
+        network.train(training)
+        _counting.flops(network, signature)
+        assert network.training == training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_latency_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter([90.0, 80.0, 5.0, 1.0, 2.0, 4.0, 3.0])
+    latency = Latency(DIGITS, SPACE, "cpu", warmup=2, repeats=5, threads=1, skeleton=SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr("transnas.evaluation.latency._cpu_ms", lambda run: next(taken))
+        found = latency.evaluate(EMPTY).metrics
+    assert found == {"latency_ms": 3.0, "latency_spread_ms": 2.0}
+    assert not list(taken)
+    # In milliseconds: half of the timed runs took at least the median, within the whole time.
+    timed = latency.evaluate(EMPTY)
+    assert 3 * timed.metrics["latency_ms"] / 1e3 <= timed.cost.seconds
+
+
+def test_latency_is_measured_in_evaluation_mode_with_so_many_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def build(*args: object, **settings: object) -> nn.Module:
+        network = nn.Flatten()
+        network.register_forward_hook(
+            lambda module, *_: seen.append((module.training, torch.get_num_threads()))
+        )
+        return network
+
+    before = torch.get_num_threads()
+    latency = Latency(DIGITS, SPACE, "cpu", warmup=1, repeats=2, threads=2, skeleton=SMALL)
+    monkeypatch.setattr("transnas.networks.build", build)
+    latency.evaluate(EMPTY)
+    assert seen == [(False, 2)] * 3
+    assert torch.get_num_threads() == before
 
 
 def test_counts_are_the_formulas() -> None:

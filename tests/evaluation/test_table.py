@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from transnas import InputError, spaces, tasks
-from transnas.evaluation import Evaluator
+from transnas.evaluation import Cost, Evaluator
 from transnas.evaluation.device_table import devices
 from transnas.evaluation.table import Table
 from transnas.spaces import Space
@@ -64,6 +64,54 @@ def test_rewards_equal_the_provided_files(column: str, data_file: Callable[[str]
     assert np.abs(table(column).rewards("parameters") - sizes * 1e6).max() < 1
     second_run = table(column, 1).rewards(budget=200)
     assert np.abs(second_run - runs[:, 1] / 100).max() < 1e-6
+
+
+@pytest.mark.parametrize("column", SHORT)
+def test_costs_and_counts_equal_the_provided_files(
+    column: str, data_file: Callable[[str], Path]
+) -> None:
+    short = SHORT[column]
+    with np.load(data_file("nas/nasbench201.npz"), allow_pickle=False) as file:
+        whole, base = file[f"train_time_{short}"], file["train_time_c10"]
+        cost, flops = file["cost12_c10"], file[f"flops_{short}"]
+        latency = file[f"latency_{short}"]
+    looked = table(column)
+    assert looked.default_budget == 200
+    assert looked.seconds() == pytest.approx(looked.seconds(200))
+    # 12 epochs are published for CIFAR-10; the others take longer as their whole trainings do.
+    assert looked.seconds(12) == pytest.approx(cost * whole / base, rel=1e-5)
+    assert looked.rewards("flops") == pytest.approx(flops * 1e6, rel=1e-5)
+    assert looked.rewards("latency_ms") == pytest.approx(latency * 1e3, rel=1e-4)
+    found = looked.evaluate(spaces.get("nasbench201").at(7), 12)
+    assert found.cost == Cost(looked.seconds(12)[7], 12, "table")
+    assert found.metrics["flops"] == pytest.approx(flops[7] * 1e6, rel=1e-5)
+
+
+def test_rows_of_other_tables_are_those_of_their_architectures(
+    data_file: Callable[[str], Path],
+) -> None:
+    with np.load(data_file("nas/transnas101.npz"), allow_pickle=False) as file:
+        column = file["tasks"].tolist().index("jigsaw")
+        micro, scores = file["micro_ops"], file["micro_val"][:, column]
+    with np.load(data_file("nas/nasbench_macro.npz"), allow_pickle=False) as file:
+        macro = {name: file[name] for name in file.files}
+    rows = np.random.default_rng(0).integers(0, 4096, 20).tolist()
+    jigsaw, chains = tasks.get("transnas101-micro/jigsaw"), tasks.get("nasbench-macro/cifar10")
+    assert isinstance(jigsaw, TableTask)
+    assert isinstance(chains, TableTask)
+    for row in rows:
+        cell = spaces.get("transnas101-micro").architecture(micro[row].tolist())
+        score = Table(jigsaw).evaluate(cell).metrics["validation_score"]
+        assert score == pytest.approx(scores[row])
+        chain = spaces.get("nasbench-macro").architecture(macro["arch"][row].tolist())
+        assert Table(chains).evaluate(chain).metrics == pytest.approx(
+            {
+                "validation_accuracy": float(macro["test_acc"][row].mean()) / 100,
+                "parameters": float(macro["params"][row]),
+                "flops": float(macro["flops"][row]),
+            },
+            rel=1e-6,
+        )
 
 
 def test_any_draws_each_known_run(data_file: Callable[[str], Path]) -> None:

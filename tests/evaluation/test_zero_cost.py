@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,19 @@ from torch.utils.data import TensorDataset
 
 from transnas import InputError, spaces, tasks
 from transnas.evaluation import Evaluator, ZeroCost
-from transnas.evaluation.zero_cost import PROXIES, grad_norm, jacov, nwot, snip, synflow
+from transnas.evaluation.zero_cost import (
+    PROXIES,
+    Proxy,
+    _batch,
+    grad_norm,
+    jacov,
+    nwot,
+    snip,
+    synflow,
+)
 from transnas.spaces import Space
 from transnas.tasks import DataTask
+from transnas.tasks._tensors import TensorSplit
 from transnas.testing.evaluators import EvaluatorContract
 
 torch.set_num_threads(1)
@@ -84,6 +95,38 @@ def test_synflow_leaves_normalisation_out() -> None:
     assert with_norm == pytest.approx(synflow(plain, batch, LABELS), rel=1e-4)
 
 
+def test_synflow_sums_what_is_positive_and_what_is_negative() -> None:
+    # A negative last layer after a bound: the flow's gradients differ in sign from their sums.
+    class Bounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, two = self.layer(x).unbind(1)
+            return one - two
+
+    network = Bounded()
+    with torch.no_grad():
+        network.layer.weight.copy_(torch.tensor([[-3.0], [2.0]]))
+    assert synflow(network, torch.zeros(3, 1), LABELS) == pytest.approx(3 + 2)
+
+
+@pytest.mark.parametrize("proxy", [snip, grad_norm, nwot, jacov])
+def test_a_proxy_normalises_by_the_batch_alone(proxy: Proxy) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
+    ).double()
+    fresh = proxy(deepcopy(network), images(), LABELS)
+    assert math.isfinite(fresh)
+    norm = network[1]
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(7.0)
+    assert proxy(network.eval(), images(), LABELS) == fresh
+
+
 def test_snip_and_grad_norm_are_those_of_finite_differences() -> None:
     network, x = two_layers(), images()
     numeric = slopes(network, x)
@@ -146,6 +189,37 @@ def test_the_seed_draws_weights_and_images() -> None:
     before = torch.random.get_rng_state()
     proxies.evaluate(cell)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_batch_is_drawn_from_the_training_images() -> None:
+    # Labels are numbers of images, which each image holds.
+    count = 50
+    data = torch.arange(count)[:, None, None, None].float(), torch.arange(count)
+    pairs = TensorDataset(*data)
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    for split in (pairs, TensorSplit(*data, 1.0, zero, one)):
+        drawn = []
+        for seed in (0, 1):
+            batch, labels = _batch(split, DIGITS.signature, 8, torch.Generator().manual_seed(seed))
+            assert batch.shape == (8, 1, 1, 1)
+            assert torch.equal(batch.flatten(), labels.float())
+            drawn.append(set(labels.tolist()))
+        assert len(drawn[0]) == len(drawn[1]) == 8
+        assert drawn[0] != drawn[1]
+
+    # No two codes differ in training; validation images, which do differ, are not looked at.
+    constant = TensorDataset(torch.ones(20, 1, 8, 8), torch.arange(20) % 10)
+    task = DataTask("t", DIGITS.signature, train=constant, validation=DIGITS.validation)
+    found = ZeroCost(task, SPACE, ("nwot",), 8, SMALL).evaluate(SPACE.architecture((3,) * 6))
+    assert found.error == "nwot: not finite"
+
+
+def test_the_seed_draws_weights() -> None:
+    # Synflow does not depend on the images.
+    proxies = ZeroCost(DIGITS, SPACE, ("synflow",), 8, SMALL)
+    cell = SPACE.architecture((3,) * 6)
+    scores = [proxies.evaluate(cell, seed=seed).metrics["synflow"] for seed in (0, 1, 1)]
+    assert scores[0] != scores[1] == scores[2]
 
 
 def test_what_is_not_finite_fails_with_its_name() -> None:

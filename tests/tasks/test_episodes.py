@@ -110,6 +110,76 @@ def test_rotation_turns_whole_classes_and_only_in_its_splits() -> None:
     assert torch.equal(straight.xs, pictures)
 
 
+def test_small_classes_give_each_of_their_images_and_no_others() -> None:
+    # Classes of 2 and 9 images: what a row of the table lacks is never drawn.
+    labels = torch.tensor([0] * 2 + [1] * 9)
+    images = torch.zeros(11, 1, 2, 2, dtype=torch.uint8)
+    source = EpisodeSource("uneven", images, labels, ("a", "b"), {"train": (0, 1)})
+    batch = source.batch("train", EpisodeSpec(2, 1, 1), 0, 300)
+    own = torch.gather(batch.classes, 1, torch.cat([batch.ys, batch.yq], dim=1))
+    assert torch.equal(source.labels[batch.images], own)
+    assert batch.images.unique().tolist() == list(range(11))
+
+
+def test_inputs_are_normalised_by_the_training_classes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 200, (40, 2, 3, 3), generator=generator, dtype=torch.uint8)
+    images[20:] //= 4  # the classes of the test are darker
+    images[:, 1] //= 2
+    labels, splits = torch.arange(40) // 10, {"train": (0, 1), "test": (2, 3)}
+    source = EpisodeSource("two", images, labels, tuple("abcd"), splits, scale=100.0)
+    train = images[:20].double() / 100
+    mean, std = (found.flatten() for found in source.moments)
+    torch.testing.assert_close(mean.double(), train.mean(dim=(0, 2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(std.double(), train.std(dim=(0, 2, 3)), rtol=1e-5, atol=1e-6)
+    whole = source.normalise(images)
+    expected = (images.float() / 100 - source.moments[0]) / source.moments[1]
+    torch.testing.assert_close(whole, expected)
+    for half in source.halves("test"):  # which has no training classes
+        assert torch.equal(torch.stack(half.moments), torch.stack(source.moments))
+    black = replace(source, images=torch.zeros_like(images))
+    assert not black.normalise(black.images).any()
+
+
+def test_halves_are_drawn_by_the_seed() -> None:
+    def first(seed: int) -> list[int]:
+        half, _ = toy(seed=seed).halves("train")
+        return sorted(half.images[:, 0, 0, 0].tolist())
+
+    assert first(0) == first(0) != first(1)
+    # The order in the source does not decide: not every class gives its first images.
+    assert first(0) != [10 * c + k for c in range(6) for k in range(4)]
+
+
+def test_splits_of_the_same_classes_have_episodes_of_their_own() -> None:
+    spec, source = EpisodeSpec(2, 1, 1), toy()
+    renamed = replace(source, splits={"test": source.splits["train"]})
+    one, two = (s.batch(n, spec, 0, 50) for s, n in ((source, "train"), (renamed, "test")))
+    assert not torch.equal(one.classes, two.classes)
+    others = source.batch("train", EpisodeSpec(2, 1, 2), 0, 50)
+    assert not torch.equal(one.classes, others.classes)
+
+
+def test_a_digest_tells_sources_apart_by_all_that_episodes_depend_on() -> None:
+    source = toy()
+    images, labels = source.images.clone(), source.labels.clone()
+    images[3, 0, 1, 1] += 1
+    labels[:2] = labels[:2].flip(0)
+    assert labels[0] != labels[1]
+    others = [
+        replace(source, images=images),
+        replace(source, labels=labels),
+        replace(source, images=source.images.view(-1, 1, 2, 8)),
+        replace(source, scale=16.0),
+        replace(source, rotated=("train",)),
+        replace(source, splits={"train": source.splits["train"]}),
+        replace(source, classes=(*source.classes, "one more")),
+    ]
+    assert len({s.digest for s in (source, *others)}) == 1 + len(others)
+    same = replace(source, splits=dict(reversed(source.splits.items())), seed=7)
+    assert same.digest == source.digest
+
+
 def test_halves_share_classes_and_no_image() -> None:
     source = toy()
     first, second = source.halves("train")
@@ -230,3 +300,12 @@ def test_omniglot_splits(data_file: Callable[[str], Path]) -> None:
     assert len(alphabets[0] | alphabets[1] | alphabets[2]) == 50
     shuffled = get_source("omniglot-characters")
     assert [len(shuffled.splits[s]) for s in ("train", "validation", "test")] == [1100, 100, 423]
+
+
+def test_which_splits_of_omniglot_are_rotated(data_file: Callable[[str], Path]) -> None:
+    data_file("images/omniglot_28x28.npz")
+    assert set(get_source("omniglot").rotated) == {"train"}
+    by_character = get_source("omniglot-characters")
+    assert set(by_character.rotated) == {"train", "validation", "test"}
+    # The seed draws episodes and leaves the published split alone.
+    assert get_source("omniglot-characters", seed=1).splits == by_character.splits

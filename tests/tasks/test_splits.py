@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transnas import InputError
+from transnas.tasks import DataTask, FinalTest, Signature
+from transnas.tasks._boxes import BoxSplit
+from transnas.tasks._digest import digest_of
+from transnas.tasks._resized import resized
 from transnas.tasks._split import first_per_class, stratified
+from transnas.tasks._subset import of_classes
 from transnas.tasks._tensors import TensorSplit, augment, concatenate
+from transnas.tasks._text import TextSplit
 
 torch.set_num_threads(1)
 
@@ -120,3 +129,107 @@ def test_concatenation_stays_in_memory_where_it_can() -> None:
     mixed = concatenate(first, other)
     assert not isinstance(mixed, TensorSplit)
     assert torch.equal(mixed[7][0], other[1][0])
+
+
+def test_a_class_is_drawn_by_its_own_images_and_the_seed() -> None:
+    def halves(labels: list[int], seed: int) -> list[list[int]]:
+        parts = stratified(np.array(labels), (0.5, 0.5), seed, ["a", "b", "c"], "t")
+        return [part.tolist() for part in parts]
+
+    few, many = [0] * 20 + [1] * 20 + [2] * 20, [0] * 20 + [1] * 20 + [2] * 90
+    (one, _), (two, _) = halves(few, 0), halves(many, 0)
+    assert [i for i in one if i < 40] == [i for i in two if i < 40]
+    assert one == sorted(one) != halves(few, 1)[0]
+    # Classes of one size are drawn apart.
+    assert [i for i in one if i < 20] != [i - 20 for i in one if 20 <= i < 40]
+
+
+@pytest.mark.parametrize("field", ["scale", "mean", "std", "dtype"])
+def test_splits_that_are_normalised_in_other_ways_stay_apart(field: str) -> None:
+    first, second = split(), split()
+    changes: dict[str, dict[str, Any]] = {
+        "scale": {"scale": 1.0},
+        "mean": {"mean": first.mean + 1},
+        "std": {"std": first.std + 1},
+        "dtype": {"images": second.images.float()},
+    }
+    assert first.joined(replace(second, **changes[field])) is None
+    joined = first.joined(second)
+    assert joined is not None
+    assert torch.equal(joined.images, torch.cat([first.images, second.images]))
+
+
+def test_a_digest_tells_tasks_apart_by_what_can_be_seen_of_them() -> None:
+    data, more = split(count=300), split(count=40)
+    task = DataTask("t", Signature((2, 8, 8), 2), train=data, validation=more, classes=("a", "b"))
+    labels = data.labels.clone()
+    labels[7] += 1
+    boxes = BoxSplit(
+        data.images[:2], (torch.zeros(1, 4), torch.ones(1, 4)), (labels[:1], labels[:1]),
+        data.mean, data.std,
+    )  # fmt: skip
+    others = [
+        replace(task, classes=("a", "c")),
+        replace(task, train=more, validation=data),
+        replace(task, train=replace(data, labels=labels)),
+        replace(task, train=replace(data, images=255 - data.images)),
+        replace(task, train=replace(data, images=data.images.float())),
+        replace(task, train=replace(data, images=data.images.view(300, 2, 4, 16))),
+        replace(task, validation=replace(more, images=255 - more.images)),
+        replace(task, train=boxes),
+        replace(task, train=replace(boxes, boxes=boxes.boxes[::-1])),
+        replace(task, train=replace(boxes, labels=(labels[:1], labels[1:2]))),
+        replace(task, train=TextSplit(torch.arange(9))),
+        replace(task, train=TextSplit(torch.arange(9).flip(0))),
+    ]
+    assert len({digest_of(t) for t in (task, *others)}) == 1 + len(others)
+    # The test split is not looked at, nor are the moments, which machines round.
+    same = replace(task, _test=more, train=replace(data, mean=data.mean + 1e-7))
+    assert digest_of(same) == digest_of(task)
+
+
+def test_some_classes_of_a_task_are_labelled_in_their_order() -> None:
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 2, 2)
+    labels = torch.arange(10) % 5
+    zero, one = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    whole = TensorSplit(images, labels, 1.0, zero, one)
+    task = DataTask(
+        "t", Signature((1, 2, 2), 5), train=whole, validation=whole, classes=tuple("abcde"),
+        _test=whole, final_tests=[FinalTest("t", {}, "")],
+    )  # fmt: skip
+    some = of_classes(task, [3, 0])
+    assert (some.name, some.classes, some.signature.outputs) == ("t[3,0]", ("d", "a"), 2)
+    assert some.final_tests == []
+    for part in (some.train, some.validation, some._test):
+        assert isinstance(part, TensorSplit)
+        assert part.images[:, 0, 0, 0].tolist() == [0, 3, 5, 8]
+        assert part.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_resized_images_are_means_over_areas_of_normalised_pixels() -> None:
+    data, test = split(side=8), split(side=8)
+    task = DataTask(
+        "t", Signature((2, 8, 8), 6), train=data, validation=data, classes=tuple("abcdef"),
+        _test=test,
+    )  # fmt: skip
+    small = resized(task, 4)
+    assert small.signature.input_shape == (2, 4, 4)
+    for part, source in ((small.train, data), (small._test, test)):
+        assert isinstance(part, TensorSplit)
+        inputs = source.batch(torch.arange(6))[0]
+        means = inputs.reshape(6, 2, 4, 2, 4, 2).mean(dim=(3, 5))
+        torch.testing.assert_close(part.batch(torch.arange(6))[0], means)
+        assert torch.equal(part.labels, source.labels)
+    grey = resized(task, 8, 3)
+    assert isinstance(grey.train, TensorSplit)
+    inputs = data.batch(torch.arange(6))[0]
+    torch.testing.assert_close(
+        grey.train.images, inputs.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    )
+    # A linear ramp is enlarged to a ramp, but for its ends.
+    ramp = TensorSplit(torch.arange(4.0).expand(1, 1, 4, 4), torch.zeros(1).long(), 1.0,
+                       torch.zeros(1, 1, 1), torch.ones(1, 1, 1))  # fmt: skip
+    wide = resized(replace(task, train=ramp, validation=ramp, _test=None,
+                           signature=Signature((1, 4, 4), 2)), 8)  # fmt: skip
+    assert isinstance(wide.train, TensorSplit)
+    torch.testing.assert_close(wide.train.images[0, 0, 3, 1:-1], torch.arange(6) / 2 + 0.25)
