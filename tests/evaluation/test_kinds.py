@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transnas import InputError, spaces
+from transnas import InputError, networks, spaces
 from transnas.evaluation import CostEvaluator, Latency, Training, ZeroCost
 from transnas.evaluation._kinds import kind_of
 from transnas.evaluation._precision import average_precision
@@ -230,6 +230,16 @@ def test_costs_and_latency_of_both_kinds(task: DataTask) -> None:
     assert all(0 < one[name] < two[name] for name in one)
     found = Latency(task, SPACE, repeats=3).evaluate(small)
     assert found.metrics["latency_ms"] > 0
+
+
+def test_a_detectors_flops_are_of_what_does_not_depend_on_the_image() -> None:
+    task, found = boxes_task(2), []
+    for head in (16, 64):
+        skeleton = {**networks.suggest(SPACE, task.signature), "head": head}
+        found.append(CostEvaluator(task, SPACE, batch_size=2, skeleton=skeleton).evaluate(ARCH))
+    one, two = (f.metrics for f in found)
+    assert one["parameters"] < two["parameters"]
+    assert one["flops"] == two["flops"] > 0
 
 
 def test_what_is_for_classification_only_says_so() -> None:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
-from transnas.networks import chain, enas_macro
+from transnas.evaluation._counting import flops
+from transnas.networks import chain, enas_macro, proxyless
+from transnas.networks.operations import Mode
 from transnas.networks.relaxations import Softmax
 from transnas.spaces.proxyless import ProxylessNAS
 from transnas.tasks import Signature
@@ -105,6 +108,78 @@ def test_an_enas_layer_adds_the_layers_it_reads() -> None:
     assert torch.allclose(layer(earlier, earlier[2]), layer.norm(total), atol=1e-6)
     # 1x1 and depthwise 5x5 and pointwise convolutions, two normalisations, the last one.
     assert sum(p.numel() for p in layer.parameters()) == 16 + 8 + 100 + 16 + 8 + 8
+
+
+@pytest.mark.parametrize(
+    ("text", "skeleton", "millions"),
+    [
+        (
+            "35 -- -- -- / 37 -- -- 33 / 67 -- -- 35 / 65 -- 33 35 / 67 67 67 65 / 67",
+            {"stem": 40, "first": 24, "widths": (32, 56, 112, 128, 256, 432), "last": 1728},
+            465,
+        ),
+        (MOBILE, {"widths": (32, 40, 80, 96, 192, 320)}, 320),
+    ],
+    ids=["gpu", "mobile"],
+)
+def test_proxyless_networks_multiply_and_add_as_published(
+    text: str, skeleton: dict[str, Any], millions: int
+) -> None:
+    space = spaces.get("proxyless")
+    with torch.device("meta"):
+        network = networks.build(space, space.from_text(blocks(text)), IMAGENET, **skeleton)
+    assert flops(network, IMAGENET) / 1e6 == pytest.approx(millions, abs=1)
+
+
+def test_a_bottleneck_equals_its_definition_written_out() -> None:
+    torch.manual_seed(0)
+    block = proxyless.InvertedBottleneck(4, 4, "mb3_k5", 1)
+    x = 9 * torch.randn(3, 4, 7, 6)
+    expand, _, _, depthwise, _, _, project, _ = block.body
+
+    def normalised(y: torch.Tensor) -> torch.Tensor:
+        return F.batch_norm(y, None, None, training=True, eps=1e-3)
+
+    with torch.no_grad():
+        for norm in (block.body[1], block.body[4]):
+            norm.weight.fill_(5.0)  # so that ReLU6 cuts at both ends
+    y = (5 * normalised(F.conv2d(x, expand.weight))).clamp(0, 6)
+    y = (5 * normalised(F.conv2d(y, depthwise.weight, padding=2, groups=12))).clamp(0, 6)
+    torch.testing.assert_close(block(x), x + normalised(F.conv2d(y, project.weight)))
+    plain = proxyless.InvertedBottleneck(4, 4, "mb1_k3", 1).body
+    assert [type(layer).__name__ for layer in plain] == [
+        "Conv2d", "BatchNorm2d", "ReLU6", "Conv2d", "BatchNorm2d",
+    ]  # fmt: skip
+
+
+def test_enas_chains_halve_their_maps_after_each_third() -> None:
+    space = spaces.get("enas-macro")
+    network = networks.build(
+        space, space.sample(np.random.default_rng(0)), Signature((3, 20, 12), 5), channels=4
+    )
+    sizes: list[tuple[int, ...]] = []
+    for layer in network.layers:
+        layer.register_forward_hook(lambda module, args, out: sizes.append(out.shape[2:]))
+    network(torch.randn(2, 3, 20, 12))
+    assert sizes == [(20, 12)] * 4 + [(10, 6)] * 4 + [(5, 3)] * 4
+
+
+def test_operations_of_enas_layers_are_their_definitions() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 6, 7)
+    for name, joined in (("avg_pool_3x3", torch.mean), ("max_pool_3x3", torch.amax)):
+        layer = enas_macro.branch(name, 4, Mode())
+        before, out = layer[:3](x), layer(x)
+        for i, j in ((0, 0), (0, 3), (5, 6), (2, 2)):
+            around = before[:, :, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
+            torch.testing.assert_close(out[:, :, i, j], joined(around, dim=(2, 3)))
+    for name, count in (("conv_5x5", 1), ("sep_5x5", 4)):
+        layer = enas_macro.branch(name, 4, Mode())
+        conv = layer[3]
+        y = F.conv2d(layer[:3](x), conv.weight, padding=2, groups=count)
+        y = F.conv2d(y, layer[4].weight) if count > 1 else y
+        expected = F.batch_norm(y, None, None, training=True).clamp(min=0)
+        torch.testing.assert_close(layer(x), expected)
 
 
 def test_anchors_are_concatenated_and_loose_ends_reach_the_classifier() -> None:

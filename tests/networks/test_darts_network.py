@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from published_cells import CELLS, genotype
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
 from transnas.evaluation._counting import flops
 from transnas.networks.darts import Cell, Network, Skeleton, drop_path
 from transnas.networks.operations import Mode
-from transnas.networks.separable import cell_operation
+from transnas.networks.separable import (
+    AsymmetricConv,
+    DepthwisePointwise,
+    SeparableConv,
+    cell_operation,
+)
+from transnas.spaces._cells import Block
 from transnas.spaces.darts import DARTS, OPERATIONS
 from transnas.tasks import Signature
 
@@ -127,6 +135,52 @@ def test_a_cell_equals_its_definition_written_out() -> None:
     s4 = e[4](s1) + s0
     s5 = s0 + e[7](s2)
     assert torch.equal(cell(older, newer), torch.cat([s2, s3, s4, s5], dim=1))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_separable_dilated_and_asymmetric_convolutions_are_their_definitions(stride: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 9, 8)
+
+    def normalised(y: Tensor) -> Tensor:
+        return F.batch_norm(y, None, None, training=True)
+
+    def pair(unit: DepthwisePointwise, y: Tensor, stride: int, dilation: int) -> Tensor:
+        kernel = unit.depthwise.weight
+        padding = dilation * (kernel.shape[-1] // 2)
+        y = F.conv2d(y.clamp(min=0), kernel, None, stride, padding, dilation, groups=y.shape[1])
+        return normalised(F.conv2d(y, unit.pointwise.weight))
+
+    separable = cell_operation("sep_conv_5x5", 4, 6, stride)
+    assert isinstance(separable, SeparableConv)
+    once = pair(separable.first, x, stride, 1)
+    torch.testing.assert_close(separable(x), pair(separable.second, once, 1, 1))
+
+    dilated = cell_operation("dil_conv_3x3", 4, 6, stride)
+    assert isinstance(dilated, DepthwisePointwise)
+    torch.testing.assert_close(dilated(x), pair(dilated, x, stride, 2))
+
+    asymmetric = cell_operation("conv_7x1_1x7", 4, 6, stride)
+    assert isinstance(asymmetric, AsymmetricConv)
+    row, column = asymmetric.row.weight, asymmetric.column.weight
+    assert (row.shape, column.shape) == ((6, 4, 1, 7), (6, 6, 7, 1))
+    y = F.conv2d(x.clamp(min=0), row, None, (1, stride), (0, 3))
+    torch.testing.assert_close(
+        asymmetric(x), normalised(F.conv2d(y, column, None, (stride, 1), (3, 0)))
+    )
+
+
+def test_identities_are_never_dropped() -> None:
+    plan = genotype("DARTS_V2").normal
+    skips = replace(plan, blocks=tuple(Block(((0, "skip_connect"), (1, "skip_connect")))
+                                       for _ in plan.blocks))  # fmt: skip
+    cell = Cell(skips, (4, 4), 4, reduces=False, previous_reduces=False, mode=Mode()).train()
+    x = torch.randn(6, 4, 5, 5)
+    assert torch.equal(cell(x, x, 0.9), cell(x, x))
+    with_convolutions = Cell(
+        plan, (4, 4), 4, reduces=False, previous_reduces=False, mode=Mode()
+    ).train()
+    assert not torch.equal(with_convolutions(x, x, 0.9), with_convolutions(x, x))
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:

@@ -217,6 +217,55 @@ def test_layouts_agree_and_tasks_do_not_mix(net: FewShotNetwork, tasks: int) -> 
     torch.testing.assert_close(grouped, mapped, rtol=1e-10, atol=1e-12)
 
 
+def test_four_convolutions_equal_modules() -> None:
+    net, tasks = FourConv(SMALL, 4), 2
+    values, x = parameters(net, tasks), images(tasks, 5, SMALL)
+    found = run(net, values, x, BatchStatistics())
+    for b in range(tasks):
+        y = x[b]
+        for layer in range(4):
+            own = {
+                name.removeprefix(f"layers.{layer}."): value[b]
+                for name, value in values.items()
+                if name.startswith(f"layers.{layer}.")
+            }
+            y = F.conv2d(y, own["weight"], own["bias"], padding=1)
+            y = F.batch_norm(y, None, None, own["norm.scale"], own["norm.shift"], training=True)
+            y = F.max_pool2d(F.relu(y), 2)
+        assert y.shape == (5, 4, 1, 1)
+        out = y.flatten(1) @ values["head.weight"][b].T + values["head.bias"][b]
+        torch.testing.assert_close(found[b], out, rtol=1e-10, atol=1e-10)
+
+
+def test_losses_and_accuracies_are_of_each_task() -> None:
+    net, generator = FourConv(SMALL, 4), torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 6, 3, generator=generator)
+    labels = torch.randint(0, 3, (4, 6), generator=generator)
+    losses, accuracies = net.loss(outputs, labels), net.accuracy(outputs, labels)
+    for b in range(4):
+        torch.testing.assert_close(losses[b], F.cross_entropy(outputs[b], labels[b]))
+        right = [int(o.argmax() == y) for o, y in zip(outputs[b], labels[b], strict=True)]
+        assert float(accuracies[b]) == pytest.approx(sum(right) / 6)
+
+
+def test_parameters_are_drawn_as_torchs_layers_draw_them() -> None:
+    net, generator = FewShotSupernet(SMALL, 16), torch.Generator().manual_seed(0)
+    drawn = net.init(generator)
+    assert {name: tuple(value.shape) for name, value in drawn.items()} == net.shapes
+    fans = {
+        "stem.1.weight": 24 * 9,
+        "cells.0.sources.0.sep_conv_5x5.0.depthwise": 25,
+        "cells.0.sources.0.sep_conv_5x5.0.pointwise": 16,
+        "head.weight": 128,
+    }
+    for name, fan in fans.items():
+        assert 0.9 * fan**-0.5 < float(drawn[name].abs().max()) <= fan**-0.5, name
+    assert float(drawn["logits"].std()) == pytest.approx(1e-3, rel=0.2)
+    assert bool((drawn["stem.0.norm.scale"] == 1).all())
+    assert not drawn["stem.0.norm.shift"].any()
+    assert not drawn["head.bias"].any()
+
+
 def test_support_statistics_do_not_see_queries() -> None:
     net = FourConv(SMALL, 4)
     values, x = parameters(net, 2), images(2, 8, SMALL)

@@ -87,6 +87,19 @@ def test_both_kinds_of_drop_path_happen_in_training_and_none_in_evaluation() -> 
     assert net._kept(net.blocks[0], None) is None  # type: ignore[arg-type]
 
 
+def test_local_drop_path_thins_the_joins_of_a_network() -> None:
+    torch.manual_seed(0)
+    net = Network(SIGNATURE, 2, 2, 4, drop_path=0.4).train()
+    block = net.blocks[0]
+    assert isinstance(block, Block)
+    drawn = [net._kept(block, None) for _ in range(4000)]
+    assert all(kept is not None and kept[0] == [1] for kept in drawn)  # a join of one
+    whole = sum(kept is not None and kept[1] == [0, 1] for kept in drawn) / len(drawn)
+    assert whole == pytest.approx(0.36, abs=0.03)
+    assert net._kept(block, 1) == [[1], [1]]
+    assert net._kept(block, 0) == [[], [0]]
+
+
 def test_a_column_of_many_learns_with_the_others_dropped() -> None:
     torch.manual_seed(0)
     net = Network(Signature((1, 8, 8), 2), 2, 3, 4, drop_path=0.5)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from transnas import InputError, networks, spaces
 from transnas.evaluation.training import Recipe, fit, workplace
-from transnas.networks.nasnet import Network, Skeleton, nasnet_layers, pnas_layers
+from transnas.networks.nasnet import Cell as NetworkCell
+from transnas.networks.nasnet import Inputs, Layer, Network, Skeleton, nasnet_layers, pnas_layers
 from transnas.spaces.nasnet import Block, Cell
 from transnas.tasks import Signature
 
@@ -119,6 +120,54 @@ def test_scheduled_drop_path_grows_with_depth_and_step_and_spares_evaluation() -
     data = TensorDataset(torch.randn(16, 3, 8, 8), torch.arange(16) % 2)
     fit(network, data, None, Recipe(batch_size=4, drop_path=0.5), epochs=2, at=workplace("cpu"))
     assert network.drop_path == pytest.approx(0.5 * 7 / 8)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_cell_equals_its_definition_written_out(stride: int) -> None:
+    torch.manual_seed(0)
+    pairs = (
+        ((0, "max_pool_5x5"), (1, "skip_connect")),
+        ((2, "avg_pool_3x3"), (0, "sep_conv_3x3")),
+    )
+    blocks = (Block(pairs[0], "concat"), Block(pairs[1], "add"))
+    cell = NetworkCell(
+        Layer(Cell(blocks, (1, 3)), 4, stride), Inputs(6, 5, older_stride=2, first=False)
+    )
+    newer, older = torch.randn(2, 6, 8, 8), torch.randn(2, 5, 16, 16)
+    s0, s1 = cell.newer(newer), cell.older(older)
+    assert s0.shape == s1.shape == (2, 4, 8, 8)
+    e = list(cell.edges)
+    pool = nn.functional.max_pool2d(s0, 5, stride, 2)
+    s2 = torch.cat([pool, e[1](s1)], dim=1)
+    assert isinstance(e[1], nn.Identity) == (stride == 1)
+    change, norm = e[2][1], e[2][2]
+    mean = norm(change(nn.functional.avg_pool2d(s2, 3, 1, 1, count_include_pad=False)))
+    s3 = mean + e[3](s0)
+    kept = s1 if stride == 1 else cell.kept[0](s1)
+    assert cell.channels == 8
+    torch.testing.assert_close(cell(newer, older), torch.cat([kept, s3], dim=1))
+
+
+def test_the_classifier_reads_rectified_means_of_the_last_cell() -> None:
+    torch.manual_seed(0)
+    space = spaces.get("nasnet")
+    arch = space.sample(np.random.default_rng(1))
+    network = networks.build(space, arch, CIFAR10, filters=4, cells=1, stem_channels=6).eval()
+    read: list[Tensor] = []
+    seen: list[tuple[Tensor, ...]] = []
+    for cell in network.cells:
+        cell.register_forward_hook(lambda module, args, out: seen.append((*args, out)))
+    network.head.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    network(torch.randn(2, 3, 16, 16))
+    outs = [found[-1] for found in seen]
+    torch.testing.assert_close(read[0], outs[-1].clamp(min=0).mean(dim=(2, 3)))
+    # A cell reads the outputs of the two before it, the newer one first.
+    for i in range(2, len(outs)):
+        newer, older = seen[i][:2]
+        assert newer is outs[i - 1]
+        assert older is outs[i - 2]
+    first_newer, first_older = seen[0][:2]
+    assert first_newer is first_older
 
 
 def test_drop_path_is_refused_where_there_are_no_paths() -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from transnas import InputError
-from transnas.networks.operations import FactorizedReduce, Mode, Pool, ReLUConvBN, operation
+from transnas.networks.operations import (
+    FactorizedReduce,
+    Mode,
+    Pool,
+    ReLUConvBN,
+    initialise,
+    operation,
+)
 
 torch.set_num_threads(1)
 NAMES = (
@@ -68,6 +77,32 @@ def test_factorised_reduction_sees_every_second_pixel_and_the_shifted_ones() -> 
     shifted = torch.zeros(3, 3)
     shifted[:2, :2] = x[0, 0, 1::2, 1::2]
     assert torch.allclose(out[0, 1], shifted, atol=1e-3)
+
+
+def test_pools_are_of_the_neighbours_that_exist() -> None:
+    x = torch.randn(2, 3, 5, 6)
+    for stride in (1, 2):
+        for name, joined in (("max_pool_3x3", torch.amax), ("avg_pool_3x3", torch.mean)):
+            out = operation(name, 3, 3, stride)(x)
+            for i, j in np.ndindex(*out.shape[2:]):
+                top, left = stride * i, stride * j
+                around = x[:, :, max(0, top - 1) : top + 2, max(0, left - 1) : left + 2]
+                torch.testing.assert_close(out[:, :, i, j], joined(around, dim=(2, 3)))
+
+
+def test_factorised_reduction_rectifies_first() -> None:
+    reduce, x = FactorizedReduce(3, 4, Mode()), torch.randn(2, 3, 6, 7)
+    assert torch.equal(reduce(x), reduce(x.clamp(min=0)))
+    assert not torch.equal(reduce(x), reduce(-x))
+
+
+def test_weights_are_drawn_by_fan_out() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 64, 3), nn.Linear(20, 9))
+    initialise(network)
+    assert float(network[0].weight.detach().var()) == pytest.approx(2 / (64 * 9), rel=0.1)
+    assert not network[0].bias.any()
+    assert not network[1].bias.any()
 
 
 def test_modes_decide_about_bias_scale_and_statistics() -> None:

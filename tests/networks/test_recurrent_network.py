@@ -155,6 +155,61 @@ def test_dropped_words_lose_their_whole_vectors_and_hidden_masks_spare_the_highw
     assert torch.allclose(cell(x, h, torch.zeros(1, 3)), torch.full((1, 3), 0.25))
 
 
+@pytest.mark.parametrize("place", ["embedding", "input", "hidden", "output"])
+def test_each_dropout_scales_what_it_leaves_and_drops_in_its_own_place(place: str) -> None:
+    torch.manual_seed(0)
+    space = spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    model = networks.build(
+        space, arch, Signature((5,), 11, "language"), hidden=40, **{f"{place}_dropout": 0.2}
+    ).train()
+    assert isinstance(model, LanguageModel)
+    seen: dict[str, list[torch.Tensor]] = {"input": [], "hidden": [], "output": []}
+
+    def into_cell(module: object, args: tuple[torch.Tensor, ...]) -> None:
+        seen["input"].append(args[0])
+        seen["hidden"] += args[2:]
+
+    def out_of_cell(module: object, args: object, out: torch.Tensor) -> None:
+        steps.append(out)
+
+    steps: list[torch.Tensor] = []
+    model.cell.register_forward_pre_hook(into_cell)
+    model.cell.register_forward_hook(out_of_cell)
+    model.decoder.register_forward_pre_hook(lambda _, args: seen["output"].append(args[0]))
+    tokens = torch.randint(11, (3, 5))
+    model(tokens)
+    embedded, states = model.embedding(tokens), torch.stack(steps, dim=1)
+    masks = {
+        "input": torch.stack(seen["input"], dim=1) / embedded,
+        "hidden": torch.stack(seen["hidden"], dim=1) if seen["hidden"] else torch.ones(()),
+        "output": seen["output"][0] / states,
+    }
+    masks["embedding"] = masks["input"]  # of words, seen where they enter the cell
+    for name, mask in masks.items():
+        levels = mask.detach().unique()
+        if name == place or {name, place} == {"embedding", "input"}:
+            assert all(abs(v) < 1e-6 or abs(v - 1.25) < 1e-5 for v in levels.tolist())
+            assert (mask.detach() < 0.5).any()
+        else:
+            torch.testing.assert_close(levels, torch.ones_like(levels))
+    whole_words = bool((masks["input"] == masks["input"][..., :1]).all())
+    assert whole_words == (place != "input")
+
+
+def test_weights_begin_in_their_ranges() -> None:
+    torch.manual_seed(0)
+    space = spaces.get("darts-recurrent")
+    arch = space.sample(np.random.default_rng(0))
+    model = networks.build(space, arch, Signature((5,), 50, "language"), hidden=30)
+    assert isinstance(model, LanguageModel)
+    for weights, bound in ((model.cell.parameters(), 0.04), ([model.embedding.weight], 0.1)):
+        for weight in weights:
+            assert 0.95 * bound < float(weight.detach().abs().max()) <= bound
+            assert abs(float(weight.detach().mean())) < 0.05 * bound * 2
+    assert not model.decoder.bias.any()
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.0, "half"])
 def test_dropouts_that_are_no_shares_are_refused(rate: object) -> None:
     space = spaces.get("darts-recurrent")

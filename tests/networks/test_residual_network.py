@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch.nn import functional as F
 
 from transnas import InputError, networks, spaces
+from transnas.networks._heads import Segmenter
 from transnas.networks.residual import Backbone, Skeleton
 from transnas.spaces.residual import Residual
 from transnas.tasks import Signature
@@ -103,6 +105,53 @@ def test_segmentation_scores_every_pixel() -> None:
     assert scores.shape == (2, 7, 45, 60)
     scores.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_segmentation_adds_the_finest_scores_to_the_coarsest() -> None:
+    torch.manual_seed(0)
+    signature = Signature((3, 24, 20), 4, "segmentation")
+    network = networks.build(
+        SMALL, SMALL.from_text("basic_8_1-21-2-1"), signature, **networks.suggest(SMALL, signature)
+    ).eval()
+    assert isinstance(network, Segmenter)
+    x = torch.randn(2, 3, 24, 20)
+    first, *_, last = network.backbone(x)
+    head = network.head
+    coarse = head[4](head[1](head[0](last)).clamp(min=0))
+    both = F.interpolate(coarse, first.shape[2:], mode="bilinear") + network.fine(first)
+    torch.testing.assert_close(network(x), F.interpolate(both, (24, 20), mode="bilinear"))
+
+
+@pytest.mark.parametrize(("side", "widths"), [(96, (4, 6)), (400, (8,))])
+def test_anchors_are_so_many_strides_wide(side: int, widths: tuple[int, ...]) -> None:
+    signature = Signature((3, side, side), 2, "detection")
+    with torch.device("meta"):
+        network = networks.build(SMALL, SMALL.from_text("basic_8_1-21-2-1"), signature)
+    strides = (*network.dense.backbone.strides, 2 * network.dense.backbone.strides[-1])
+    generator = network.detector.rpn.anchor_generator
+    assert generator.sizes == tuple(tuple(w * s for w in widths) for s in strides)
+    assert set(generator.aspect_ratios) == {(0.5, 1.0, 2.0)}
+
+
+def test_a_detector_keeps_its_background_to_itself() -> None:
+    torch.manual_seed(0)
+    signature = Signature((3, 64, 64), 2, "detection")
+    network = networks.build(
+        SMALL, SMALL.from_text("basic_8_1-21-2-1"), signature, **networks.suggest(SMALL, signature)
+    )
+    assert network.detector.roi_heads.box_predictor.cls_score.out_features == 3
+    seen: list[tuple[object, ...]] = []
+    network.detector.register_forward_hook(lambda _, args, out: seen.append((*args, out)))
+    target = {"boxes": torch.tensor([[8.0, 8, 40, 50]]), "labels": torch.tensor([0])}
+    images = torch.randn(2, 3, 64, 64)
+    network(images, [target, target])
+    given = seen[-1][1]
+    assert [t["labels"].tolist() for t in given] == [[1], [1]]  # type: ignore[attr-defined]
+    found = network.eval()(images)
+    raw = seen[-1][-1]
+    for ours, theirs in zip(found, raw, strict=True):  # type: ignore[call-overload]
+        assert torch.equal(ours["labels"], theirs["labels"] - 1)
+        assert torch.equal(ours["boxes"], theirs["boxes"])
 
 
 @pytest.mark.parametrize("text", ["basic_8_1-21-2-1", "bottleneck_8_1-1-2-1-2"])
