@@ -154,6 +154,16 @@ def test_ignored_pixels_count_nothing_in_the_loss_of_segmentation() -> None:
     assert not scores.grad.any()
 
 
+def test_the_loss_of_detection_is_the_sum_of_its_parts() -> None:
+    class Parts(nn.Module):
+        def forward(self, images: Tensor, targets: object) -> dict[str, Tensor]:
+            return {"boxes": images.sum(), "classes": images.mean()}
+
+    images = torch.randn(2, 3, 4, 4)
+    loss = kind_of("detection").loss(Parts(), images, [], Recipe())
+    torch.testing.assert_close(loss, images.sum() + images.mean())
+
+
 def squares(count: int, side: int = 64, seed: int = 0) -> tuple[Tensor, list[tuple[int, ...]]]:
     """Return black images with one bright red or green square each, and (x, y, width, class)."""
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from torch import nn
 from transnas import InputError, networks, spaces, tasks
 from transnas.evaluation import CostEvaluator
 from transnas.evaluation._averaging import Averaging
+from transnas.evaluation._kinds import kind_of
 from transnas.evaluation.training import Batches, Recipe, Training, measure, workplace
 from transnas.networks.darts_recurrent import LanguageModel
 from transnas.studies.final import final_recipe, train_final
@@ -48,6 +49,24 @@ def test_windows_are_measured_as_one_long_text() -> None:
     scores = network(streams[:, :-1]).detach()
     whole = nn.functional.cross_entropy(scores.flatten(0, 1), streams[:, 1:].flatten())
     assert found["loss"] == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_a_window_starts_from_the_detached_state_of_the_one_before() -> None:
+    network, kind = model().train(), kind_of("language")
+    text, recipe = TextSplit(torch.randint(7, (40,)), window=4), Recipe(label_smoothing=0.2)
+    batches = iter(Batches(text, 2, torch.device("cpu")).epoch())
+    state = torch.zeros(2, network.hidden)
+    for _ in range(3):
+        tokens, targets = next(batches)
+        loss = kind.loss(network, tokens, targets, recipe)
+        scores, state = network.run(tokens, state)
+        expected = nn.functional.cross_entropy(
+            scores.flatten(0, 1), targets.tokens.flatten(), label_smoothing=0.2
+        )
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(targets.carried.state, state.detach())
+        assert not targets.carried.state.requires_grad
+        state = state.detach()
 
 
 def test_embedding_and_decoder_share_their_weights() -> None:

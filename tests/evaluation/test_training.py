@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -167,6 +168,88 @@ def test_fit_takes_the_steps_of_plain_torch() -> None:
     assert torch.allclose(ours.head.weight, theirs.head.weight, atol=1e-6)
     found = measure(ours, task.train, at)
     assert found["accuracy"] == pytest.approx(float((theirs(x).argmax(1) == y).float().mean()))
+
+
+def test_fit_shows_images_as_recipe_and_task_say() -> None:
+    task, shown = quadrants(32), []
+
+    def seen(epochs: int, seed: int = 0, **settings: Any) -> list[torch.Tensor]:
+        network = Linear()
+        shown.clear()
+        network.register_forward_pre_hook(lambda _, args: shown.append(args[0].clone()))
+        recipe = Recipe(batch_size=32, learning_rate=0.0, **settings)
+        fit(network, task.train, None, recipe, epochs=epochs, seed=seed, augmentation="shift",
+            at=workplace("cpu"))  # fmt: skip
+        return list(shown)
+
+    assert isinstance(task.train, TensorSplit)
+    images = task.train.batch(torch.arange(32))[0]
+    one, two = seen(2, augment=False)
+    (other,) = seen(1, seed=1, augment=False)
+    for batch in (one, two, other):  # the same images, in an order of each epoch and seed
+        assert sorted(batch.flatten(1).tolist()) == sorted(images.flatten(1).tolist())
+    assert not torch.equal(one, images)
+    assert not torch.equal(one, two)
+    assert not torch.equal(one, other)
+    (moved,) = seen(1)
+    assert sorted(moved.flatten(1).tolist()) != sorted(images.flatten(1).tolist())
+    (hidden,) = seen(1, augment=False, cutout=4)
+    assert bool((hidden == 0).flatten(1).any(1).all())
+    assert bool(((hidden == 0) | (hidden == one)).all())
+
+
+def test_metrics_are_means_over_images_whatever_the_batches() -> None:
+    split, network, at = quadrants(300).train, Linear(), workplace("cpu")
+    assert isinstance(split, TensorSplit)
+    x, y = split.batch(torch.arange(300))  # measured as 256 and 44
+    found = measure(network, split, at)
+    scores = network(x).detach()
+    assert found["loss"] == pytest.approx(float(F.cross_entropy(scores, y)), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(float((scores.argmax(1) == y).float().mean()))
+
+
+def test_a_step_is_no_longer_than_the_clipped_gradient() -> None:
+    task, network = quadrants(16), Linear()
+    before = torch.cat([p.detach().flatten() for p in network.parameters()])
+    recipe = Recipe(
+        batch_size=16, learning_rate=0.5, warmup=0.0, momentum=0.0, weight_decay=0.0,
+        gradient_clip=1e-3,
+    )  # fmt: skip
+    fit(network, task.train, None, recipe, epochs=1, at=workplace("cpu"))
+    after = torch.cat([p.detach().flatten() for p in network.parameters()])
+    assert float((after - before).norm()) == pytest.approx(0.5e-3, rel=1e-2)
+
+
+def test_averaged_weights_are_measured_and_left_at_the_end() -> None:
+    task, at = quadrants(16), workplace("cpu")
+    assert isinstance(task.train, TensorSplit)
+    wrong = replace(task.train, labels=(task.train.labels + 1) % 4)  # gets worse and worse
+    torch.manual_seed(0)
+    first = Linear().state_dict()
+
+    def trained(epochs: int, average_after: int = 0) -> tuple[torch.Tensor, Any]:
+        network = Linear()
+        network.load_state_dict(first)
+        recipe = Recipe(batch_size=16, schedule="constant", warmup=0.0, average_after=average_after)
+        curve = fit(network, task.train, wrong, recipe, epochs=epochs, at=at)
+        return network.head.weight.detach(), curve
+
+    # Patience 1: the loss of epoch 3 is above that of epoch 1; the mean is of epochs 3, 4, 5.
+    expected = torch.stack([trained(n)[0] for n in (3, 4, 5)]).mean(dim=0)
+    found, curve = trained(5, average_after=1)
+    torch.testing.assert_close(found, expected)
+    plain = trained(5)[1]
+    assert curve[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"])
+    assert curve[-1]["validation_loss"] < plain[-1]["validation_loss"]
+
+
+def test_targets_are_smoothed_in_training_alone() -> None:
+    network, x, y = Linear(), torch.randn(6, 1, 8, 8), torch.arange(6) % 4
+    loss = kind_of("classification").loss(network, x, y, Recipe(label_smoothing=0.3))
+    torch.testing.assert_close(loss, F.cross_entropy(network(x), y, label_smoothing=0.3))
+    logs = network(x).log_softmax(dim=1)
+    by_hand = -(0.7 * logs.gather(1, y[:, None]).mean() + 0.3 * logs.mean())
+    torch.testing.assert_close(loss, by_hand)
 
 
 def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:

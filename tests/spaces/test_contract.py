@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.special import erf
 
 from transnas import InputError, spaces
 from transnas.spaces import Choice, Range, Space
@@ -78,3 +79,31 @@ def test_numbers_are_drawn_log_uniformly_and_checked() -> None:
     assert np.abs(share - 0.25).max() < 0.05
     with pytest.raises(InputError):
         space.architecture((0, 0), (2.0, 0.5))
+
+
+def test_half_of_the_mutants_of_a_space_with_ranges_move_one_number() -> None:
+    space, rng = Tuned(), np.random.default_rng(0)
+    arch = space.architecture((0, 1), (1e-2, 0.04))  # the middle of a log range, and near an end
+    children = [space.mutate(arch, rng) for _ in range(4000)]
+    moved = [c for c in children if c.values == arch.values]
+    assert abs(len(moved) / 4000 - 0.5) < 0.03
+    both = [sum(a != b for a, b in zip(c.numbers, arch.numbers, strict=True)) for c in moved]
+    assert set(both) == {1}
+    steps = np.array([c.numbers[0] for c in moved if c.numbers[1] == 0.04])
+    assert abs(len(steps) / len(moved) - 0.5) < 0.05
+    # A step is a normal draw of a tenth of the range: of 0.4 decades here.
+    assert np.log10(steps / 1e-2).std() == pytest.approx(0.4, rel=0.1)
+    # Beyond the end it is reflected: |0.04 + 0.1 z|, which has this mean.
+    shares = np.array([c.numbers[1] for c in moved if c.numbers[0] == 1e-2])
+    mean = 0.1 * (2 / np.pi) ** 0.5 * np.exp(-0.08) + 0.04 * erf(0.4 / 2**0.5)
+    assert shares.mean() == pytest.approx(mean, rel=0.08)
+    high = space.architecture((0, 1), (1e-2, 0.96))
+    others = np.array([space.mutate(high, rng).numbers[1] for _ in range(4000)])
+    others = others[others != 0.96]
+    assert 1 - others.mean() == pytest.approx(mean, rel=0.08)
+
+
+def test_numbers_are_encoded_in_their_log_ranges() -> None:
+    space = Tuned()
+    codes = space.encode([space.architecture((1, 2), (1e-3, 0.25))])
+    assert codes[0].tolist() == pytest.approx([0, 1, 0, 0, 1, 0.25, 0.25])
