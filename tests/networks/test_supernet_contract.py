@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from transnas import networks, spaces
 from transnas.networks import Form, MixedEdges, Supernet
+from transnas.networks.chain_supernet import MixedLayer as ChainLayer
 from transnas.networks.darts_recurrent import ACTIVATIONS, highway_step
+from transnas.networks.enas_macro_supernet import MixedLayer as MacroLayer
+from transnas.networks.proxyless_supernet import MixedBlock
 from transnas.networks.recurrent_supernet import DARTSCell, ENASCell
 from transnas.networks.relaxations import (
     Binarised,
@@ -28,6 +33,7 @@ from transnas.networks.relaxations import (
     Uniform,
 )
 from transnas.spaces import Architecture
+from transnas.spaces.enas_macro import OPERATIONS
 from transnas.tasks import Signature
 from transnas.testing.supernets import SupernetContract
 
@@ -194,3 +200,86 @@ def test_every_relaxation_equals_plain_execution(
                     out.square().mean(), leaves, allow_unused=True, materialize_grads=True
                 )])  # fmt: skip
         torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
+
+
+# Sums without a second way to run -----------------------------------------------------------------
+
+
+def soft(supernet: Supernet) -> Mix:
+    """Return weights that are no shares of one path."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(supernet.logits.shape, generator=generator, dtype=torch.float64)
+    return Softmax()(supernet._with_gaps(logits))
+
+
+def test_a_mixed_layer_of_a_chain_is_the_mean_over_its_choices() -> None:
+    # Choices are independent, and a convolution is linear in its kernel.
+    net = copy.deepcopy(template("chain", Form())).double()
+    layer, mix = net.layers[2], soft(net)
+    assert isinstance(layer, ChainLayer)
+    seen: list[Tensor] = []
+    layer.norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    image = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    earlier = [torch.randn(2, layer.most, 5, 6, dtype=torch.float64) for _ in range(2)]
+    found = layer(image, earlier, mix)
+    rows = [mix.weights[layer.row + i] for i in range(5)]
+    total = torch.zeros_like(seen[0])
+    for h, w, one, two in itertools.product(range(4), range(4), (0, 1), (0, 1)):
+        height, width = layer.sizes[0][h], layer.sizes[1][w]
+        parts = [(image, 0)] if not one + two else []
+        parts += [(x, 3 + i * layer.most) for i, (x, bit) in
+                  enumerate(zip(earlier, (one, two), strict=True)) if bit]  # fmt: skip
+        top, left = (7 - height) // 2, (7 - width) // 2
+        for x, first in parts:
+            kernel = layer.weight[:, first : first + x.shape[1],
+                                  top : top + height, left : left + width]  # fmt: skip
+            share = rows[0][h] * rows[1][w] * rows[3][one] * rows[4][two]
+            total += share * F.conv2d(x, kernel, padding=(height // 2, width // 2)).detach()
+    torch.testing.assert_close(seen[0], total)
+    kept = sum(
+        rows[2][code] * (torch.arange(layer.most) < filters).double()
+        for code, filters in enumerate(layer.sizes[2])
+    )
+    normalised = F.batch_norm(total, None, None, training=True).clamp(min=0)
+    torch.testing.assert_close(found.detach(), normalised * kept[:, None, None])
+
+
+def test_a_chains_classifier_reads_a_layer_by_how_much_of_it_is_unread() -> None:
+    net = copy.deepcopy(template("chain", Form())).double()
+    mix, read, states = soft(net), [], []
+    for layer in net.layers:
+        layer.register_forward_hook(lambda _, args, out: states.append(out))
+    net.head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    net(torch.randn(2, 3, 9, 7, dtype=torch.float64), mix)
+    means = []
+    for i, state in enumerate(states):
+        unread = torch.ones((), dtype=torch.float64)
+        for layer in list(net.layers)[i + 1 :]:
+            unread = unread * mix.weights[layer.row + 3 + i, 0]
+        means.append(unread * state.mean(dim=(2, 3)))
+    torch.testing.assert_close(read[0], torch.cat(means, dim=1))
+
+
+def test_mixed_layers_of_enas_and_blocks_of_proxyless_are_their_sums() -> None:
+    macro = copy.deepcopy(template("enas-macro", Form())).double()
+    mix, layer = soft(macro), macro.network.layers[3]
+    assert isinstance(layer, MacroLayer)
+    layers = [torch.randn(4, 4, 5, 6, dtype=torch.float64) for _ in range(3)]
+    total = sum(
+        mix.weights[3, code] * layer.branches[name](layers[2])
+        for code, name in enumerate(OPERATIONS)
+    )
+    first = 12 + 3  # skips into layers 1 and 2 are three rows
+    total = total + sum(mix.weights[first + i, 1] * layers[i] for i in range(3))
+    expected = F.batch_norm(total, None, None, training=True)
+    torch.testing.assert_close(layer(layers, layers[2], mix), expected)
+
+    chain = copy.deepcopy(template("proxyless", Form())).double()
+    mix = soft(chain)
+    for row, block in enumerate(chain.network.blocks):
+        assert isinstance(block, MixedBlock)
+        operations = dict(block.operations.named_children())
+        x = torch.randn(3, operations["0"][0].in_channels, 6, 5, dtype=torch.float64)
+        total = sum(mix.weights[row, int(code)] * op(x) for code, op in operations.items())
+        total = total + x if block.shortcut else total
+        torch.testing.assert_close(block(x, mix), total)
