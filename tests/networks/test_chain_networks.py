@@ -157,11 +157,19 @@ def test_enas_chains_halve_their_maps_after_each_third() -> None:
     network = networks.build(
         space, space.sample(np.random.default_rng(0)), Signature((3, 20, 12), 5), channels=4
     )
-    sizes: list[tuple[int, ...]] = []
+    seen: list[tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]] = []
     for layer in network.layers:
-        layer.register_forward_hook(lambda module, args, out: sizes.append(out.shape[2:]))
-    network(torch.randn(2, 3, 20, 12))
+        layer.register_forward_hook(lambda _, args, out: seen.append((list(args[0]), args[1], out)))
+    network.eval()(torch.randn(2, 3, 20, 12))
+    sizes = [out.shape[2:] for _, _, out in seen]
     assert sizes == [(20, 12)] * 4 + [(10, 6)] * 4 + [(5, 3)] * 4
+    # Every earlier layer is halved by a reduction of its own, the last one is read.
+    for k in (4, 8):
+        whole = seen[k - 1][0] + [seen[k - 1][2]]
+        earlier, before, _ = seen[k]
+        for i, halve in enumerate(network.reductions[str(k - 1)]):
+            torch.testing.assert_close(earlier[i], halve(whole[i]))
+        assert before is earlier[-1]
 
 
 def test_operations_of_enas_layers_are_their_definitions() -> None:
@@ -195,6 +203,10 @@ def test_anchors_are_concatenated_and_loose_ends_reach_the_classifier() -> None:
     assert torch.allclose(network(x), expected, atol=1e-6)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [m.in_channels for m in convolutions] == [2, 4, 9, 2]
+    kernel = network.layers[0][0].weight
+    assert kernel.shape == (4, 2, 3, 1)
+    by_hand = F.conv2d(x, kernel, padding=(1, 0)).clamp(min=0) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(a, by_hand)
 
 
 def test_bad_skeletons_are_refused() -> None:

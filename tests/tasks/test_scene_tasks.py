@@ -14,9 +14,9 @@ from PIL import Image
 
 from transnas import InputError, tasks
 from transnas.tasks import DataTask
-from transnas.tasks._boxes import BoxSplit
+from transnas.tasks._boxes import BoxSplit, check_boxes
 from transnas.tasks._masks import MaskSplit
-from transnas.tasks._scenes import Frame, Lazy, stacked
+from transnas.tasks._scenes import Frame, Lazy, frame_of, stacked
 from transnas.tasks._tensors import concatenate
 
 RNG = np.random.default_rng(0)
@@ -101,6 +101,28 @@ def test_a_frame_keeps_shapes_and_ignores_what_it_adds() -> None:
     assert (mask[:, :20] == 3).all()
     assert (mask[:, 20:] == 255).all()
     assert frame.scale(40, 40) == 0.5
+
+
+def test_boxes_are_cut_at_the_border_and_those_without_area_left_out() -> None:
+    boxes = np.array([[-0.5, -1, 49, 20.9], [3, 4, 3, 9], [10, 2, 50.6, 19], [7, 5, 9, 5]])
+    labels = np.array([1, 0, 0, 1])
+    kept, numbers = check_boxes(boxes, labels, (20, 50), ("a", "b"), "x")
+    assert kept.tolist() == [[0, 0, 49, 20], [10, 2, 50, 19]]
+    assert numbers.tolist() == [1, 0]
+    for outside in ([-1.1, 0, 5, 5], [0, -1.1, 5, 5], [0, 0, 51.1, 5], [0, 0, 5, 21.1]):
+        with pytest.raises(InputError, match="does not lie in its image of 50x20 pixels"):
+            check_boxes(np.array([outside]), labels[:1], (20, 50), ("a", "b"), "x")
+    for label in (-1, 2):
+        with pytest.raises(InputError, match=rf"label {label} of x is out of range; .*: 0\.\.1"):
+            check_boxes(boxes[:1], np.array([label]), (20, 50), ("a", "b"), "x")
+
+
+def test_a_frame_has_the_shape_of_the_images_if_they_have_one() -> None:
+    assert frame_of([(480, 640), (240, 320)], None) == Frame(240, 320)
+    assert frame_of([(100, 80)], None) == Frame(100, 80)
+    assert frame_of([(100, 200), (101, 200)], 50) == Frame(25, 50)
+    assert frame_of([(100, 200), (100, 230)], None) == Frame(230, 230)
+    assert frame_of([(480, 640), (640, 480)], None) == Frame(320, 320)
 
 
 def test_what_does_not_fit_into_memory_is_read_when_asked_for() -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from transnas import InputError
 from transnas.tasks import DataTask, FinalTest, Signature
+from transnas.tasks._assemble import Part, assemble
 from transnas.tasks._boxes import BoxSplit
 from transnas.tasks._digest import digest_of
+from transnas.tasks._registry import Options
 from transnas.tasks._resized import resized
 from transnas.tasks._split import first_per_class, stratified
 from transnas.tasks._subset import of_classes
@@ -233,3 +235,27 @@ def test_resized_images_are_means_over_areas_of_normalised_pixels() -> None:
                            signature=Signature((1, 4, 4), 2)), 8)  # fmt: skip
     assert isinstance(wide.train, TensorSplit)
     torch.testing.assert_close(wide.train.images[0, 0, 3, 1:-1], torch.arange(6) / 2 + 0.25)
+
+
+def test_inputs_are_normalised_by_the_training_images_alone() -> None:
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 100, (12, 2, 3, 4)).astype(np.uint8)
+    held_out = rng.integers(100, 250, (6, 2, 3, 4)).astype(np.uint8)
+    train[:, 1] = 7  # a channel that does not differ is not scaled
+    labels = np.arange(12) % 2
+    parts = {
+        "train": Part(train, labels),
+        "validation": Part(held_out, labels[:6]),
+        "test": Part(held_out + 1, labels[:6]),
+    }
+    task = assemble("t", parts, ("a", "b"), Options(), "none")
+    mean, std = train[:, 0].mean() / 255, train[:, 0].std() / 255
+    for split, images in ((task.train, train), (task.validation, held_out),
+                          (task._test, held_out + 1)):  # fmt: skip
+        assert isinstance(split, TensorSplit)
+        found = split.batch(torch.arange(len(images)))[0].numpy()
+        assert np.allclose(found[:, 0], (images[:, 0] / 255 - mean) / std, atol=1e-4)
+        assert np.allclose(found[:, 1], (images[:, 1] - 7.0) / 255, atol=1e-4)
+    floats = assemble("t", {"all": Part(train / 255.0, labels)}, ("a", "b"), Options(), "shift")
+    assert floats.preprocessing["scale"] == 1.0
+    assert task.preprocessing["scale"] == 1 / 255

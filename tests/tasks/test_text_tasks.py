@@ -82,6 +82,37 @@ def test_two_readers_of_one_text_do_not_share_a_state() -> None:
     assert two.carried.state is None
 
 
+def test_joined_texts_follow_one_another_and_share_no_state() -> None:
+    first, second = TextSplit(torch.arange(5), window=2), TextSplit(torch.arange(5, 9))
+    first.carried.state = torch.ones(())
+    both = first.joined(second)
+    assert both is not None
+    assert both.tokens.tolist() == list(range(9))
+    assert (both.window, both.carried.state) == (2, None)
+    for copy in (both.arranged(3), both.to("cpu")):
+        assert copy.carried is not both.carried
+    assert TextSplit(torch.arange(5)).arranged(9).streams == 2  # of 2 tokens each
+    apart = Continuation(torch.zeros(1), first.carried).apart()
+    apart.carried.state = None
+    assert first.carried.state is not None
+
+
+def test_a_state_is_remembered_and_recalled() -> None:
+    text = TextSplit(torch.arange(50), streams=3, window=4)
+    _, targets = text.batch(torch.tensor([0, 1, 2]))
+    assert text.memory() is None
+    targets.carried.state = torch.ones(3, 2)
+    other = TextSplit(torch.arange(50), streams=3, window=4)
+    memory = text.memory()
+    assert memory is not None
+    other.recall(memory)
+    _, following = other.batch(torch.tensor([3, 4, 5]))
+    assert torch.equal(following.carried.state, torch.ones(3, 2))
+    tokens, after = text[4]  # stream 1 of window 1
+    assert tokens.tolist() == [20, 21, 22, 23]
+    assert after.tolist() == [21, 22, 23, 24]
+
+
 def test_a_text_is_read_line_by_line(tmp_path: Path) -> None:
     task = task_of(tmp_path, "b a b\n\nb <unk>\n", "zzz a\n")
     assert task.classes == ("b", END, "<unk>", "a")
