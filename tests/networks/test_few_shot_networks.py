@@ -110,9 +110,19 @@ def stem_values(own: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def test_decoded_network_equals_modules() -> None:
+SKIPS = Genotype.parse(
+    "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1), ('dil_conv_5x5', 2), "
+    "('max_pool_3x3', 0), ('avg_pool_3x3', 3), ('skip_connect', 1), ('sep_conv_5x5', 4), "
+    "('skip_connect', 2)], normal_concat=[2, 3, 4, 5], reduce=[('skip_connect', 0), "
+    "('skip_connect', 1), ('max_pool_3x3', 0), ('skip_connect', 1), ('dil_conv_3x3', 2), "
+    "('skip_connect', 0), ('skip_connect', 3), ('avg_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
+)
+"""Identities in both cells, of stride 2 too."""
+
+
+@pytest.mark.parametrize("genotype", [published(26_061), SKIPS], ids=["published", "skips"])
+def test_decoded_network_equals_modules(genotype: Genotype) -> None:
     space, channels = DARTS(), 4
-    genotype = published(26_061)
     net = DecodedNetwork(genotype, SMALL, channels)
     tasks = 2
     values, x = parameters(net, tasks), images(tasks, 3, SMALL)
@@ -308,6 +318,11 @@ def test_stem_halves_the_map_as_often_as_asked(poolings: int | None, side: int) 
     sides = Sides()
     run(net, parameters(net, 1), torch.randn(1, 2, 1, 28, 28).double(), sides)
     assert sides.found["cells.1.newer.norm"] == side
+
+
+def test_larger_images_are_pooled_more_often() -> None:
+    for side, poolings in ((23, 0), (24, 1), (63, 1), (64, 2)):
+        assert FewShotSupernet(Signature((1, side, 99), 5), 2).poolings == poolings
 
 
 @pytest.mark.parametrize("side", [24, 25])
