@@ -82,6 +82,28 @@ def test_splitting_and_replicating_an_edge_keep_the_function(name: str, branches
     same(replicate(split(edge, before.shape[1], 2), branches), before, x)
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_new_layer_passes_on_what_is_not_negative(depthwise: bool) -> None:
+    layer, x = deeper(5, 3, depthwise).double().eval(), torch.rand(2, 5, 4, 6).double()
+    torch.testing.assert_close(layer(x), x, rtol=1e-7, atol=0)
+    assert not layer(-x).any()
+
+
+def test_noise_is_in_deviations_of_a_weight_tensor() -> None:
+    torch.manual_seed(0)
+    edge = nn.Sequential(nn.Conv2d(20, 30, 3), nn.BatchNorm2d(30))
+    with torch.no_grad():
+        edge[0].weight.mul_(1e-3)
+    generator = torch.Generator().manual_seed(0)
+    first, second = replicate(edge, 2, generator, noise=0.2).branches
+    assert torch.equal(first[0].weight, edge[0].weight)  # the first copy is as it was
+    change = (second[0].weight - edge[0].weight).detach()
+    assert float(change.std() / edge[0].weight.detach().std()) == pytest.approx(0.2, rel=0.05)
+    for one, two in zip(first[1].state_dict().values(), second[1].state_dict().values(),
+                        strict=True):  # fmt: skip
+        assert torch.equal(one, two)
+
+
 def test_copies_are_independent_of_the_edge() -> None:
     edge, x = nn.Conv2d(2, 2, 1), torch.randn(1, 2, 3, 3)
     before, copies = edge(x).detach(), replicate(edge)
