@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from transnas import InputError
+from transnas import InputError, networks, spaces
+from transnas.networks.path_level import PathLevelNetwork
 from transnas.networks.transformations import Concatenated, deeper, replicate, split
+from transnas.tasks import Signature
 
 
 def settled(network: nn.Module) -> nn.Module:
@@ -102,6 +104,25 @@ def test_noise_is_in_deviations_of_a_weight_tensor() -> None:
     for one, two in zip(first[1].state_dict().values(), second[1].state_dict().values(),
                         strict=True):  # fmt: skip
         assert torch.equal(one, two)
+
+
+def test_parts_of_a_depthwise_edge_can_be_split_again() -> None:
+    edge, x = EDGES["depthwise"], torch.randn(2, 6, 8, 8)
+    before, halves = edge(x).detach(), split(edge, 6, 2)
+    halves.branches[1] = split(halves.branches[1], 3, 3)
+    same(halves, before, x)
+
+
+def test_stages_have_so_many_cells_and_halve_the_map_between_them() -> None:
+    space = spaces.get("path-level")
+    network = networks.build(space, space.at(0), Signature((3, 12, 8), 5), channels=4, cells=2)
+    assert isinstance(network, PathLevelNetwork)
+    seen: list[tuple[int, ...]] = []
+    for cell in network.cells:
+        edge = cell[0]  # type: ignore[index]
+        edge.register_forward_hook(lambda _, args, out: seen.append(tuple(out.shape[1:])))
+    network(torch.randn(2, 3, 12, 8))
+    assert seen == [(4, 12, 8)] * 2 + [(8, 6, 4)] * 2 + [(16, 3, 2)] * 2
 
 
 def test_copies_are_independent_of_the_edge() -> None:
