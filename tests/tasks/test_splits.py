@@ -16,6 +16,7 @@ from transnas.tasks import DataTask, FinalTest, Signature
 from transnas.tasks._assemble import Part, assemble
 from transnas.tasks._boxes import BoxSplit
 from transnas.tasks._digest import digest_of
+from transnas.tasks._masks import MaskSplit
 from transnas.tasks._registry import Options
 from transnas.tasks._resized import resized
 from transnas.tasks._split import first_per_class, stratified
@@ -166,6 +167,11 @@ def test_a_digest_tells_tasks_apart_by_what_can_be_seen_of_them() -> None:
     task = DataTask("t", Signature((2, 8, 8), 2), train=data, validation=more, classes=("a", "b"))
     labels = data.labels.clone()
     labels[7] += 1
+
+    def black(count: int) -> MaskSplit:
+        images = torch.zeros(count, 3, 2, 2, dtype=torch.uint8)
+        return MaskSplit(images, images[:, 0], data.mean, data.std)
+
     boxes = BoxSplit(
         data.images[:2], (torch.zeros(1, 4), torch.ones(1, 4)), (labels[:1], labels[:1]),
         data.mean, data.std,
@@ -181,6 +187,7 @@ def test_a_digest_tells_tasks_apart_by_what_can_be_seen_of_them() -> None:
         replace(task, train=boxes),
         replace(task, train=replace(boxes, boxes=boxes.boxes[::-1])),
         replace(task, train=replace(boxes, labels=(labels[:1], labels[1:2]))),
+        *(replace(task, train=black(count)) for count in (300, 400)),  # more than are read
         replace(task, train=TextSplit(torch.arange(9))),
         replace(task, train=TextSplit(torch.arange(9).flip(0))),
     ]
