@@ -105,7 +105,7 @@ def test_a_frame_keeps_shapes_and_ignores_what_it_adds() -> None:
 
 def test_boxes_are_cut_at_the_border_and_those_without_area_left_out() -> None:
     boxes = np.array([[-0.5, -1, 49, 20.9], [3, 4, 3, 9], [10, 2, 50.6, 19], [7, 5, 9, 5]])
-    labels = np.array([1, 0, 0, 1])
+    labels = np.array([1, 1, 0, 1])
     kept, numbers = check_boxes(boxes, labels, (20, 50), ("a", "b"), "x")
     assert kept.tolist() == [[0, 0, 49, 20], [10, 2, 50, 19]]
     assert numbers.tolist() == [1, 0]

@@ -108,9 +108,11 @@ def test_a_state_is_remembered_and_recalled() -> None:
     other.recall(memory)
     _, following = other.batch(torch.tensor([3, 4, 5]))
     assert torch.equal(following.carried.state, torch.ones(3, 2))
-    tokens, after = text[4]  # stream 1 of window 1
-    assert tokens.tolist() == [20, 21, 22, 23]
-    assert after.tolist() == [21, 22, 23, 24]
+    tokens, after = text[5]  # stream 2 of window 1
+    assert tokens.tolist() == [36, 37, 38, 39]
+    assert after.tolist() == [37, 38, 39, 40]
+    # 13 tokens have 12 that another one follows: three whole windows.
+    assert len(TextSplit(torch.arange(13), window=4)) == 3
 
 
 def test_a_text_is_read_line_by_line(tmp_path: Path) -> None:
