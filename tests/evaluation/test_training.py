@@ -208,6 +208,18 @@ def test_metrics_are_means_over_images_whatever_the_batches() -> None:
     assert found["accuracy"] == pytest.approx(float((scores.argmax(1) == y).float().mean()))
 
 
+def test_training_losses_are_means_and_measuring_drops_nothing() -> None:
+    task, network, at = quadrants(32), Linear(), workplace("cpu")
+    assert isinstance(task.train, TensorSplit)
+    x, y = task.train.batch(torch.arange(32))
+    recipe = Recipe(batch_size=16, learning_rate=0.0, label_smoothing=0.0)
+    (epoch,) = fit(network, task.train, None, recipe, epochs=1, at=at)
+    loss = float(F.cross_entropy(network(x).detach(), y))
+    assert epoch["train_loss"] == pytest.approx(loss, rel=1e-5)
+    dropping = nn.Sequential(nn.Dropout(0.9), network).train()
+    assert measure(dropping, task.train, at)["loss"] == pytest.approx(loss, rel=1e-5)
+
+
 def test_a_step_is_no_longer_than_the_clipped_gradient() -> None:
     task, network = quadrants(16), Linear()
     before = torch.cat([p.detach().flatten() for p in network.parameters()])
