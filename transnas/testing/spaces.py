@@ -22,7 +22,10 @@ LISTABLE = 20_000
 
 seeds = st.integers(0, 2**32 - 1)
 checked = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    # A contract is inherited by many test classes: each runs it by itself.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 
 
