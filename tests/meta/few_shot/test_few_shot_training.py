@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -70,6 +71,32 @@ def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path)
         assert np.array_equal(array, parts.state.arrays()[name]), name
     assert all(torch.equal(whole.best[name], parts.best[name]) for name in whole.best)
     assert parts.finished == 4
+
+
+def test_a_continued_training_keeps_its_log_and_its_best(tmp_path: Path) -> None:
+    """Stopped in the middle between two validations, of which the first was the best."""
+    cls, rhythm = methods.get("maml"), {"validate_every": 2, "checkpoint_every": 1}
+
+    def begin(folder: Path | None, at: Callable[[int], None] | None = None) -> Trained:
+        settings = cls.Settings(steps=1, test_steps=1, inner_rate=0.1, outer_rate=3.0)
+        learner = cls(FourConv(DIGITS, 4), settings, CHANNELS_LAST)
+        return meta_train(learner, get_source("digits"), plan(6, **rhythm), folder, at=at)
+
+    def stop(step: int) -> None:
+        if step == 3:
+            raise Killed
+
+    whole = begin(None)
+    assert whole.best_accuracy > whole.log[-1]["validation_accuracy"]
+    with pytest.raises(Killed):
+        begin(tmp_path, stop)
+    parts = begin(tmp_path)
+    assert parts.best_accuracy == whole.best_accuracy
+    assert all(torch.equal(whole.best[name], value) for name, value in parts.best.items())
+    logs = [[{**point, "seconds": 0.0} for point in one.log] for one in (whole, parts)]
+    assert logs[0] == logs[1]
+    seconds = [point["seconds"] for point in parts.log]
+    assert seconds == sorted(seconds)
 
 
 class Recording(MAML):
@@ -314,6 +341,43 @@ def test_evaluation_does_not_depend_on_chunks_and_counts_divergence() -> None:
     lost = evaluate(learner, meta, source, "test", SPEC, 10)
     assert lost.diverged == 10
     assert lost.accuracies == pytest.approx(np.full(10, 1 / 3))
+
+
+def test_an_evaluation_is_of_the_episodes_in_turn_and_of_their_classes() -> None:
+    source, spec = get_source("digits"), EpisodeSpec(3, 2, 4)
+    learner = methods.get("maml")(FourConv(DIGITS, 4), None, CHANNELS_LAST)
+    meta = learner.init(0).meta
+    done: list[int] = []
+    for statistics in ("batch", "support"):
+        found = evaluate(learner, meta, source, "test", spec, 30, statistics, done.append)
+        batch = source.batch("test", spec, 25, 5)
+        fast = learner.adapt(meta, batch.xs, batch.ys)
+        right = learner.predict(fast, batch.xs, batch.xq, statistics).argmax(2) == batch.yq
+        assert len(found.accuracies) == 30
+        assert found.accuracies[25:] == pytest.approx(right.double().mean(1).numpy())
+        wanted = [
+            [float(r[labels == k].double().mean()) for k in range(3)]
+            for r, labels in zip(right, batch.yq, strict=True)
+        ]
+        assert found.by_class[25:] == pytest.approx(np.array(wanted))
+        assert np.array_equal(found.classes[25:], batch.classes)
+        assert found.by_class.mean(1) == pytest.approx(found.accuracies)
+    assert done == [25, 30] * 2
+
+
+def test_intervals_are_their_closed_forms() -> None:
+    accuracies = np.array([0.2, 0.4, 0.9])
+    found = episode_interval(accuracies)
+    error = math.sqrt(sum((a - 0.5) ** 2 for a in accuracies) / 2 / 3)
+    assert found == pytest.approx((0.5, 0.5 - 1.96 * error, 0.5 + 1.96 * error))
+    assert found.half == pytest.approx(1.96 * error)
+    # Class 0 is met three times as often as class 1: a sample of both classes, each once, has
+    # the mean of all; with one of them twice it is the mean of that class.
+    classes, right = np.array([[0, 0, 0, 1]]), np.array([[1.0, 1.0, 1.0, 0.0]])
+    assert class_interval(classes, right) == pytest.approx((0.75, 0.0, 1.0))
+    rng = np.random.default_rng(0)
+    many = class_interval(np.arange(400)[:, None], rng.standard_normal((400, 1)))
+    assert many.half == pytest.approx(1.96 / 20, rel=0.1)
 
 
 def test_episode_interval_covers() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from few_shot_toys import Smooth, episodes, in_double
 from torch import Tensor
 
 from transnas import InputError
-from transnas.meta.few_shot import Execution, Learner
+from transnas.meta.few_shot import Execution, Learner, MetaGradient, State
 from transnas.meta.few_shot.anil import ANIL
+from transnas.meta.few_shot.auto_maml import AutoMAML
 from transnas.meta.few_shot.maml import MAML
 from transnas.meta.few_shot.maml_plus import MAMLPlus, multi_step_weights
 from transnas.meta.few_shot.reptile import Reptile
@@ -156,6 +159,7 @@ def test_multi_step_weights() -> None:
         assert multi_step_weights(steps, 0, epochs) == pytest.approx([1 / steps] * steps)
         assert multi_step_weights(steps, epochs, epochs) == [0.0] * (steps - 1) + [1.0]
     assert multi_step_weights(5, 99, 100)[-1] == pytest.approx(1 - 4 * 0.03 / 5)
+    assert multi_step_weights(4, 3, 12) == pytest.approx([3 / 16] * 3 + [7 / 16])
 
 
 @pytest.mark.parametrize(("epoch", "order"), [(1, 1), (2, 2)])
@@ -267,16 +271,47 @@ def test_anil_adapts_the_head_alone_and_reptile_moves_towards_tasks() -> None:
     torch.testing.assert_close(state.meta["w"], wanted, rtol=1e-12, atol=1e-14)
 
 
+def test_reptile_descends_on_support_and_queries_together() -> None:
+    reptile = Reptile(Quadratic(), Reptile.Settings(steps=2, inner_rate=0.3), GROUPED)
+    state, tasks = reptile.init(0), quadratic_tasks()
+    tasks = replace(tasks, xq=2 * tasks.xs + 1)
+    state.meta["w"].data = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    before = state.meta["w"].clone()
+    centre = torch.cat([tasks.xs, tasks.xq], 1).mean(dim=(0, 1))
+    reptile.meta_step(state, [tasks], 0)
+    kept = torch.matrix_power(torch.eye(3, dtype=torch.float64) - 0.3 * Quadratic.curvature, 2)
+    adapted = centre + kept @ (before - centre)
+    torch.testing.assert_close(state.meta["w"], before + 0.3 * (adapted - before))
+
+
+def test_reptile_leaves_out_a_task_that_does_not_stay_finite() -> None:
+    reptile = Reptile(Quadratic(), Reptile.Settings(steps=2, inner_rate=0.3), GROUPED)
+    state, tasks = reptile.init(0), quadratic_tasks()
+    state.meta["w"].data = state.meta["w"].double()
+    rest = reptile.meta_gradient(state, tasks[1:], 0, ("w",)).gradients["w"]
+    tasks.xs[0] = float("inf")
+    found = reptile.meta_gradient(state, tasks, 0, ("w",))
+    assert found.finite.tolist() == [False, True, True, True]
+    torch.testing.assert_close(found.gradients["w"], rest)
+
+
+def test_new_tasks_adapt_for_as_many_steps_as_the_settings_say() -> None:
+    learner = MAML(Smooth(SIGNATURE), Settings(steps=1, test_steps=3, inner_rate=0.2), GROUPED)
+    state, batch = in_double(learner.init(0)), episodes(2, SIGNATURE.input_shape)
+    found, wanted = (learner.adapt(state.meta, batch.xs, batch.ys, n) for n in (None, 3))
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
 class Bilinear(FewShotNetwork):
     """g = theta w, L = g^2 / 2: small enough for hand arithmetic."""
 
     def __init__(self) -> None:
         super().__init__(Signature((1,), 1))
-        self.shapes = {"w": (), LOGITS: ()}
+        self.shapes = {"w": (1,), LOGITS: (1,)}
 
     def forward(self, params: Params, x: Tensor, norm: Norm) -> Tensor:
         """See `FewShotNetwork.forward`."""
-        return (params["w"] * params[LOGITS])[:, None, None]
+        return (params["w"] * params[LOGITS])[:, None]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Half of the square."""
@@ -286,7 +321,7 @@ class Bilinear(FewShotNetwork):
 def test_alternating_steps_use_the_new_weights() -> None:
     xs = torch.zeros(1, 1, 1, dtype=torch.float64)
     a, b, w, theta = 0.1, 0.2, 2.0, 3.0
-    meta = {"w": torch.tensor(w).double(), LOGITS: torch.tensor(theta).double()}
+    meta = {"w": torch.tensor([w]).double(), LOGITS: torch.tensor([theta]).double()}
     found = {}
     for inner in ("joint", "alternating"):
         settings = TNASSettings(inner_rate=a, logits_rate=b, inner=inner)  # type: ignore[arg-type]
@@ -295,6 +330,62 @@ def test_alternating_steps_use_the_new_weights() -> None:
     new = w - a * theta * theta * w
     assert found["joint"] == pytest.approx((new, theta - b * theta * w * w))
     assert found["alternating"] == pytest.approx((new, theta - b * theta * new * new))
+
+
+@pytest.mark.parametrize("cls", [TNAS, AutoMAML])
+def test_the_outer_steps_of_a_search_are_those_of_two_adams(cls: type[TNAS | AutoMAML]) -> None:
+    """Weights: the usual betas, no decay; logits: betas 0.5 and 0.999, a decay of 1e-3."""
+    settings = cls.Settings(outer_rate=0.1, outer_logits_rate=0.03)
+    learner = cls(Bilinear(), settings, GROUPED)
+    state = learner.init(0)
+    for name, rate, first, decay in (("w", 0.1, 0.9, 0.0), (LOGITS, 0.03, 0.5, 1e-3)):
+        value, m, v = 2.0, 0.0, 0.0
+        state.meta[name].data = torch.tensor([value], dtype=torch.float64)
+        for t, given in enumerate((1.0, -3.0, 0.2), start=1):
+            found = MetaGradient(
+                {name: torch.tensor([given], dtype=torch.float64)}, *[torch.ones(1).bool()] * 3
+            )
+            learner.update(state, found, 0)
+            gradient = given + decay * value
+            m, v = first * m + (1 - first) * gradient, 0.999 * v + 0.001 * gradient**2
+            value -= rate * m / (1 - first**t) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        assert float(state.meta[name]) == pytest.approx(value, rel=1e-9)
+
+
+def test_auto_maml_moves_the_logits_and_then_the_weights_on_other_tasks() -> None:
+    """Bilinear tasks: after a step on the support, the query gradients by hand."""
+    a, w, theta = 0.1, 2.0, 3.0
+    settings = AutoMAML.Settings(
+        steps=1, inner_rate=a, outer_rate=0.5, outer_logits_rate=0.25, order=1
+    )
+    learner = Seen(Bilinear(), settings, GROUPED)
+    state = learner.init(0)
+    for name, value in (("w", w), (LOGITS, theta)):
+        state.meta[name].data = torch.tensor([value]).double()
+    one = torch.zeros(1, 1, 1, dtype=torch.float64)
+    none = torch.zeros(1, 1, dtype=torch.int64)
+    first, second = (EpisodeBatch(one, none, one, none, i, none, none) for i in range(2))
+    learner.meta_step(state, [first, second], 0)
+    adapted = w - a * theta * theta * w
+    assert learner.found[0] == (0, {LOGITS: pytest.approx(theta * adapted**2)})
+    new = theta - 0.25
+    assert float(state.meta[LOGITS]) == pytest.approx(new)
+    assert learner.found[1] == (1, {"w": pytest.approx(new**2 * (w - a * new**2 * w))})
+    assert float(state.meta["w"]) == pytest.approx(w - 0.5)
+
+
+class Seen(AutoMAML):
+    """Keeps which tasks each meta-gradient is of, and the gradient."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.found: list[tuple[int, dict[str, float]]] = []
+
+    def meta_gradient(self, state: State, batch: EpisodeBatch, *given: Any) -> MetaGradient:
+        """See `Learner.meta_gradient`."""
+        found = super().meta_gradient(state, batch, *given)
+        self.found.append((batch.first, {n: float(g) for n, g in found.gradients.items()}))
+        return found
 
 
 class Sinusoid(FewShotNetwork):
