@@ -115,4 +115,4 @@ class Bracket:
         """Take no more architectures: there are none; later rungs shrink with the first."""
         size = len(self.rungs[0].asked)
         for i, rung in enumerate(self.rungs):
-            rung.size = min(rung.size, max(size // eta**i, 1) if size else 0)
+            rung.size = min(rung.size, max(size // eta**i, 1))

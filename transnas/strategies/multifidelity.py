@@ -215,8 +215,9 @@ class Brackets(MultiFidelity):
         try:
             return self._new(), bracket.rungs[0]
         except Exhausted:
-            bracket.close(self.settings.eta)
-            if not bracket.rungs[0].asked:
+            if bracket.rungs[0].asked:
+                bracket.close(self.settings.eta)
+            else:
                 self._brackets.remove(bracket)
             due = self._promotion()
             if due is None:
