@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,6 +36,8 @@ def test_what_was_told_is_not_asked_for(name: str) -> None:
     strategy = create(name, Tiny(), 0)
     for i in (0, 3):
         strategy.tell(Tiny().at(i), Measurement({"validation_accuracy": 0.5}))
+    state, strategy = json.loads(json.dumps(strategy.state())), create(name, Tiny(), 0)
+    strategy.restore(state)
     assert sorted(Tiny().index(a) for a in proposals(strategy)) == [1, 2, 4, 5]
 
 
@@ -46,7 +49,7 @@ def test_random_differs_between_seeds_and_is_uniform() -> None:
 
 def test_a_grid_combines_choices_and_levels() -> None:
     found = list(proposals(create("grid", Mixed(), 0, levels=3)))
-    assert len(found) == 3 * 3 * 3
+    assert len(found) == len(set(found)) == 3 * 3 * 3
     assert sorted({a.numbers[0] for a in found}) == pytest.approx([1e-3, 10**-1.5, 1.0])
     assert {a.numbers[1] for a in found} == {0.0, 0.5, 1.0}
 
@@ -74,3 +77,14 @@ def test_sobol_points_fill_the_square_evenly() -> None:
     # Each of the 8 x 16 elementary boxes holds exactly one of the first 128 points.
     boxes = np.floor(points * [8, 16]).astype(int)
     assert len({tuple(b) for b in boxes.tolist()}) == 128
+
+
+def test_sobol_sequences_differ_between_seeds_and_go_on_where_they_were() -> None:
+    first = [create("sobol", Square(), seed).ask() for seed in range(3)]
+    assert len(set(first)) == 3
+    strategy = create("sobol", Square(), 0)
+    for _ in range(70):  # into the second block
+        strategy.ask()
+    other = create("sobol", Square(), 0)
+    other.restore(json.loads(json.dumps(strategy.state())))
+    assert [other.ask() for _ in range(70)] == [strategy.ask() for _ in range(70)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import transnas as tn
 from transnas import InputError
 from transnas.evaluation import Cost, Evaluator, Measurement, Objective
 from transnas.spaces import Architecture, get
-from transnas.strategies import Exhausted, Strategy, create
+from transnas.strategies import Exhausted, Strategy, create, multifidelity
 from transnas.strategies._rungs import brackets, rungs
-from transnas.strategies.multifidelity import Brackets
+from transnas.strategies.multifidelity import Brackets, MultiFidelity
+from transnas.strategies.random import Random
 from transnas.testing.strategies import Tiny
 
 SCORE = (Objective("validation_accuracy"),)
@@ -52,6 +54,8 @@ def test_brackets_are_those_of_the_paper() -> None:
     assert table[0] == [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)]
     assert table[1] == [(34, 3), (11, 9), (3, 27), (1, 81)]
     assert rungs(27, 1, 27, 3) == [(27, 1), (9, 3), (3, 9), (1, 27)]
+    assert [e for _, e in rungs(27, 1, 50, 3)] == [2, 6, 17, 50]
+    assert [rung.epochs for rung in create("asha", SPACE, max_epochs=50)._rungs()] == [2, 6, 17, 50]  # type: ignore[attr-defined]
     assert rungs(16, 12, 200, 16) == [(16, 12), (1, 200)]  # what NAS-Bench-201's table has
 
 
@@ -114,6 +118,46 @@ def test_asha_never_promotes_twice_and_never_out_of_turn() -> None:
     assert len(promoted) > 30
 
 
+def test_asha_promotes_what_is_known_and_the_highest_first() -> None:
+    strategy = create("asha", SPACE, 0, SCORE)
+
+    def tell(archs: list[Architecture]) -> None:
+        for arch in archs:
+            strategy.tell(arch, Curves().evaluate(arch, strategy.budget(arch)))
+
+    first = [strategy.ask() for _ in range(12)]
+    tell(first[:2])
+    new = strategy.ask()
+    assert strategy.budget(new) == 1, "two results of 12 are no third"
+    tell([*first[2:8], new])
+    second = [strategy.ask() for _ in range(3)]
+    assert [strategy.budget(arch) for arch in second] == [3] * 3
+    tell([*second, *first[8:]])
+    assert strategy.budget(strategy.ask()) == 9, "though another is due for 3"
+    assert strategy.budget(strategy.ask()) == 3
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_failures_are_not_promoted_and_a_round_ends_without_them(again: bool) -> None:
+    strategy = create("successive-halving", SPACE, 0, SCORE, architectures=9, max_epochs=9)
+    asked = []
+    for i in range(12):
+        arch = strategy.ask()
+        asked.append((arch, strategy.budget(arch)))
+        failed = i < 9 and i not in (3, 7)
+        told = Measurement.failed("oom") if failed else Curves().evaluate(arch, asked[-1][1])
+        strategy.tell(arch, told)
+        if again:
+            state = json.loads(json.dumps(strategy.state(), allow_nan=False))
+            strategy = create("successive-halving", SPACE, 0, SCORE, architectures=9, max_epochs=9)
+            strategy.restore(state)
+        assert strategy.budget(arch) == 9, "nobody waits for it"
+    assert [epochs for _, epochs in asked] == [1] * 9 + [3, 3, 9]
+    good = {asked[3][0], asked[7][0]}
+    assert {arch for arch, _ in asked[9:11]} == good
+    assert asked[11][0] == max(good, key=quality)
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_asha_ends_in_a_full_training_also_in_a_small_space(workers: int) -> None:
     strategy = create("asha", Tiny(), 0, SCORE)
@@ -166,6 +210,68 @@ def test_a_space_smaller_than_a_bracket_is_searched_to_the_end() -> None:
     strategy = create("successive-halving", Tiny(), 0, SCORE)
     asked = play(strategy, 6 + 2 + 1)
     assert Counter(epochs for _, epochs in asked) == {1: 6, 3: 2, 9: 1}
+
+
+class Listening(Random):
+    """Keeps what it is told before it is asked."""
+
+    heard: ClassVar[list[dict[Architecture, float]]] = []
+
+    def ask(self) -> Architecture:
+        self.heard.append(dict(self.mine))
+        return super().ask()
+
+    def tell(self, arch: Architecture, measurement: Measurement) -> None:
+        self.mine = {**getattr(self, "mine", {}), arch: self.objective.reward(measurement)}
+        super().tell(arch, measurement)
+
+
+def test_the_model_of_bohb_is_of_the_largest_budget_with_enough_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        multifidelity, "create", lambda name, space, seed, *_: Listening(space, seed, SCORE)
+    )
+    monkeypatch.setattr(Listening, "heard", [])
+    strategy = create("bohb", SPACE, 0, SCORE, random_fraction=0.0)
+    told: dict[int, dict[Architecture, float]] = {1: {}, 3: {}, 9: {}, 27: {}}
+    wanted, asked = [], set[Architecture]()
+    for i in range(120):
+        before = len(Listening.heard)
+        known = {e: {a: r for a, r in rung.items() if r > 0} for e, rung in told.items()}
+        arch = strategy.ask()
+        epochs = strategy.budget(arch)
+        assert epochs is not None
+        if arch not in asked and max(map(len, known.values())) >= 12:
+            wanted.append(known[max(e for e, rung in known.items() if len(rung) >= 12)])
+            assert Listening.heard[before:] == wanted[-1:]
+        else:
+            assert len(Listening.heard) == before, "no model, or a promotion"
+        asked.add(arch)
+        failed = i % 7 == 3
+        measured = Measurement.failed("oom") if failed else Measurement(
+            {"validation_accuracy": 1.0 + quality(arch) + epochs / 100}
+        )  # fmt: skip
+        told[epochs][arch] = 0.0 if failed else measured.metrics["validation_accuracy"]
+        strategy.tell(arch, measured)
+    assert len(wanted) > 20
+    budgets = {round(100 * (r - 1 - quality(a))) for model in wanted for a, r in model.items()}
+    assert len(budgets) > 1
+
+
+@pytest.mark.parametrize(("fraction", "models"), [(0.0, 40), (1.0, 0)])
+def test_a_fraction_of_new_architectures_is_drawn_at_random(
+    fraction: float, models: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(MultiFidelity, "_modelled", lambda self: called.append(1))
+    strategy = create("bohb", SPACE, 0, SCORE, random_fraction=fraction)
+    for _ in range(40):
+        strategy.ask()
+    assert len(called) == models
+    monkeypatch.setattr(MultiFidelity, "_modelled", lambda self: SPACE.at(5))
+    asked = [strategy.ask() for _ in range(9)]
+    assert len(set(asked)) == 9, "what is under way is not asked for again"
 
 
 def test_the_model_of_bohb_leads_to_better_architectures() -> None:

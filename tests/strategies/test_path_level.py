@@ -128,6 +128,19 @@ def test_the_best_are_transformed_further() -> None:
         create("path-level", spaces.get("nasbench201"), 0, SCORE)
 
 
+def test_all_of_the_beam_and_all_their_ways_are_drawn() -> None:
+    root = SPACE.at(0)
+    best, second, third = SPACE.grown(root)[:3]
+    drawn = []
+    for seed in range(30):
+        strategy = create("path-level", SPACE, seed, SCORE, beam=2)
+        for arch, score in ((root, 1.0), (third, 2.0), (second, 3.0), (best, 4.0)):
+            strategy.tell(arch, Measurement({"score": score}))
+        drawn.append(strategy.ask())
+    assert {SPACE.parent(arch) for arch in drawn} == {best, second}
+    assert len(set(drawn)) > 8
+
+
 def test_children_begin_where_their_parents_ended(tmp_path: Path) -> None:
     task = tasks.get("digits")
     recipe = Recipe(learning_rate=1e-9, augment=False, batch_size=512)

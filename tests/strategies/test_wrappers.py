@@ -91,6 +91,15 @@ def test_twins_of_pending_architectures_wait_for_their_result() -> None:
     assert [a for a, _ in inner.heard] == [one, other]
 
 
+def test_what_is_remembered_of_a_measurement_is_short_and_finite() -> None:
+    space = get("nasbench201")
+    strategy = Deduplicated(Scripted(space, [5]))
+    told = Measurement({"score": 1.0, "loss": float("nan")}, curve=({"loss": 2.0},))
+    strategy.tell(strategy.ask(), told)
+    ((*_, kept),) = json.loads(json.dumps(strategy.state(), allow_nan=False))["known"]
+    assert (kept["metrics"], kept["curve"]) == ({"score": 1.0}, [])
+
+
 def test_deduplicated_evolution_ends_when_every_class_was_tried() -> None:
     strategy = Deduplicated(create("regularized-evolution", Tiny(), 0, SCORE, population=2))
     found = []
@@ -185,6 +194,94 @@ def test_failures_alone_have_no_mean() -> None:
 def test_counts_below_one_are_refused(wrapper: type[Wrapper], field: str) -> None:
     with pytest.raises(InputError, match=f"{field} 0 is not accepted"):
         wrapper(Scripted(Tiny(), []), **{field: 0})
+
+
+@pytest.mark.parametrize("name", ["deduplicated", "retrying", "averaged", "warm"])
+def test_a_wrapper_restored_before_every_call_goes_on_as_it_would_have(name: str) -> None:
+    space = get("nasbench201")
+
+    def made() -> Strategy:
+        inner = create("regularized-evolution", space, 0, SCORE, population=3, sample=2)
+        if name == "warm":
+            return WarmStarted(inner, Scorer(), candidates=20, first=4)
+        return {"deduplicated": Deduplicated, "retrying": Retrying, "averaged": Averaged}[name](
+            inner
+        )
+
+    def played(again: bool) -> list[Architecture]:
+        strategy, asked, waiting = made(), list[Architecture](), list[Architecture]()
+        for i in range(40):
+            if again:
+                state = json.loads(json.dumps(strategy.state()))
+                strategy = made()
+                strategy.restore(state)
+            if len(waiting) < 3 and i % 5 < 3:
+                waiting.append(strategy.ask())
+                asked.append(waiting[-1])
+            elif waiting:
+                arch = waiting.pop(0)
+                failed = (sum(arch.values) + i // 7) % 2 == 0
+                told = Measurement.failed("NaN") if failed else scored(sum(arch.values) + i / 99)
+                strategy.tell(arch, told)
+        if isinstance(strategy, WarmStarted):
+            assert strategy.seconds == 10.0
+        return asked
+
+    assert played(True) == played(False)
+
+
+def test_failures_of_the_past_are_forgotten_with_their_end() -> None:
+    inner = Scripted(Tiny(), [0, 0])
+    strategy = Retrying(inner, attempts=2)
+    for _ in range(2):
+        for _ in range(2):
+            strategy.tell(strategy.ask(), Measurement.failed("out of memory"))
+    assert [m.status for _, m in inner.heard] == ["failed"] * 2
+
+
+def test_retries_come_in_the_order_of_their_failures() -> None:
+    strategy = Retrying(Scripted(Tiny(), [0, 1]))
+    asked = [strategy.ask(), strategy.ask()]
+    for arch in asked:
+        strategy.tell(arch, Measurement.failed("out of memory"))
+    assert [strategy.ask(), strategy.ask()] == asked
+
+
+def test_a_mean_is_of_the_metrics_that_all_have_and_costs_what_all_cost() -> None:
+    parts = [
+        Measurement({"score": 1.0, "extra": 5.0}, Cost(1.0, 2)),
+        Measurement({"score": 2.0, "loss": float("nan")}, Cost(2.0, 3)),
+        Measurement.failed("NaN", Cost(4.0, 1)),
+    ]
+    inner = Scripted(Tiny(), [4])
+    strategy = Averaged(inner)
+    for part in parts:
+        strategy.tell(strategy.ask(), part)
+    [(_, told)] = inner.heard
+    assert told.metrics == {"score": 1.5}
+    assert (told.cost.seconds, told.cost.epochs) == (7.0, 6)
+
+
+class Disagreeing(Evaluator):
+    """Of three proxies, one is much larger than the others and orders the other way round.
+
+    All are below zero; one architecture in three cannot be scored.
+    """
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        value = get("nasbench201").index(arch) - 20_000.0
+        if value % 3 == 0:
+            return Measurement.failed("no gradient")
+        return Measurement({"a": value, "b": value**3, "c": -(10.0**9) * (value + 30_000)})
+
+
+def test_a_warm_start_compares_ranks_and_not_sizes_of_proxies() -> None:
+    space = get("nasbench201")
+    strategy = WarmStarted(create("random", space, 0), Disagreeing(), candidates=9, first=9)
+    asked = [space.index(strategy.ask()) for _ in range(9)]
+    known = [i for i in asked if (i - 20_000) % 3]
+    assert 3 < len(known) < 9
+    assert asked[: len(known)] == known == sorted(known, reverse=True)
 
 
 class Scorer(Evaluator):
