@@ -27,14 +27,17 @@ from transnas.meta.interleaved import (
     phase2,
     stages,
 )
-from transnas.meta.interleaved.normalise import Balance, Normaliser
-from transnas.meta.interleaved.order import order, path
+from transnas.meta.interleaved.mmd import FACTORS, Kernel, mmd2
+from transnas.meta.interleaved.normalise import Balance, Normaliser, cosines
+from transnas.meta.interleaved.order import order, path, task_distances
+from transnas.meta.interleaved.setup import own_skeleton
+from transnas.meta.interleaved.stages import Stage
 from transnas.meta.interleaved.streams import stream_seed
 from transnas.networks.relaxations import Softmax
 from transnas.oneshot._streams import seeded
 from transnas.oneshot.darts import DARTSSettings
 from transnas.spaces import Space
-from transnas.tasks import DataTask
+from transnas.tasks import DataTask, Signature
 
 SMALL = {"batch_size": 8, "anchors": 2, "views": 4, "iterations": 4}
 
@@ -184,6 +187,60 @@ def test_gradient_of_alpha_is_the_mean_over_tasks(space: Space, tasks: list[Data
     torch.testing.assert_close(joint[0], mean, rtol=1e-6, atol=1e-9)
 
 
+def test_a_task_that_diverged_counts_less(space: Space, tasks: list[DataTask]) -> None:
+    search, twin = (make(space, tasks[:2], preset="none") for _ in range(2))
+    parts = [found[0] for found in map(twin.level3._task_gradient, twin.learners) if found]
+    search.learners[1].factor = 0.25
+    search.level3.step()
+    (grad,) = (a.grad for a in search.learners[0].alpha)
+    assert grad is not None
+    torch.testing.assert_close(grad.flatten(), parts[0] / 2 + parts[1] / 8)
+
+
+def test_a_task_that_was_dropped_leaves_its_share_to_the_others(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    search, twin = (make(space, tasks[:2], preset="none") for _ in range(2))
+    found = twin.level3._task_gradient(twin.learners[0])
+    search.learners[1].strikes = search.settings.strikes
+    search.level3.step()
+    (grad,) = (a.grad for a in search.learners[0].alpha)
+    assert found is not None
+    assert grad is not None
+    torch.testing.assert_close(grad.flatten(), found[0])
+
+
+def test_an_encoder_strides_no_more_than_suits_its_images() -> None:
+    space, small, large = (
+        spaces.get("nasbench201"), Signature((3, 8, 8), 2), Signature((3, 224, 224), 2)
+    )  # fmt: skip
+    given = {"channels": 4, "cells": 1}
+    assert networks.suggest(space, large)["stem_stride"] == 4
+    for stride, signature, wanted in ((4, small, 1), (4, large, 4), (1, large, 1)):
+        found = own_skeleton(space, {**given, "stem_stride": stride}, signature)
+        assert found == {**given, "stem_stride": wanted}
+    assert own_skeleton(space, given, large) == given
+
+
+def test_two_paths_of_an_edge_keep_their_joint_probability(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    """And the third operation keeps its logit: no decay, no momentum of earlier draws."""
+    search = make(space, tasks, preset="none", method="proxyless", logits_learning_rate=0.1)
+    (alpha,) = search.learners[0].alpha
+    counts: list[int] = []
+    for _ in range(8):
+        before = alpha.detach().clone()
+        search.level3.step()
+        changed = alpha.detach() != before
+        counts += changed.sum(1).tolist()
+        for now, old, moved in zip(alpha.detach(), before, changed, strict=True):
+            kept = now[moved].logsumexp(0), old[moved].logsumexp(0)
+            torch.testing.assert_close(*kept, rtol=1e-5, atol=1e-6)
+    assert set(counts) <= {0, 2}, "0: behind an edge that gives zeros"
+    assert counts.count(2) > 4
+
+
 def test_weight_zero_equals_no_transfer_bit_for_bit(space: Space, tasks: list[DataTask]) -> None:
     """The matched sets' own stream is proven by this."""
     nothing = make(space, tasks, preset="none")
@@ -272,6 +329,10 @@ def test_orders() -> None:
     distances = torch.tensor([[0, 3, 1.0], [3, 0, 2], [1, 2, 0]]).numpy()
     assert path(distances, 0, nearest=True) == [0, 2, 1]
     assert path(distances, 0, nearest=False) == [0, 1, 2]
+    line = torch.tensor([0.0, -1.0, 2.5, 1.2])  # from each to its neighbour, not from the first
+    distances = (line[:, None] - line).abs().double().numpy()
+    assert path(distances, 0, nearest=True) == [0, 1, 3, 2]
+    assert path(distances, 3, nearest=False) == [3, 1, 2, 0]
 
 
 def test_similar_tasks_are_neighbours(space: Space, tasks: list[DataTask]) -> None:
@@ -283,8 +344,11 @@ def test_similar_tasks_are_neighbours(space: Space, tasks: list[DataTask]) -> No
 def test_posthoc_moves_weights_first_and_then_alpha(space: Space, tasks: list[DataTask]) -> None:
     search = make(space, tasks[:2], alpha_schedule="posthoc", iterations=3)
     alpha = search.learners[0].alpha[0].detach().clone()
-    while search.iteration < 3:
-        search.advance()
+    for done in range(3):  # the weights' rate has fallen by the end of their steps
+        rate = search.learners[0].optimiser.param_groups[0]["lr"]
+        assert rate == pytest.approx(search.settings.rate(done / 3))
+        while search.iteration == done:
+            search.advance()
     assert torch.equal(alpha, search.learners[0].alpha[0])
     stem = search.learners[0].encoder.network.network.stem.weight.detach().clone()
     search.run()
@@ -318,6 +382,98 @@ def test_tasks_with_slashes_in_their_names_keep_their_curves(space: Space) -> No
     for curves in point["tasks"].values():
         assert set(curves) == {"train/1", "train/2", "validation", "score", "gradient"}
     assert not any(key.startswith("torchvision") for key in point)
+
+
+def test_random_orders_differ_between_rounds_iterations_and_seeds() -> None:
+    active = list(range(6))
+    drawn = {
+        tuple(order("random", active, seed, it, m, ()))
+        for seed, it, m in ((0, 0, 1), (1, 0, 1), (0, 1, 1), (0, 0, 2))
+    }
+    assert len(drawn) == 4
+
+
+def test_a_path_of_similar_tasks_begins_at_the_largest(space: Space) -> None:
+    given = [stripes(name, count, seed=count) for name, count in (("a", 48), ("b", 96), ("c", 24))]
+    for rule in ("similar", "dissimilar"):
+        assert make(space, given, order=rule).similar[0] == 1
+
+
+class Pixels(torch.nn.Module):
+    """An encoder whose features are pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.scale * images).flatten(1)
+
+
+def test_distances_of_tasks_are_those_of_all_their_examples(tasks: list[DataTask]) -> None:
+    """Small tasks are taken whole, so the kernel is around the median over all their pairs."""
+    found = task_distances(tasks[:2], Pixels(), tasks[0], seed=3)
+    both = [torch.stack([x for x, _ in t.train]).flatten(1).double() for t in tasks[:2]]  # type: ignore[attr-defined]
+    pairs = torch.pdist(torch.cat(both)) ** 2
+    kernel = Kernel(pairs.median(), FACTORS)
+    assert found[0, 1] == found[1, 0] == pytest.approx(float(mmd2(*both, kernel)), rel=1e-6)
+    assert found[0, 0] == found[1, 1] == 0
+
+
+def test_with_carry_an_iteration_goes_on_from_the_last_one(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    for carry, previous in ((True, 2), (False, None)):
+        search = make(space, tasks, preset="soft", carry=carry)
+        first = search.units[0]
+        while search.iteration == 0:
+            search.advance()
+        second = search.units[0]
+        assert isinstance(first, Stage)
+        assert isinstance(second, Stage)
+        assert (first.previous, second.previous) == (None, previous)
+
+
+def test_transfer_grows_in_proportion_until_the_end_of_its_ramp() -> None:
+    settings = InterleaveSettings(transfer_weight=0.6, transfer_ramp=0.5)
+    assert [settings.transfer_at(d) for d in (0.125, 0.25, 0.5, 1.0)] == pytest.approx(
+        [0.15, 0.3, 0.6, 0.6]
+    )
+    assert InterleaveSettings(transfer_weight=0.6, transfer_ramp=0.0).transfer_at(0.01) == 0.6
+
+
+def test_all_rates_follow_one_cosine_and_count_the_divergences(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    search = make(space, tasks[:2], preset="hard", iterations=4, divergence=1e9)
+    shared = search.shared_optimiser
+    assert shared is not None
+    search.learners[1].factor = 0.25
+    for done in range(4):
+        rates = [x.optimiser.param_groups[0]["lr"] for x in search.learners]
+        expected = 0.001 + 0.024 * (1 + math.cos(math.pi * done / 4)) / 2
+        assert shared.param_groups[0]["lr"] == pytest.approx(expected)
+        if done:
+            assert rates == pytest.approx([expected, expected / 4])
+        while search.iteration == done:
+            search.advance()
+
+
+def test_the_last_iteration_has_the_last_temperature(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:1], preset="none", method="gdas", iterations=3)
+    found = []
+    for done in range(3):
+        found.append(search.learners[0].relaxations[1].temperature)  # type: ignore[attr-defined]
+        while search.iteration == done:
+            search.advance()
+    assert found == pytest.approx([10.0, 5.05, 0.1])
+
+
+def test_entropy_is_the_mean_over_edges(space: Space, tasks: list[DataTask]) -> None:
+    search = make(space, tasks[:1], preset="none")
+    shares = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+    search.learners[0].alpha[0].data = shares.log() + 2.0
+    assert search._entropy() == pytest.approx(float(-(shares * shares.log()).sum()) / 2, rel=1e-5)
 
 
 # Cost ---------------------------------------------------------------------------------------------
@@ -444,6 +600,56 @@ def test_conflicting_gradients_lose_what_conflicts() -> None:
     agreeing = {0: torch.tensor([1.0, 0.0]), 1: torch.tensor([1.0, 1.0])}
     plain = Balance("equal", 2, 0.1, seed=0).join(agreeing, {0: 1.0, 1: 1.0}, {0: 0.5, 1: 0.5})
     torch.testing.assert_close(balance.join(agreeing, {0: 1.0, 1: 1.0}, {0: 0.5, 1: 0.5}), plain)
+
+
+def test_a_running_mean_of_losses_begins_at_the_first() -> None:
+    normaliser, losses = Normaliser("ema", [None, None]), [2.0, 3.0, 7.0]
+    found = [normaliser.divisor(1, torch.tensor(loss)) for loss in losses]
+    wanted = []
+    for n in range(1, 4):
+        weights = [0.99 ** (n - 1 - i) for i in range(n)]
+        wanted.append(sum(w * x for w, x in zip(weights, losses, strict=False)) / sum(weights))
+    assert found == pytest.approx(wanted)
+    assert normaliser.divisor(0, torch.tensor(5.0)) == pytest.approx(5.0)
+    first = Normaliser("initial", [None])
+    assert [first.divisor(0, torch.tensor(loss)) for loss in losses] == [2.0] * 3
+    assert first.divisor(1, torch.tensor(5.0)) == 5.0
+    assert Normaliser("chance", [2.0, 3.0]).divisor(1, torch.tensor(5.0)) == 3.0
+
+
+def test_conflicts_are_taken_against_weighted_gradients_as_they_were_given() -> None:
+    """Three in a plane, of which any two conflict: by hand, whichever order is drawn."""
+    share = {0: 0.5, 1: 0.25, 2: 0.125}
+    given = {k: share[k] * torch.tensor(v) for k, v in
+             enumerate([[1.0, 0.2], [-0.8, 0.9], [-0.7, -1.0]])}  # fmt: skip
+
+    def without(k: int, others: list[int]) -> Tensor:
+        g = given[k]
+        for j in others:
+            g = g - min(0.0, float(g @ given[j])) / float(given[j] @ given[j]) * given[j]
+        return g
+
+    rest = {0: [1, 2], 1: [0, 2], 2: [0, 1]}
+    wanted = [
+        sum(without(k, rest[k][::way]) for k, way in enumerate(ways))
+        for ways in itertools.product((1, -1), repeat=3)
+    ]
+    plain = {k: g / share[k] for k, g in given.items()}
+    drawn = set()
+    for seed in range(12):
+        found = Balance("pcgrad", 3, 0.1, seed).join(plain, dict.fromkeys(range(3), 1.0), share)
+        near = [i for i, w in enumerate(wanted) if torch.allclose(found, w, atol=1e-6)]  # type: ignore[arg-type]
+        assert near
+        drawn.add(near[0])
+    assert len(drawn) > 1
+
+
+def test_cosines_are_of_all_pairs() -> None:
+    vectors = [torch.tensor(v) for v in ([1.0, 0.0], [1.0, 1.0], [0.0, -3.0])]
+    half = math.sqrt(0.5)
+    assert cosines(vectors) == pytest.approx([half, 0.0, -half], abs=1e-6)
+    assert math.isnan(cosines([vectors[0], torch.zeros(2)])[0])
+    assert cosines(vectors[:1]) == []
 
 
 def test_uncertainty_weights_settle_at_one_over_the_loss() -> None:

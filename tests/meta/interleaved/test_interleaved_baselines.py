@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from transnas.meta.interleaved.baselines import (
     handmade,
     interleaved,
 )
-from transnas.meta.interleaved.phase2 import train_interleaved, train_separately
+from transnas.meta.interleaved.phase2 import at_fixed, train_interleaved, train_separately
 from transnas.spaces import Space
 from transnas.tasks import DataTask, Signature
 from transnas.tasks._masks import MaskSplit
@@ -124,6 +125,64 @@ def test_joint_training_moves_the_encoder_down_the_mean_loss(
         torch.testing.assert_close(moved, start - 0.1 * g)
     with pytest.raises(InputError, match="updates is 'summed' with preset 'joint'"):
         InterleaveSettings(updates="summed")
+
+
+def test_joint_training_counts_tasks_that_diverged_less(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    settings = InterleaveSettings(
+        preset="hard", updates="summed", rounds=1, iterations=2, batch_size=8, momentum=0.0,
+        weight_decay=0.0, gradient_clip=1e9, learning_rate=0.1,
+    )  # fmt: skip
+    search, twin = (
+        Interleaving(tasks[:2], space, settings, skeleton={}, device="cpu") for _ in range(2)
+    )
+    search.learners[1].factor = 0.25
+    search.advance()
+    total = torch.zeros(())
+    for learner, share in zip(twin.learners, (0.5, 0.125), strict=True):
+        images, labels = learner.train.next()
+        scores = learner.head(learner.encoder(images, learner.mix()))
+        total = total + share * F.cross_entropy(scores, labels)
+    for moved, start, g in zip(
+        search.shared, twin.shared, torch.autograd.grad(total, twin.shared), strict=True
+    ):
+        torch.testing.assert_close(moved, start - 0.1 * g)
+
+
+def test_the_largest_task_is_the_one_that_is_transferred(space: Space) -> None:
+    given = [stripes(name, count) for name, count in (("a", 24), ("b", 48), ("c", 24))]
+    problem = Problem(given, space, SETTINGS, {}, {}, 0, "cpu")
+    (search,) = BASELINES["transferred"](problem, space.architecture((0, 1))).searches
+    assert [t.name for t in search.tasks] == ["b"]
+
+
+def test_phase_two_interleaved_follows_the_recipe(space: Space, tasks: list[DataTask]) -> None:
+    """One task at one round: SGD with the recipe's momentum and decay, along a cosine to 0."""
+    recipe = Recipe(
+        batch_size=8, learning_rate=0.2, momentum=0.5, weight_decay=0.01, gradient_clip=0.3
+    )
+    settings = at_fixed(replace(SETTINGS, preset="none", transfer_weight=0.0), recipe, 2)
+    arch = space.architecture((0, 1))
+    search, twin = (
+        Interleaving(tasks[:1], space, settings, skeleton={}, architecture=arch, device="cpu")
+        for _ in range(2)
+    )
+    search.run()
+    assert search.iterations == 4
+    (learner,) = twin.learners
+    weights = [*learner.encoder.parameters(), *learner.head.parameters()]
+    sgd = torch.optim.SGD(weights, lr=1.0, momentum=0.5, weight_decay=0.01)
+    for done in range(4):
+        sgd.param_groups[0]["lr"] = 0.1 * (1 + math.cos(math.pi * done / 4))
+        images, labels = learner.train.next()
+        sgd.zero_grad()
+        F.cross_entropy(learner.head(learner.encoder(images)), labels).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 0.3)
+        sgd.step()
+    trained = [*search.learners[0].encoder.parameters(), *search.learners[0].head.parameters()]
+    for moved, wanted in zip(trained, weights, strict=True):
+        torch.testing.assert_close(moved, wanted)
 
 
 def test_phase_two_trains_whole_networks_both_ways(space: Space, tasks: list[DataTask]) -> None:

@@ -99,6 +99,25 @@ def searched(space: Space, tasks: list[DataTask], **options: Any) -> Interleavin
     return search
 
 
+def test_a_recorded_step_is_the_one_that_was_taken(space: Space, tasks: list[DataTask]) -> None:
+    """With a clipped gradient too: after = start - rate * gradient."""
+    settings = InterleaveSettings(
+        preset="none", paths="last", iterations=4, batch_size=8, momentum=0.0, weight_decay=0.0,
+        learning_rate=0.3, gradient_clip=0.05,
+    )  # fmt: skip
+    search = Interleaving(tasks[:1], space, settings, skeleton={}, device="cpu")
+    search.advance()
+    step = search.stage_step.step_of(0)
+    assert step is not None
+    start = {n: w.clone().requires_grad_() for n, w in step.start.items()}
+    gradients = torch.autograd.grad(step.loss(start, None), list(start.values()))
+    length = torch.cat([g.flatten() for g in gradients]).norm()
+    assert float(length) > 0.1
+    assert step.rate == pytest.approx(0.3 * 0.05 / float(length), rel=1e-4)
+    for (name, w), g in zip(step.start.items(), gradients, strict=True):
+        torch.testing.assert_close(step.after[name], w - step.rate * g, rtol=1e-4, atol=1e-7)
+
+
 class DoubledMatcher:
     """A matcher whose images are in double precision."""
 
@@ -163,6 +182,26 @@ def test_unrolled_gradients_agree_with_finite_differences(
         numeric.view(-1)[i] = (sides[0] - sides[1]) / (2 * h)
     torch.testing.assert_close(exact, numeric, rtol=1e-5, atol=1e-8)
     assert not torch.allclose(exact, direct, rtol=1e-3, atol=0)
+
+
+def test_the_architecture_moves_along_the_whole_chain(space: Space, tasks: list[DataTask]) -> None:
+    options = {
+        "paths": "chain:2", "preset": "distil", "transfer_weight": 0.7, "normalise": "none",
+    }  # fmt: skip
+    search, twin = (searched(space, tasks, **options) for _ in range(2))
+    moved = search.level3._task_gradient(search.learners[1])
+    assert moved is not None
+    learner, step = twin.learners[1], twin.stage_step.step_of(1)
+    assert step is not None
+    images, labels = learner.validation.next()
+    gradients = []
+    for depth in (0, 1, 2):
+        weights = unrolled(step, depth)
+        parts = part_of(weights, "encoder"), part_of(weights, "head")
+        loss = learner.kind.loss(learner.output((images, labels), learner.mix(), *parts), labels)
+        gradients.append(torch.autograd.grad(loss, learner.alpha[0])[0].flatten())
+    torch.testing.assert_close(moved[0], gradients[2], rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(gradients[1], gradients[2], rtol=1e-6, atol=0)
 
 
 def test_finite_difference_products_agree_on_a_smooth_network(

@@ -73,6 +73,54 @@ def test_a_stopped_search_continues_exactly(
         checkpoint.load(tmp_path, space, elsewhere.definition())
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "distil", "balance": "pcgrad", "normalise": "ema", "order": "similar"},
+        {"preset": "hard", "balance": "uncertainty", "normalise": "initial"},
+        {"preset": "joint", "hyper": "chunked", "hyper_chunk": 64},
+        {"preset": "none", "method": "snas", "architecture": "separate"},
+    ],
+    ids=lambda o: o["preset"],
+)
+def test_all_of_a_state_is_restored(
+    space: Space, tasks: list[DataTask], options: dict[str, Any]
+) -> None:
+    """Also what changes rarely: divergences, first visits, draws of heads and of conflicts."""
+    search, other = (make(space, tasks[:2], **options) for _ in range(2))
+    for _ in range(9):
+        search.advance()
+    search.strike(search.learners[1], "by hand")
+    for learner in search.learners:
+        torch.rand(1, generator=learner._chance)
+        torch.rand(1, generator=learner.matcher.generator)
+        for value in learner.base.values():
+            value.add_(1.0)
+    for balance in (search.level3.balance, search.summed.balance):
+        torch.rand(1, generator=balance._generator)
+        balance.log_variance[1] += 0.25
+    search.similar = search.similar[::-1]
+    given = search.state()
+    assert different(given, other.state(), "")
+    other.restore(given)
+    assert different(given, other.state(), "") == []
+
+
+def different(first: Any, second: Any, at: str) -> list[str]:
+    """Return where two nested values differ."""
+    if isinstance(first, dict):
+        if first.keys() != second.keys():
+            return [at]
+        return [x for k in first for x in different(first[k], second[k], f"{at}/{k}")]
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        if len(first) != len(second):
+            return [at]
+        pairs = enumerate(zip(first, second, strict=True))
+        return [x for i, pair in pairs for x in different(*pair, f"{at}/{i}")]
+    same = torch.equal(first, second) if isinstance(first, Tensor) else first == second
+    return [] if same else [at]
+
+
 class Diverging:
     """A kind whose loss is not finite from the fourth batch on."""
 
@@ -106,6 +154,20 @@ def test_a_diverging_task_is_reported_down_weighted_and_dropped_and_the_others_g
     everything = [p for x in search.learners for p in x.private]
     assert all(bool(p.isfinite().all()) for p in [*everything, *search.learners[0].alpha])
     assert {u.task for u in search.units if u is not None} == {0, 2}
+
+
+def test_a_divergence_halves_the_rate_at_once_and_forgets_the_momentum(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    search = make(space, tasks[:2])
+    search.advance()
+    learner = search.learners[0]
+    assert learner.optimiser.state
+    rate = learner.optimiser.param_groups[0]["lr"]
+    search.strike(learner, "by hand")
+    assert not learner.optimiser.state
+    assert (learner.optimiser.param_groups[0]["lr"], learner.factor) == (rate / 2, 0.5)
+    assert search.learners[1].factor == 1.0
 
 
 def test_when_all_diverge_the_search_stops(space: Space, tasks: list[DataTask]) -> None:

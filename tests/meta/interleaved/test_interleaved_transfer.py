@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from interleaved_toys import stripes
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from transnas.meta.interleaved import InterleaveSettings, Interleaving
 from transnas.meta.interleaved.hyper import ChunkedHyper, FilmHyper
@@ -153,6 +155,41 @@ def test_the_other_terms_are_what_they_say() -> None:
     assert float(found) == pytest.approx(float(expected))
 
 
+def test_soft_labels_are_high_where_the_teacher_is_below_its_threshold() -> None:
+    theirs, ours = torch.tensor([0.1, 0.4, 0.9]), torch.tensor([0.3, 0.2, 0.8])
+    bounds = torch.tensor(0.5), torch.tensor(0.25)
+    loss, labels = pair_loss(theirs, bounds[0], ours, bounds[1], soft=True)
+    torch.testing.assert_close(labels, torch.sigmoid((0.5 - theirs) / theirs.std()))
+    chance = torch.sigmoid((0.25 - ours) / ours.std())
+    entropy = -labels * chance.log() - (1 - labels) * (1 - chance).log()
+    assert float(loss) == pytest.approx(float(entropy.mean()), rel=1e-5)
+    flat = torch.full((3,), 0.4)
+    _, labels = pair_loss(flat, torch.tensor(0.4002), ours, bounds[1], soft=True)
+    torch.testing.assert_close(labels, torch.sigmoid(torch.full((3,), 2.0)), rtol=1e-3, atol=0)
+
+
+def test_augmented_pictures_are_jittered_and_have_one_square_cut_out() -> None:
+    """Of a constant picture, moves and mirrors change nothing but a border of zeros."""
+    colour = stripes("colour", channels=3, side=16)
+    matcher = Matcher(colour, 3, 5, "both", torch.Generator().manual_seed(0))
+    value = 2.0
+    found = matcher._augment(torch.full((400, 3, 16, 16), value), False)
+    empty = (found == 0).all(1)
+    assert empty.flatten(1).sum(1).tolist() == [16] * 400
+    rows, columns = empty.any(2), empty.any(1)
+    assert rows.sum(1).tolist() == columns.sum(1).tolist() == [4] * 400
+    assert {int(r.int().argmax()) for r in rows} == {int(c.int().argmax()) for c in columns}
+    assert {int(r.int().argmax()) for r in rows} == set(range(13))
+    # The middle, where no border comes; of each picture, one contrast and a brightness a channel.
+    middle = found.where(~empty[:, None], torch.nan)[:, :, 6:10, 6:10].flatten(2).nanmedian(2)[0]
+    middle = middle[~middle.isnan().any(1)]
+    assert float((middle - value).abs().max()) <= 0.2 * value + 0.2
+    assert float(middle.std(1).mean()) == pytest.approx(0.2 / math.sqrt(3), rel=0.15)
+    means = middle.mean(1) - value
+    variance = (0.2 * value) ** 2 / 3 + 0.2**2 / 9
+    assert float(means.std()) == pytest.approx(math.sqrt(variance), rel=0.15)
+
+
 def test_matched_sets_hold_the_same_pixels_of_both_tasks() -> None:
     grey, colour = stripes("grey"), stripes("colour", channels=3, side=12)
     matcher = Matcher(colour, 3, 5, "both", torch.Generator().manual_seed(0))
@@ -177,6 +214,15 @@ def test_images_are_fitted_to_the_student() -> None:
     torch.testing.assert_close(constant, torch.full((1, 1, 7, 7), 2.0))
 
 
+def test_large_pictures_are_matched_at_64_pixels() -> None:
+    wide = DataTask.from_datasets(
+        "wide",
+        *(TensorDataset(torch.rand(4, 1, 96, 192), torch.arange(4) % 2) for _ in range(2)),
+    )
+    matcher = Matcher(wide, 2, 2, "both", torch.Generator().manual_seed(0))
+    assert matcher.draw(stripes("grey")).student.shape == (8, 1, 32, 64)
+
+
 # Hypernetworks -----------------------------------------------------------------------------------
 
 
@@ -189,6 +235,39 @@ def test_the_chunked_form_has_the_published_number_of_parameters(
 ) -> None:
     hyper = ChunkedHyper(224, 5, size, chunk, hidden)
     assert sum(p.numel() for p in hyper.parameters()) == expected + 16 * 5
+
+
+@pytest.mark.parametrize("form", ["chunked", "film"])
+def test_generated_weights_are_their_closed_forms(form: str) -> None:
+    torch.manual_seed(0)
+    base = {"a": torch.randn(3, 2, 3, 3), "b": torch.randn(4, 5)}
+    a, k = torch.rand(6), 1
+    hyper = (
+        ChunkedHyper(6, 2, 74, 10, 7) if form == "chunked" else FilmHyper(6, 2, base, 7)
+    ).requires_grad_(False)
+    for p in hyper.out.parameters():
+        p.copy_(torch.randn_like(p))
+
+    def out(*codes: Tensor) -> Tensor:
+        hidden: Tensor = hyper.hidden(torch.cat([a, hyper.tasks[k], *codes]))
+        found: Tensor = hyper.out(hidden.relu())
+        return found
+
+    he = {"a": math.sqrt(2 / 18), "b": math.sqrt(2 / 5)}
+    if isinstance(hyper, ChunkedHyper):
+        flat = torch.cat([out(code) for code in hyper.chunks])
+        assert len(flat) == 80
+        parts = {"a": flat[:54].view(3, 2, 3, 3), "b": flat[54:74].view(4, 5)}
+        wanted = {n: w + he[n] * parts[n] for n, w in base.items()}
+    else:
+        gamma, beta = out()[:7], out()[7:]
+        wanted = {
+            "a": (1 + gamma[:3]).view(3, 1, 1, 1) * base["a"] + he["a"] * beta[:3].view(3, 1, 1, 1),
+            "b": (1 + gamma[3:])[:, None] * base["b"] + he["b"] * beta[3:][:, None],
+        }
+    found = hyper(a, k, base)
+    for name, w in wanted.items():
+        torch.testing.assert_close(found[name], w)
 
 
 @pytest.mark.parametrize("form", ["chunked", "film"])
