@@ -15,10 +15,11 @@ from torch import nn
 import transnas
 from transnas import InputError, spaces, tasks
 from transnas.cli import main
-from transnas.evaluation import Training
+from transnas.evaluation import Evaluator, Measurement, Training
 from transnas.oneshot._checkpoint import load_checkpoint, save_checkpoint
 from transnas.oneshot._ranking import kendall, precision_at, recalibrate
-from transnas.studies import diagnose, load_study
+from transnas.spaces import Architecture
+from transnas.studies import _diagnose, diagnose, load_study
 from transnas.studies._storage import folder_beside
 from transnas.tasks import DataTask
 
@@ -82,6 +83,59 @@ def test_findings_of_a_study(
     (read,) = json.loads(out.read_text())
     assert read["tau"] is None
     assert read["value"] == pytest.approx(found.value)
+
+
+def test_indicators_are_counted_over_finished_searches(
+    studied: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six operations, more than half that skip, or none with weights, is a collapse."""
+    study = load_study(*studied)
+    found = [
+        {"skips": 3.0, "parametric": 2.0, "supernet_accuracy": 0.9, "derived_accuracy": 0.7},
+        {"skips": 1.0, "parametric": 0.0, "entropy": 0.25},
+        {"skips": 2.0, "parametric": 4.0, "entropy": 0.75},
+        {"skips": 6.0},
+    ]
+    values = (0.5, 0.7, 0.6, 1.0)
+    trials, rng = [], np.random.default_rng(0)
+    for metrics, value in zip(found, values, strict=True):
+        measurement = study.trials[0].measurement
+        measurement = replace(measurement, metrics={**metrics, study.objectives[0].metric: value})
+        arch = study.space.sample(rng)
+        trials.append(replace(study.trials[0], architecture=arch, measurement=measurement))
+    failed = replace(trials[0], measurement=replace(trials[0].measurement, status="failed"))
+    known = Known()
+    alone = replace(study, trials=[*trials, failed])
+    told = diagnose(alone, architectures=10)
+    assert told.searches == 4
+    assert told.value == pytest.approx(0.7)
+    assert told.spread == pytest.approx(np.std(values, ddof=1))
+    assert told.skips == pytest.approx(12 / 4 / 6)
+    assert told.collapsed == 3
+    assert told.entropy == pytest.approx(0.5)
+    assert told.gap == pytest.approx(0.2)
+    assert math.isnan(told.truth)
+    monkeypatch.setattr(
+        _diagnose, "_ranks", lambda *_: [dict.fromkeys(_diagnose._RANKS, v) for v in (0.1, 0.4)]
+    )
+    truth = diagnose(alone, truth=known, architectures=10)
+    assert (truth.tau, truth.precision) == (0.25, 0.25)
+    assert truth.truth == pytest.approx(np.mean([known.of(t.architecture) for t in trials]))
+    assert truth.random == pytest.approx(np.mean([known.of(a) for a in known.asked[:10]]))
+
+
+class Known(Evaluator):
+    """The worth of an architecture is the sum of its operations' numbers."""
+
+    def __init__(self) -> None:
+        self.asked: list[Architecture] = []
+
+    def of(self, arch: Architecture) -> float:
+        return float(sum(arch.values))
+
+    def evaluate(self, arch: Architecture, budget: int | None = None, seed: int = 0) -> Measurement:
+        self.asked.append(arch)
+        return Measurement({"validation_accuracy": self.of(arch)})
 
 
 def test_ranks_are_those_of_finished_searches_of_the_studys_own_data(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ import transnas as tn
 from transnas import InputError, tasks
 from transnas.cli import main
 from transnas.meta import load_prior, prior_info
-from transnas.meta.few_shot import Adapted, FewShotPrior
-from transnas.meta.few_shot.decoding import SPACE, decode
+from transnas.meta.few_shot import Adapted, FewShotPrior, methods
+from transnas.meta.few_shot.decoding import SPACE, decode, one_hot
+from transnas.meta.few_shot.derived import decoded_network
+from transnas.meta.few_shot.support import measured
+from transnas.networks.few_shot import FewShotSupernet
 from transnas.studies import adapt_at_once
+from transnas.tasks._tensors import TensorSplit
 
 QUICK = {
     "way": 3, "query": 4, "tasks": 2, "meta_steps": 3, "steps": 1, "test_steps": 2, "width": 2,
@@ -91,8 +96,44 @@ def test_adaptation_gives_a_network_that_predicts(
     torch.testing.assert_close(one[2:3], found.probabilities(images[2:3]), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(one.sum(dim=1), torch.ones(6))
     assert set(again.predict(images)) <= {"7", "8", "9"}
+    split = task.validation
+    assert isinstance(split, TensorSplit)
+    guessed = found.predict(split.images.float() * split.scale)
+    right = [task.classes[k] == guess for k, guess in zip(split.labels, guessed, strict=True)]
+    told = measured(found, split, 2.5)
+    assert told.accuracy == pytest.approx(sum(right) / len(split))
+    assert (told.images, told.seconds) == (len(split), 2.5)
     assert again.architecture == found.architecture
     assert again.accuracy == found.accuracy
+
+
+def test_the_architecture_that_is_likeliest_for_the_task_predicts(
+    prior: tuple[Path, FewShotPrior], folders: tuple[Path, Path]
+) -> None:
+    learnt = prior[1]
+    if learnt.method == "maml":
+        return
+    task, rng = tasks.get(str(folders[1])), np.random.default_rng(0)
+    assert isinstance(task, tasks.DataTask)
+    archs = [SPACE.sample(rng) for _ in range(3)]
+    supernet, recipe = learnt.learner.network, methods.get("maml++")
+    assert isinstance(supernet, FewShotSupernet)
+    networks = [decoded_network(arch, supernet) for arch in archs]
+    weights = [recipe(network).init(0).meta for network in networks]
+    logits = learnt.task_logits(task, 3).log_softmax(dim=1)
+    worth = [float((one_hot([a], supernet)[0].clamp(max=1) * logits)[:, 1:].sum()) for a in archs]
+    best = int(np.argmax(worth))
+    for order in ([0, 1, 2], [2, 0, 1]):
+        several = replace(
+            learnt,
+            architectures=tuple(archs[i] for i in order),
+            decoded=tuple(weights[i] for i in order),
+        )
+        found = several.adapt(task, learnt.settings["shot"], seed=3)
+        assert found.architecture == archs[best]
+        assert {n: v.shape[1:] for n, v in found.fast.items()} == {
+            n: v.shape for n, v in weights[best].items()
+        }
 
 
 @pytest.mark.parametrize(("shots", "images", "left"), [(1, 1, 0), (5, 5, 0), (1, 3, 6)])
