@@ -73,6 +73,14 @@ def test_paired_p_is_exact_for_few_pairs() -> None:
     )
 
 
+def test_pairs_without_a_difference_are_split_and_not_dropped() -> None:
+    second = np.append(np.zeros(5), np.arange(1.0, 21.0) * np.resize([1, 1, -1, 1], 20))
+    first = np.zeros(25)
+    split = stats.wilcoxon(second, zero_method="zsplit").pvalue
+    assert paired_p(first, second) == pytest.approx(split)
+    assert split != pytest.approx(paired_p(first[5:], second[5:]))
+
+
 def test_p_values_are_uniform_without_a_difference() -> None:
     rng = np.random.default_rng(4)
     ps = [paired_p(rng.normal(size=30), rng.normal(size=30)) for _ in range(400)]
@@ -83,6 +91,7 @@ def test_holm_is_the_published_correction() -> None:
     # Holm (1979): the sorted p-values times 4, 3, 2, 1, never decreasing.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([0.6, 0.7, 0.8]) == [1.0] * 3
     adjusted = holm([0.02, math.nan, 0.01])
     assert adjusted[0] == pytest.approx(0.02)
     assert math.isnan(adjusted[1])
@@ -152,6 +161,7 @@ def test_rows_test_against_the_first_method(found: Comparison) -> None:
     tested = [r.p for r in rows if r.method != "random"]
     assert tested == pytest.approx(holm(raw))
     assert all(math.isnan(r.p) for r in rows if r.method == "random")
+    assert all(r.reached for r in rows if r.method == "random"), "by itself at the latest"
     for row in rows:
         baseline = next(r for r in rows if r.task == row.task)
         assert row.difference == pytest.approx(row.mean - baseline.mean)
@@ -171,6 +181,17 @@ def test_chance_stands_beside_the_methods(found: Comparison) -> None:
     older = json.loads(found.to_json())
     del older["chance"]
     assert Comparison.from_json(json.dumps(older)).chance == {}
+
+
+def test_a_window_leaves_the_first_tenth_and_other_tasks_out(found: Comparison) -> None:
+    for task in found.tasks:
+        arms = [a for a in found.arms if a.task == task]
+        low, high = (
+            end(end(getattr(a, name)[found.trials // 10 :]) for a in arms)
+            for name, end in (("low", min), ("high", max))
+        )
+        assert found.window(task) == (low, high)
+        assert low > min(min(a.low) for a in arms)
 
 
 def test_minimising_turns_everything_round() -> None:
