@@ -270,6 +270,9 @@ def test_a_fraction_of_new_architectures_is_drawn_at_random(
         strategy.ask()
     assert len(called) == models
     monkeypatch.setattr(MultiFidelity, "_modelled", lambda self: SPACE.at(5))
+    told = create("bohb", SPACE, 0, SCORE, random_fraction=fraction)
+    told.tell(SPACE.at(5), Curves().evaluate(SPACE.at(5), 1))
+    assert SPACE.at(5) not in [told.ask() for _ in range(9)]
     asked = [strategy.ask() for _ in range(9)]
     assert len(set(asked)) == 9, "what is under way is not asked for again"
 

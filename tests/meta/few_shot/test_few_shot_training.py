@@ -74,7 +74,7 @@ def test_stopped_and_continued_equals_uninterrupted(method: str, tmp_path: Path)
 
 
 def test_a_continued_training_keeps_its_log_and_its_best(tmp_path: Path) -> None:
-    """Stopped in the middle between two validations, of which the first was the best."""
+    """Stopped in the middle before the last validation, with the best behind it."""
     cls, rhythm = methods.get("maml"), {"validate_every": 2, "checkpoint_every": 1}
 
     def begin(folder: Path | None, at: Callable[[int], None] | None = None) -> Trained:
@@ -83,11 +83,12 @@ def test_a_continued_training_keeps_its_log_and_its_best(tmp_path: Path) -> None
         return meta_train(learner, get_source("digits"), plan(6, **rhythm), folder, at=at)
 
     def stop(step: int) -> None:
-        if step == 3:
+        if step == 5:
             raise Killed
 
     whole = begin(None)
-    assert whole.best_accuracy > whole.log[-1]["validation_accuracy"]
+    accuracies = [point["validation_accuracy"] for point in whole.log]
+    assert accuracies[1] == whole.best_accuracy > accuracies[2]
     with pytest.raises(Killed):
         begin(tmp_path, stop)
     parts = begin(tmp_path)
@@ -375,6 +376,8 @@ def test_intervals_are_their_closed_forms() -> None:
     # the mean of all; with one of them twice it is the mean of that class.
     classes, right = np.array([[0, 0, 0, 1]]), np.array([[1.0, 1.0, 1.0, 0.0]])
     assert class_interval(classes, right) == pytest.approx((0.75, 0.0, 1.0))
+    often = np.append(np.repeat(np.arange(200), 9), np.arange(200, 400))
+    assert class_interval(often[:, None], (often[:, None] < 200) * 1.0).low > 0.8  # mean: 0.9
     rng = np.random.default_rng(0)
     many = class_interval(np.arange(400)[:, None], rng.standard_normal((400, 1)))
     assert many.half == pytest.approx(1.96 / 20, rel=0.1)
