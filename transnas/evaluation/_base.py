@@ -138,7 +138,7 @@ class Evaluator(ABC):
         """Return the names of the metrics that it can measure; None: it does not say.
 
         An objective that is not among them is refused before any work, and not after the first
-        measurement.
+        measurement: who measures more than its base class adds to what that returns.
         """
         return None
 
