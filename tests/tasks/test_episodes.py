@@ -218,7 +218,7 @@ def test_too_few_classes_or_images(spec: EpisodeSpec, sentence: str) -> None:
 
 
 def test_unusable_sources_and_specs() -> None:
-    with pytest.raises(InputError, match="way is 1; accepted"):
+    with pytest.raises(InputError, match="way 1 is not accepted; accepted"):
         EpisodeSpec(way=1)
     with pytest.raises(InputError, match="split of 'toy' 'dev' is unknown"):
         toy().batch("dev", EpisodeSpec(2, 1, 1), 0, 1)
