@@ -27,7 +27,14 @@ from transnas.spaces import Architecture
 from transnas.tasks import DataTask
 
 SEEDS = 4
-ROWS = ("LSTM", "darts searched", "darts random", "enas searched", "enas random")
+ROWS = (
+    "LSTM",
+    "darts searched",
+    "darts searched with dropout",
+    "darts random",
+    "enas searched",
+    "enas random",
+)
 WINDOW = 35
 SEARCH = {"hidden": 64, "streams": 32, "steps": 30, "epochs": 10}
 """Steps are those of an epoch."""
@@ -42,6 +49,8 @@ PUBLISHED = {
     "epochs": SEARCH["epochs"],
 }
 """Of the weights in a recurrent search (Liu et al., ICLR 2019)."""
+DROPOUT = {"input_dropout": 0.8, "hidden_dropout": 0.25, "output_dropout": 0.75}
+"""Of the same searches."""
 OWN: dict[str, dict[str, Any]] = {
     "darts": {"logits_learning_rate": 3e-3},
     "enas": {
@@ -89,7 +98,7 @@ def text(streams: int, steps: int) -> DataTask:
     return task
 
 
-def searched(method: str, seed: int) -> tuple[Architecture, float]:
+def searched(method: str, seed: int, dropout: dict[str, float]) -> tuple[Architecture, float]:
     """Return what a search finds, and the processor's seconds that it took."""
     started = time.process_time()
     settings = oneshot.get(method).Settings(**PUBLISHED, **OWN[method])  # type: ignore[arg-type]
@@ -98,7 +107,7 @@ def searched(method: str, seed: int) -> tuple[Architecture, float]:
         spaces.get(f"{method}-recurrent"),
         method,
         settings,
-        skeleton={"hidden": SEARCH["hidden"]},
+        skeleton={"hidden": SEARCH["hidden"], **dropout},
         seed=seed,
         device="cpu",
     )
@@ -127,7 +136,7 @@ def network_of(row: str, seed: int, task: DataTask) -> tuple[nn.Module, str, flo
     if how == "random":
         arch = space.sample(np.random.default_rng([seed, 99]))
     else:
-        arch, seconds = searched(method, seed)
+        arch, seconds = searched(method, seed, DROPOUT if "dropout" in how else {})
     torch.manual_seed(seed)
     network = networks.build(space, arch, task.signature, hidden=hidden)
     return network, space.to_text(arch), seconds
@@ -163,7 +172,12 @@ def main() -> None:
     path = RESULTS / "recurrent.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
     done = {(r["row"], r["seed"]) for r in runs}
-    common = {"search": {**SEARCH, **PUBLISHED}, "own": OWN, "training": TRAINING}
+    common = {
+        "search": {**SEARCH, **PUBLISHED},
+        "own": OWN,
+        "dropout": DROPOUT,
+        "training": TRAINING,
+    }
     for seed in range(given.seeds):
         for row in given.rows:
             if (row, seed) not in done:
