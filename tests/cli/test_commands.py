@@ -313,7 +313,8 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on() -> None:
         ("search --task digits", "continues where it was"),
         ("adapt prior --task digits", "continues where it was"),
         ("adapt prior --task digits --shots=5", "begins anew"),
-        ("train --study digits", "begins anew"),
+        ("train --study digits", "continues where it was"),
+        ("export winner", "begins anew"),
         ("", "begins anew"),
     ],
 )

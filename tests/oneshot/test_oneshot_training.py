@@ -13,9 +13,9 @@ from oneshot_toys import BEST, Chain, ChainSupernet, brighter, quick
 from torch import Tensor, nn
 
 from transnas import InputError, networks, oneshot, spaces, tasks
+from transnas._checkpoints import load_checkpoint, save_checkpoint
 from transnas.evaluation.training import Stopped
 from transnas.oneshot import Settings
-from transnas.oneshot._checkpoint import load_checkpoint, save_checkpoint
 from transnas.oneshot._streams import Stream, seeded
 
 torch.set_num_threads(1)
@@ -308,7 +308,7 @@ def test_a_checkpoint_of_another_device_may_be_looked_at_only(tmp_path: Path) ->
     state["random"]["cuda"] = there
     state["search"]["generators"] = dict.fromkeys(state["search"]["generators"], there)
     save_checkpoint(path, identity, state)
-    with pytest.raises(InputError, match="a search on device 'cuda', whose random numbers"):
+    with pytest.raises(InputError, match="a run on device 'cuda', whose random numbers"):
         toy("gdas", settings=settings, checkpoint=path)
     found = oneshot.load_search(path, brighter(), Chain(), "cpu")
     assert torch.equal(found.net.logits, done.method.net.logits)

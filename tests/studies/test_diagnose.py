@@ -14,9 +14,9 @@ from torch import nn
 
 import transnas
 from transnas import InputError, spaces, tasks
+from transnas._checkpoints import load_checkpoint, save_checkpoint
 from transnas.cli import main
 from transnas.evaluation import Evaluator, Measurement, Training
-from transnas.oneshot._checkpoint import load_checkpoint, save_checkpoint
 from transnas.oneshot._ranking import kendall, precision_at, recalibrate
 from transnas.spaces import Architecture
 from transnas.studies import _diagnose, diagnose, load_study

@@ -303,6 +303,74 @@ def test_the_last_training_refuses_what_it_cannot_test() -> None:
     assert task.final_tests == []
 
 
+def words(folder: Path) -> DataTask:
+    for name in ("train", "valid", "test"):
+        (folder / f"{name}.txt").write_text("one two three four two\n" * 120)
+    task = get(str(folder))
+    assert isinstance(task, DataTask)
+    return task
+
+
+@pytest.mark.parametrize("kind", ["images", "language"])
+def test_a_killed_training_goes_on_to_the_same_end(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "training.checkpoint"
+    task, space, arch = stripes(), SPACE, CELL
+    how: dict[str, Any] = {
+        "epochs": 4,
+        "recipe": Recipe(batch_size=16, cutout=3),
+        "skeleton": {"channels": 4, "cells": 1},
+    }
+    if kind == "language":
+        space, task = spaces.get("darts-recurrent"), words(tmp_path)
+        arch = space.sample(np.random.default_rng(0))
+        dropped = {"input_dropout": 0.2, "hidden_dropout": 0.2}
+        how = {"epochs": 4, "skeleton": {"hidden": 8, **dropped}}
+    seen: list[int] = []
+
+    def kill(epoch: int, metrics: object) -> None:
+        seen.append(epoch)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    whole, once = train_final(task, space, arch, **how)
+    with pytest.raises(KeyboardInterrupt):
+        train_final(task, space, arch, **how, progress=kill, checkpoint=path)
+    with pytest.raises(InputError, match="is of a run with seed 0; accepted: one with seed 1"):
+        train_final(task, space, arch, **how, seed=1, checkpoint=path)
+    resumed, test = train_final(
+        task, space, arch, **how, progress=lambda e, _: seen.append(e), checkpoint=path
+    )
+    assert seen == [1, 2, 3, 4]
+    assert test.metrics == once.metrics
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    again, _ = train_final(task, space, arch, **how, progress=kill, checkpoint=path)
+    assert seen == [1, 2, 3, 4]  # nothing was left to train
+    assert all(map(torch.equal, again.state_dict().values(), whole.state_dict().values()))
+
+
+def test_measured_finalists_are_not_trained_again(tmp_path: Path) -> None:
+    path, seen = tmp_path / "finalists.checkpoint", [0]
+    archs = [SPACE.architecture((0, 0, 0, 3, 0, code)) for code in (0, 1, 2)]
+    how: dict[str, Any] = {
+        "epochs": 2,
+        "recipe": Recipe(batch_size=16),
+        "skeleton": {"channels": 4, "cells": 1},
+    }
+
+    def kill(epoch: int, metrics: object) -> None:
+        seen[0] += 1
+        if seen[0] == 5:  # in the third
+            raise KeyboardInterrupt
+
+    whole = compare_finalists(stripes(), SPACE, archs, **how)
+    with pytest.raises(KeyboardInterrupt):
+        compare_finalists(stripes(), SPACE, archs, **how, progress=kill, checkpoint=path)
+    resumed = compare_finalists(stripes(), SPACE, archs, **how, progress=kill, checkpoint=path)
+    assert seen == [7]
+    assert [(a, m.metrics) for a, m in resumed] == [(a, m.metrics) for a, m in whole]
+
+
 def test_finalists_are_ordered_by_validation_alone() -> None:
     task, nothing = stripes(), SPACE.architecture((0,) * 6)
     how: dict[str, Any] = {

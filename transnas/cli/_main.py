@@ -15,7 +15,7 @@ from transnas.cli._app import app
 
 __all__ = ["main"]
 
-_CONTINUED = ("search", "adapt", "learn", "interleave", "compare")
+_CONTINUED = ("search", "adapt", "learn", "interleave", "compare", "train")
 """Commands that keep what they have done."""
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 

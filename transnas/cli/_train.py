@@ -34,6 +34,8 @@ Formats = Annotated[
     ),
 ]
 SPACE = "nasbench201"
+_FINALISTS, _TRAINING = "finalists.checkpoint", "training.checkpoint"
+"""Files in the folder of the network from which the same command goes on; removed at its end."""
 
 
 def train(
@@ -61,7 +63,10 @@ def train(
     formats: Formats = None,
     device: options.Device = "auto",
 ) -> None:
-    """Train a winner longer, test it once on the test data (recorded), and export it."""
+    """Train a winner longer, test it once on the test data (recorded), and export it.
+
+    A training that was stopped goes on with the same command.
+    """
     from transnas._checks import check_whole
     from transnas.studies._whole import require_folder
     from transnas.studies.export import describe, export, require_formats
@@ -81,11 +86,11 @@ def train(
     )  # fmt: skip
     finalists: list[dict[str, Any]] = []
     if len(archs) > 1:
-        compared = compare_finalists(target, place, archs, *how)
+        compared = compare_finalists(target, place, archs, *how, out / _FINALISTS)
         finalists = [_finalist(place.to_text(a), target.metric, m) for a, m in compared]
         archs = [compared[0][0]]
     arch = archs[0]
-    network, test = train_final(target, place, arch, *how)
+    network, test = train_final(target, place, arch, *how, out / _TRAINING)
     training = {"epochs": epochs, "seed": seed, "command": command_line(context)}
     made_by = {
         "final_test": {"metrics": dict(test.metrics), "at": test.at},
@@ -100,6 +105,8 @@ def train(
         if found is not None:
             subject = f"{test.subject} on {target.name} after {epochs} epochs, seed {seed}"
             found.record_final_test(subject, test.metrics, test.at)
+    for name in (_FINALISTS, _TRAINING):
+        (out / name).unlink(missing_ok=True)
 
 
 def export(

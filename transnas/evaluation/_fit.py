@@ -13,6 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from transnas._checkpoints import (
+    Checkpoint,
+    optimiser_state,
+    random_state,
+    require_device,
+    restore_optimiser,
+    restore_random_state,
+)
 from transnas._errors import InputError
 from transnas.evaluation._averaging import Averaging
 from transnas.evaluation._kinds import kind_of
@@ -131,13 +139,15 @@ def fit(
     at: Workplace,
     deadline: float | None = None,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Curve:
     """Train `network` in place and return its learning curve, one mapping an epoch.
 
     A mapping has `train_loss` (smoothed targets, augmented images), and with `validation` also
     the metrics of `kind` there (`_kinds`), as `validation_accuracy` and `validation_loss`. The
     network ends on the workplace's device, in evaluation mode. Raises `Stopped` when a loss is not
-    finite, or when `deadline` seconds have passed.
+    finite, or when `deadline` seconds have passed. With a `checkpoint` (for recipes without
+    averages) it goes on after the last epoch that is there, to the same end, and keeps each epoch.
     """
     _check_recipe(recipe, network, kind, validation)
     started = time.perf_counter()
@@ -145,14 +155,16 @@ def fit(
     task_kind = kind_of(kind)
     network.to(memory_format=torch.channels_last)
     optimiser = _optimiser(network, recipe)
+    run = _Run(network, optimiser, generator, at)
     wrapped, optimiser = at.fabric.setup(network, optimiser)
     for method in (*task_kind.methods, *(["with_auxiliary"] if recipe.auxiliary else [])):
         wrapped.mark_forward_method(method)
     averaging = Averaging(list(network.parameters()), recipe.average_after)
     batches = Batches(train, recipe.batch_size, at.device, generator)
-    steps, step, curve = epochs * len(batches), 0, Curve()
+    curve = Curve() if checkpoint is None else run.go_on(checkpoint)
+    steps, step = epochs * len(batches), len(curve) * len(batches)
     held_out = None if validation is None else on_device(validation, at.device)
-    for epoch in range(1, epochs + 1):
+    for epoch in range(len(curve) + 1, epochs + 1):
         wrapped.train()
         total = torch.zeros((), device=at.device)
         for images, targets in batches.epoch(augmentation if recipe.augment else "none"):
@@ -186,12 +198,48 @@ def fit(
         if not all(map(math.isfinite, metrics.values())):
             raise Stopped(f"loss is not finite in epoch {epoch}", curve)
         curve.append(metrics)
+        if checkpoint is not None:
+            checkpoint.save(run.state(curve))
         if progress is not None:
             progress(epoch, metrics)
     averaging.settle()
     network.to(memory_format=torch.contiguous_format)
     wrapped.eval()
     return curve
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a training that goes on needs of its past."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    at: Workplace
+
+    def state(self, curve: Curve) -> dict[str, Any]:
+        """Return all that the next epoch depends on, after those of `curve`."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": optimiser_state(self.optimiser),
+            "batches": self.generator.get_state(),
+            "random": random_state(self.at.device),
+            "precision": self.at.fabric.strategy.precision.state_dict(),
+            "curve": curve,
+        }
+
+    def go_on(self, checkpoint: Checkpoint) -> Curve:
+        """Take on what `checkpoint` holds, if anything; return the curve until then."""
+        state = checkpoint.load()
+        if state is None:
+            return Curve()
+        require_device(checkpoint.path, state["random"], self.at.device)
+        self.network.load_state_dict(state["network"])
+        restore_optimiser(self.optimiser, state["optimiser"])
+        self.generator.set_state(state["batches"])
+        restore_random_state(state["random"], self.at.device)
+        self.at.fabric.strategy.precision.load_state_dict(state["precision"])
+        return Curve(state["curve"])
 
 
 def _check_recipe(

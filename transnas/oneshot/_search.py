@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from transnas import networks
-from transnas._errors import InputError
-from transnas.evaluation.training import Curve, Progress, Stopped, deterministic, workplace
-from transnas.networks.relaxations import Softmax
-from transnas.oneshot._base import OneShot, check_task
-from transnas.oneshot._checkpoint import (
+from transnas._checkpoints import (
     load_checkpoint,
     random_state,
     require_device,
     restore_random_state,
     save_checkpoint,
 )
+from transnas._errors import InputError
+from transnas.evaluation.training import Curve, Progress, Stopped, deterministic, workplace
+from transnas.networks.relaxations import Softmax
+from transnas.oneshot._base import OneShot, check_task
 from transnas.oneshot._indicators import architecture_indicators, mean_entropy
 from transnas.oneshot._registry import get
 from transnas.oneshot._settings import Settings

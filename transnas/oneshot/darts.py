@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from transnas._checkpoints import random_state, restore_random_state
 from transnas.networks import Form, Supernet
 from transnas.networks.relaxations import Mix, Relaxation, Softmax
 from transnas.oneshot._base import Batch, OneShot
-from transnas.oneshot._checkpoint import random_state, restore_random_state
 from transnas.oneshot._hypergradient import PRODUCTS, Loss, unrolled_gradient
 from transnas.oneshot._perturbation import perturbed_shares
 from transnas.oneshot._registry import register

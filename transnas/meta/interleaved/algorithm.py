@@ -17,15 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from transnas._checkpoints import optimiser_state, restore_optimiser
 from transnas.evaluation.training import deterministic, workplace
 from transnas.meta.interleaved.checks import check_tasks
 from transnas.meta.interleaved.history import Cost, History
-from transnas.meta.interleaved.learner import (
-    Learner,
-    optimiser_state,
-    restore_optimiser,
-    weight_optimiser,
-)
+from transnas.meta.interleaved.learner import Learner, weight_optimiser
 from transnas.meta.interleaved.level3 import Level3
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.order import order

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transnas._checkpoints import optimiser_state, restore_optimiser
 from transnas.evaluation.training import deterministic
 from transnas.meta.interleaved.encoders import (
     Encoder,
@@ -29,7 +30,7 @@ from transnas.networks.relaxations import Mix, Relaxation
 from transnas.oneshot._streams import Stream, seeded
 from transnas.tasks import DataTask
 
-__all__ = ["Learner", "optimiser_state", "restore_optimiser", "weight_optimiser"]
+__all__ = ["Learner", "weight_optimiser"]
 
 
 class Learner:
@@ -321,25 +322,3 @@ def weight_optimiser(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-
-
-def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the tensors of each parameter's state, by its position."""
-    parameters: Sequence[Tensor] = [p for g in optimiser.param_groups for p in g["params"]]
-    return {
-        str(i): {key: torch.as_tensor(v) for key, v in optimiser.state[p].items() if v is not None}
-        for i, p in enumerate(parameters)
-        if p in optimiser.state
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put an optimiser of the same parameters into `optimiser_state`."""
-    parameters = [p for g in optimiser.param_groups for p in g["params"]]
-    optimiser.state.clear()
-    for i, values in state.items():
-        p = parameters[int(i)]
-        # Adam's step counters live on the CPU; everything else beside its parameter.
-        optimiser.state[p] = {
-            key: v.clone() if key == "step" else v.to(p.device).clone() for key, v in values.items()
-        }

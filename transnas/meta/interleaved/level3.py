@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from transnas._checkpoints import optimiser_state, restore_optimiser
 from transnas.meta.interleaved.flat import flat, set_gradients
 from transnas.meta.interleaved.gradient import Step, finite_difference, unrolled
-from transnas.meta.interleaved.learner import Learner, optimiser_state, restore_optimiser
+from transnas.meta.interleaved.learner import Learner
 from transnas.meta.interleaved.methods import METHODS
 from transnas.meta.interleaved.normalise import Balance, Normaliser, cosines
 from transnas.meta.interleaved.objective import part_of

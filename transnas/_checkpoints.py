@@ -1,14 +1,15 @@
 """Checkpoints: nested plain data with tensors in one safetensors file, never a pickle.
 
 The file's metadata hold the data as JSON, in which tensors are named; it appears whole or not at
-all, so that a search killed at any moment finds the last one.
+all, so that a run killed at any moment finds the last one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from transnas._errors import InputError
 
 __all__ = [
     "FORMAT",
+    "Checkpoint",
     "load_checkpoint",
+    "optimiser_state",
     "random_state",
     "require_device",
+    "restore_optimiser",
     "restore_random_state",
     "save_checkpoint",
 ]
@@ -31,8 +35,27 @@ __all__ = [
 FORMAT = 1
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file from which a run goes on if it is there; the run is known by `identity`."""
+
+    path: Path
+    identity: Mapping[str, Any]
+
+    def load(self) -> Any:
+        """Return what `save` wrote last; None if there is no file.
+
+        Raises `InputError` if the file is of another run.
+        """
+        return load_checkpoint(self.path, self.identity)[1] if self.path.exists() else None
+
+    def save(self, state: Any) -> None:
+        """Write `state`; see `save_checkpoint`."""
+        save_checkpoint(self.path, self.identity, state)
+
+
 def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Any) -> None:
-    """Write `state` (dicts, lists, tuples, numbers, texts, tensors) of the search `identity`."""
+    """Write `state` (dicts, lists, tuples, numbers, texts, tensors) of the run `identity`."""
     tensors: dict[str, Tensor] = {}
     packed = _pack(state, tensors)
     metadata = {
@@ -52,7 +75,7 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Any) -> None
 def load_checkpoint(path: Path, identity: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
     """Return identity and state of what `save_checkpoint` wrote, tensors on the CPU.
 
-    Raises `InputError` if the file is not that, of another version, or of another search than
+    Raises `InputError` if the file is not that, of another version, or of another run than
     `identity` says (None: of whichever).
     """
     try:
@@ -71,8 +94,8 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any] | None = None) -> tu
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"checkpoint {str(path)!r} is not readable; accepted: one that a one-shot search of "
-            "transnas wrote, or none"
+            f"checkpoint {str(path)!r} is not readable; accepted: one that transnas wrote for "
+            "such a run, or none"
         ) from error
     if identity is not None:
         _require(path, found, json.loads(json.dumps(identity)))
@@ -80,11 +103,11 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any] | None = None) -> tu
 
 
 def _require(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `InputError` for the first field in which a checkpoint differs from the search."""
+    """Raise `InputError` for the first field in which a checkpoint differs from the run."""
     for field, value in wanted.items():
         if found.get(field) != value:
             raise InputError(
-                f"checkpoint {str(path)!r} is of a search with {field} {found.get(field)!r}; "
+                f"checkpoint {str(path)!r} is of a run with {field} {found.get(field)!r}; "
                 f"accepted: one with {field} {value!r}, or another path"
             )
 
@@ -136,6 +159,29 @@ def require_device(path: Path, state: Mapping[str, Tensor], device: torch.device
     found = "cuda" if "cuda" in state else "cpu"
     if found != device.type:
         raise InputError(
-            f"checkpoint {str(path)!r} is of a search on device {found!r}, whose random numbers "
+            f"checkpoint {str(path)!r} is of a run on device {found!r}, whose random numbers "
             f"{device.type!r} cannot go on with; accepted: device {found!r}, or another path"
         )
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the tensors of each parameter's state, by its position."""
+    parameters: Sequence[Tensor] = [p for g in optimiser.param_groups for p in g["params"]]
+    return {
+        str(i): {key: torch.as_tensor(v) for key, v in optimiser.state[p].items() if v is not None}
+        for i, p in enumerate(parameters)
+        if p in optimiser.state
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put an optimiser (SGD, Adam) of the same parameters into `optimiser_state`."""
+    parameters = [p for g in optimiser.param_groups for p in g["params"]]
+    optimiser.state.clear()
+    for i, values in state.items():
+        p = parameters[int(i)]
+        # Adam's step counters live on the CPU; all else beside its parameter, and laid out like it.
+        optimiser.state[p] = {
+            key: v.clone() if key == "step" else torch.empty_like(p).copy_(v)
+            for key, v in values.items()
+        }
