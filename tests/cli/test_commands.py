@@ -263,8 +263,15 @@ def test_a_network_outlives_a_study_that_cannot_be_written(
     assert "studies.db cannot be written" in printed.err
     assert "final tests are not recorded" in printed.err
     assert "net/network.safetensors" in printed.out
-    assert {file.name for file in Path("net").iterdir()} == {"network.json", "network.safetensors"}
+    written = {"network.json", "network.safetensors"}
+    assert {file.name for file in Path("net").iterdir()} == {*written, "training.checkpoint"}
     assert load_study("d", STORAGE).final_tests == []
+    with closing(sqlite3.connect("studies.db")) as database:
+        database.execute("DROP TRIGGER full")
+    again = run(f"train --study d {given}", capsys)
+    assert "epoch" not in again  # all epochs are in the checkpoint
+    assert {file.name for file in Path("net").iterdir()} == written
+    assert len(load_study("d", STORAGE).final_tests) == 1
 
 
 def test_passwords_are_not_recorded(capsys: pytest.CaptureFixture[str]) -> None:
