@@ -13,11 +13,11 @@ import torch
 
 from transnas import networks
 from transnas._checkpoints import (
+    Checkpoint,
     load_checkpoint,
     random_state,
     require_device,
     restore_random_state,
-    save_checkpoint,
 )
 from transnas._errors import InputError
 from transnas.evaluation.training import Curve, Progress, Stopped, deterministic, workplace
@@ -101,18 +101,17 @@ def search(
             f"{cls.Settings.__name__}"
         )
     at = workplace(device, chosen.precision)
-    path = None if checkpoint is None else Path(checkpoint)
     with deterministic(seed, at.device):
         running = begin(task, space, cls, chosen, skeleton, seed, at)
         identity = identity_of(method, running)
+        kept = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
         record = _Record()
-        if path is not None and path.exists():
-            _, state = load_checkpoint(path, identity)
-            require_device(path, state["random"], at.device)
+        if kept is not None and (state := kept.load()) is not None:
+            require_device(kept.path, state["random"], at.device)
             record = _Record(**state["record"])
             running.restore(state["search"])
             restore_random_state(state["random"], at.device)
-        saver = _Saver(path, identity, running, record)
+        saver = _Saver(kept, running, record)
         _run(running, record, saver, progress)
         saver.save()  # before deriving, which draws: whoever goes on from here derives the same
         architecture = running.derive()
@@ -239,11 +238,8 @@ def _finish_epoch(running: OneShot, record: _Record) -> None:
 class _Saver:
     """Writes checkpoints as often as they are cheap, and keeps the time."""
 
-    def __init__(
-        self, path: Path | None, identity: Mapping[str, Any], running: OneShot, record: _Record
-    ) -> None:
-        self._path = path
-        self._identity = identity
+    def __init__(self, checkpoint: Checkpoint | None, running: OneShot, record: _Record) -> None:
+        self._checkpoint = checkpoint
         self._running = running
         self._record = record
         self._cost = 0.0
@@ -264,7 +260,7 @@ class _Saver:
     def save(self) -> None:
         """Write one now."""
         now = self.count()
-        if self._path is None:
+        if self._checkpoint is None:
             return
         state = {
             "search": self._running.state(),
@@ -276,6 +272,6 @@ class _Saver:
             },
             "random": random_state(self._running.at.device),
         }
-        save_checkpoint(self._path, self._identity, state)
+        self._checkpoint.save(state)
         self._saved = time.perf_counter()
         self._cost = self._saved - now
