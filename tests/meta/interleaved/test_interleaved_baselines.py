@@ -105,16 +105,19 @@ def test_tasks_that_cannot_be_joined_are_refused(tasks: list[DataTask]) -> None:
         check_baselines(tasks, spaces.get("pnas"))
 
 
-def test_joint_training_moves_the_encoder_down_the_mean_loss(
-    space: Space, tasks: list[DataTask]
-) -> None:
+def joint(space: Space, tasks: list[DataTask]) -> Interleaving:
+    """Return a joint training of two tasks by plain steps of 0.1."""
     settings = InterleaveSettings(
         preset="hard", updates="summed", rounds=1, iterations=2, batch_size=8, momentum=0.0,
         weight_decay=0.0, gradient_clip=1e9, learning_rate=0.1,
     )  # fmt: skip
-    search, twin = (
-        Interleaving(tasks[:2], space, settings, skeleton={}, device="cpu") for _ in range(2)
-    )
+    return Interleaving(tasks[:2], space, settings, skeleton={}, device="cpu")
+
+
+def test_joint_training_moves_the_encoder_down_the_mean_loss(
+    space: Space, tasks: list[DataTask]
+) -> None:
+    search, twin = (joint(space, tasks) for _ in range(2))
     search.advance()
     losses: list[Tensor] = []
     for learner in twin.learners:
@@ -130,13 +133,7 @@ def test_joint_training_moves_the_encoder_down_the_mean_loss(
 def test_joint_training_counts_tasks_that_diverged_less(
     space: Space, tasks: list[DataTask]
 ) -> None:
-    settings = InterleaveSettings(
-        preset="hard", updates="summed", rounds=1, iterations=2, batch_size=8, momentum=0.0,
-        weight_decay=0.0, gradient_clip=1e9, learning_rate=0.1,
-    )  # fmt: skip
-    search, twin = (
-        Interleaving(tasks[:2], space, settings, skeleton={}, device="cpu") for _ in range(2)
-    )
+    search, twin = (joint(space, tasks) for _ in range(2))
     search.learners[1].factor = 0.25
     search.advance()
     total = torch.zeros(())
